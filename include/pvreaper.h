@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * libpvreaper: hand the teardown of protected (IBM Secure Execution) guests to pv-reaper.
+ *
+ * A VMM makes one struct pvr_vm per guest before it installs any sandbox, tells it the VM fd once
+ * there is one, and calls pvr_vm_disable_async() (or its own PREPARE and pvr_vm_handoff()) where it
+ * would have issued KVM_PV_DISABLE at a guest's reboot. The teardown then runs in a process of its
+ * own, the keeper, which shares the VMM's address space (KVM refuses everybody else with -EIO) but
+ * not its cgroup, its scheduling or its lifetime, when the daemon pv-reaperd says so.
+ *
+ * Errors: every function that can fail returns 0 or more on success and a negative errno value on
+ * failure, and leaves its ret argument alone then. errno is not promised to survive a call.
+ *
+ * Threads: pvr_vm_handoff(), pvr_vm_disable_async() and pvr_vm_get_fd() may be called from any
+ * thread at any time. The other functions on one struct pvr_vm must not run at the same time as
+ * another call on it. Nothing here is async-signal-safe.
+ *
+ * Fork: a struct pvr_vm belongs to the process that made it. In a child of fork() every call on it
+ * fails with -ECHILD, pvr_vm_free() excepted, which releases the child's copy and touches nothing
+ * else.
+ *
+ * Environment, ignored in secure-execution mode (see secure_getenv(3)): PVREAPER_SOCKET is the
+ * daemon's socket instead of /run/pv-reaper/handoff.sock; PVREAPER_GRACE_MSEC is how long a keeper
+ * waits for a daemon before it goes ahead by itself, instead of 60 s (reboot) and 5 s (shutdown).
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct pvr_vm;
+
+/* What a job is about; the values are those of the wire. */
+enum pvr_kind {
+        PVR_KIND_REBOOT = 1,   /* the set-aside VM of a reboot: KVM_PV_ASYNC_CLEANUP_PERFORM */
+        PVR_KIND_SHUTDOWN = 2, /* the address space of a VMM that is gone */
+        PVR_KIND_CLOSE = 3,    /* a leftover VM fd */
+};
+
+/* How a job ended. Each word says no more than what is known. */
+enum pvr_result {
+        PVR_RESULT_DONE = 1, /* torn down, when the daemon said so */
+        PVR_RESULT_UNGOVERNED =
+                2, /* torn down without the daemon's say (nobody answered in time) */
+        PVR_RESULT_INTERRUPTED = 3, /* stopped by a signal; the rest waits for the VM's end */
+        PVR_RESULT_SUPERSEDED = 4,  /* nothing was set aside any more: somebody else took it */
+        PVR_RESULT_FAILED = 5,      /* the kernel refused; pvr_outcome.error says how */
+        PVR_RESULT_FOREIGN = 6,     /* the kernel does not let this process do it (-EIO) */
+        PVR_RESULT_LOST = 7,        /* the keeper died inside it: nobody can know */
+};
+
+struct pvr_outcome {
+        uint64_t job;       /* the keeper's number for it, from 1; 0: not run by the keeper */
+        uint64_t waited_us; /* from the doorbell being read to the start, in µs (CLOCK_MONOTONIC) */
+        uint64_t ran_us;    /* from start to end, in µs */
+        uint64_t dropped; /* outcomes before this one that were dropped because nobody read them */
+        uint32_t kind;    /* enum pvr_kind */
+        uint32_t result;  /* enum pvr_result */
+        int32_t error;    /* negative errno of the teardown, or 0 */
+        uint16_t rc, rrc; /* the Ultravisor's return and reason code, 0 if there was none */
+};
+
+/*
+ * Starts a keeper for a new guest. Call it before any sandbox (a seccomp filter that forbids
+ * clone(2) kills the caller or fails it here), after the last fork of a daemonizing process, and
+ * after dropping privileges: the keeper keeps the credentials of this moment.
+ * name: what the administrator will know the guest by; cut at 64 bytes, shown as a claim, may be
+ *       NULL. Copied.
+ * uuid: 16 bytes or NULL (all zero). Copied.
+ * Blocks until the keeper runs (well below a millisecond unless the machine is overloaded; 10 s at
+ * the very most, then -ETIMEDOUT); does not wait for the daemon, which need not be running.
+ * Makes one thread, all of whose signals are blocked, and at most five fds, all CLOEXEC and
+ * above 2. Errors: -EINVAL, -ENOMEM, -EAGAIN (no more processes), -EMFILE, -EPERM, -ETIMEDOUT.
+ */
+int pvr_vm_new(struct pvr_vm **ret, const char *name, const uint8_t uuid[16]);
+
+/*
+ * Tells the keeper which VM it is for, and how large.
+ * vm_fd: from KVM_CREATE_VM in this address space; stays the caller's, it is duplicated here. May
+ *        be called again with another one, which replaces the first.
+ * mem_bytes: size of guest memory, for the administrator's eyes and the daemon's estimates; 0 if
+ *        unknown.
+ * Does not block. Errors: -EBADF, -EMFILE, -EPIPE (the keeper is gone), -EAGAIN (the keeper has not
+ * read earlier calls yet), -ECHILD.
+ */
+int pvr_vm_set_fd(struct pvr_vm *vm, int vm_fd, uint64_t mem_bytes);
+
+/*
+ * Rings the keeper's doorbell: "something is set aside". Call it after PREPARE succeeded. One
+ * non-blocking send(2); allocates nothing and takes no lock.
+ * 0: the keeper will run PERFORM (several rings before it gets to it are one).
+ * Negative: it will not: run PERFORM yourself, and there take -EINVAL for "already done", since
+ * somebody who took over from a dying keeper may have been faster.
+ * Errors: -EPIPE (the keeper is gone), -ENOTCONN (pvr_vm_set_fd() never succeeded), -ECHILD.
+ */
+int pvr_vm_handoff(struct pvr_vm *vm);
+
+/*
+ * PREPARE and hand-off in one: the asynchronous form of KVM_PV_DISABLE.
+ * 0: the old VM is set aside and somebody tears it down: the keeper, or, if it is gone, a thread
+ * made for it, or, where even that cannot be had, this call itself, which then blocks that long.
+ * Negative: nothing was set aside (the error of PREPARE, e.g. -EINVAL for a guest of 2 GiB and less
+ * or with an earlier one still set aside; -ENOTCONN; -ECHILD): use KVM_PV_DISABLE.
+ * Blocks as long as PREPARE does (which destroys the first 2 GiB itself).
+ */
+int pvr_vm_disable_async(struct pvr_vm *vm);
+
+/*
+ * A pollable fd, readable (POLLIN) when pvr_vm_next_outcome() has one. Stays vm's: do not read,
+ * write or close it. Never fails, never shows POLLHUP. -ECHILD in a fork.
+ */
+int pvr_vm_get_fd(struct pvr_vm *vm);
+
+/*
+ * Reads the next outcome. 1: *ret is filled in. 0: none now. Does not block.
+ * A keeper never waits for a reader: what does not fit is dropped and counted (ret->dropped).
+ * Errors: -ECHILD.
+ */
+int pvr_vm_next_outcome(struct pvr_vm *vm, struct pvr_outcome *ret);
+
+/* "done", "ungoverned", ...: a static string; NULL for a number that is no enum pvr_result. */
+const char *pvr_result_to_string(uint32_t result);
+
+/*
+ * Lets the keeper go; the VM lives on, and so does vm_fd. Does not block. What the keeper had
+ * accepted and not begun is performed by a thread of the library, so nothing stays set aside
+ * because of this call; a PERFORM that is running goes on. Takes NULL; returns NULL.
+ */
+struct pvr_vm *pvr_vm_free(struct pvr_vm *vm);
+
+#ifdef __cplusplus
+}
+#endif

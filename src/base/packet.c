@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * One datagram at a time. packet_recv() peeks first, without a control buffer: the kernel then
+ * installs no fd and says MSG_CTRUNC if there were any (measured on 6.1 and 6.18). Only the reader
+ * of a socket takes packets off it, so what was looked at is what is taken.
+ *
+ * Raw system calls instead of libc's wrappers: those are cancellation points, which touch the state
+ * of a thread that the keeper only borrows (see src/lib/keeper.c).
+ */
+
+#include "base/packet.h"
+
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+#include "base/util.h"
+
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83 /* asm-generic/socket.h of Linux 6.16; the same on x86 and s390x */
+#endif
+
+static ssize_t raw_recvmsg(int fd, struct msghdr *mh, int flags) {
+        ssize_t n;
+
+        do
+                n = syscall(SYS_recvmsg, fd, mh, flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        while (n < 0 && errno == EINTR);
+        return n < 0 ? negative_errno() : n;
+}
+
+static int raw_sendmsg(int fd, const struct msghdr *mh) {
+        ssize_t n;
+
+        do
+                n = syscall(SYS_sendmsg, fd, mh, MSG_DONTWAIT | MSG_NOSIGNAL);
+        while (n < 0 && errno == EINTR);
+        return n < 0 ? negative_errno() : 0;
+}
+
+int packet_send(int fd, const void *packet, size_t size) {
+        ssize_t n;
+
+        do
+                n = syscall(SYS_sendto, fd, packet, size, MSG_DONTWAIT | MSG_NOSIGNAL, NULL, 0);
+        while (n < 0 && errno == EINTR);
+        return n < 0 ? negative_errno() : 0;
+}
+
+int packet_send_fd(int fd, const void *packet, size_t size, int fd_to_pass) {
+        union {
+                struct cmsghdr header;
+                char buffer[CMSG_SPACE(sizeof(int))];
+        } control = {};
+        struct iovec iov;
+        struct msghdr mh = {
+                .msg_iov = &iov,
+                .msg_iovlen = 1,
+                .msg_control = control.buffer,
+                .msg_controllen = sizeof(control.buffer),
+        };
+        struct cmsghdr *cmsg = CMSG_FIRSTHDR(&mh);
+
+        memcpy(&iov.iov_base, &packet, sizeof(packet)); /* sendmsg() does not write to it */
+        iov.iov_len = size;
+        cmsg->cmsg_level = SOL_SOCKET;
+        cmsg->cmsg_type = SCM_RIGHTS;
+        cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(cmsg), &fd_to_pass, sizeof(int));
+        return raw_sendmsg(fd, &mh);
+}
+
+ssize_t packet_recv(int fd, void *buffer, size_t size) {
+        struct iovec iov = {.iov_base = buffer, .iov_len = size};
+        struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
+        ssize_t n;
+
+        n = raw_recvmsg(fd, &mh, MSG_PEEK);
+        if (n < 0)
+                return n;
+        if (mh.msg_flags & MSG_CTRUNC)
+                return -EPERM;
+        mh = (struct msghdr){.msg_iov = &iov, .msg_iovlen = 1};
+        return raw_recvmsg(fd, &mh, MSG_TRUNC);
+}
+
+static int take_cmsg_fd(struct msghdr *mh, int *ret_fd) {
+        _cleanup_(close_fd) int fd = -1;
+        struct cmsghdr *cmsg = CMSG_FIRSTHDR(mh);
+
+        if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS &&
+            cmsg->cmsg_len == CMSG_LEN(sizeof(int)))
+                memcpy(&fd, CMSG_DATA(cmsg), sizeof(int));
+        if (mh->msg_flags & MSG_CTRUNC)
+                return -EPROTO;
+        *ret_fd = take_fd(&fd);
+        return 0;
+}
+
+ssize_t packet_recv_fd(int fd, void *buffer, size_t size, int *ret_fd) {
+        union {
+                struct cmsghdr header;
+                char buffer[CMSG_SPACE(sizeof(int))];
+        } control;
+        struct iovec iov = {.iov_base = buffer, .iov_len = size};
+        struct msghdr mh = {
+                .msg_iov = &iov,
+                .msg_iovlen = 1,
+                .msg_control = control.buffer,
+                /* CMSG_LEN, not CMSG_SPACE: its padding would have room for a second fd. */
+                .msg_controllen = CMSG_LEN(sizeof(int)),
+        };
+        ssize_t n;
+        int r;
+
+        n = raw_recvmsg(fd, &mh, MSG_TRUNC);
+        if (n < 0)
+                return n;
+        r = take_cmsg_fd(&mh, ret_fd);
+        return r < 0 ? r : n;
+}
+
+int packet_refuse_fds(int fd) {
+        int zero = 0;
+
+        return setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &zero, sizeof(zero)) < 0 ? negative_errno()
+                                                                                  : 0;
+}

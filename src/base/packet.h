@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * One datagram on a SOCK_SEQPACKET socket, without ever blocking and without ever taking an fd.
+ * A daemon that received a VM fd would have to close it, and the last close of a VM runs its whole
+ * teardown inside close(2), unkillable, for minutes. So a packet is looked at before it is taken
+ * (MSG_PEEK without a control buffer installs nothing and tells by MSG_CTRUNC that fds came with
+ * it), and one that carries fds is left where it is. Raw system calls only (no cancellation point,
+ * no lock): a keeper may use all of it.
+ */
+
+#include <stddef.h>
+#include <sys/types.h>
+
+/*
+ * Sends one packet. 0, or -EAGAIN (queue full), -EPIPE / -ECONNRESET / -ENOTCONN (nobody there), or
+ * another negative errno. No SIGPIPE.
+ */
+int packet_send(int fd, const void *packet, size_t size);
+
+/* The same with one fd as SCM_RIGHTS; fd_to_pass stays the caller's. */
+int packet_send_fd(int fd, const void *packet, size_t size, int fd_to_pass);
+
+/*
+ * Receives one packet. Returns its size (the true one, also if it is larger than size: the rest is
+ * gone), 0 at EOF, -EAGAIN if there is none, -EPERM if it carries fds (it stays queued: close the
+ * connection elsewhere), or another negative errno.
+ */
+ssize_t packet_recv(int fd, void *buffer, size_t size);
+
+/*
+ * Receives one packet from a trusted peer that may carry one fd, which goes to *ret_fd (CLOEXEC,
+ * the caller's), or -1. More than one fd: -EPROTO. Else as packet_recv().
+ */
+ssize_t packet_recv_fd(int fd, void *buffer, size_t size, int *ret_fd);
+
+/* Asks the kernel to refuse fds on this socket (SO_PASSRIGHTS, Linux 6.16). 0 or -ENOPROTOOPT. */
+int packet_refuse_fds(int fd);

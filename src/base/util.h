@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Small things every layer uses. libc only; no allocation, no logging. */
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define ARRAY_SIZE(x) (sizeof(x) / sizeof((x)[0]))
+
+#define _cleanup_(f)   __attribute__((__cleanup__(f)))
+#define _printf_(a, b) __attribute__((__format__(printf, a, b)))
+#define _unused_       __attribute__((__unused__))
+#define _noreturn_     __attribute__((__noreturn__))
+
+#define USEC_PER_SEC  UINT64_C(1000000)
+#define USEC_PER_MSEC UINT64_C(1000)
+#define NSEC_PER_USEC UINT64_C(1000)
+#define USEC_INFINITY UINT64_MAX
+
+/* Moving an fd to its next owner: the old place is -1 from then on. */
+static inline int take_fd(int *fd) {
+        int taken = *fd;
+
+        *fd = -1;
+        return taken;
+}
+
+/* Closes *fd unless it is -1, keeps errno, sets it to -1. Never for a VM fd of somebody else. */
+static inline void close_fd(int *fd) {
+        int saved = errno;
+
+        if (*fd >= 0)
+                (void)close(*fd);
+        *fd = -1;
+        errno = saved;
+}
+
+/* After a failed call that sets errno; never returns 0, whatever errno says. */
+static inline int negative_errno(void) {
+        return errno > 0 ? -errno : -EIO;
+}
+
+static inline uint64_t min_u64(uint64_t a, uint64_t b) {
+        return a < b ? a : b;
+}
+
+static inline uint64_t max_u64(uint64_t a, uint64_t b) {
+        return a > b ? a : b;
+}

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * The protocol between a worker and pv-reaperd on handoff.sock: one SOCK_SEQPACKET packet per
+ * message, fixed size, native byte order (both ends run on one kernel).
+ *
+ * Every message is a struct below as it stands, without padding, behind a struct wire_header. The
+ * rows of wire_rows[] {version, type, size} are the whole grammar: a packet whose length is not
+ * *equal* to its row's is malformed. Every version ever released keeps its rows, since keepers live
+ * as long as their guests and outlive upgrades. The header, HELLO and UNGOVERNED never change, so
+ * that two ends that share no version can still part in peace: an unknown version is answered with
+ * UNGOVERNED.
+ *
+ *   worker                                   daemon
+ *   HELLO, REGISTER ------------------------>       (once per connection, in this order)
+ *          <------------------------------ WELCOME  (moved into our cgroup and accounted from now)
+ *   REQUEST -------------------------------->       (one outstanding; a new one replaces it)
+ *          <-------------------------------- GRANT  (a slot for the worker's current job)
+ *   PROGRESS* ------------------------------>
+ *   DONE ----------------------------------->       (repeated in the next REGISTER until
+ * acknowledged)
+ *          <----------------------------- DONE_ACK
+ *          <--------------------------- UNGOVERNED  (go ahead; do not come back before the next
+ * job)
+ *
+ * This file is pure: no system call, no allocation, no lock, no errno; a keeper may use all of it.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define WIRE_VERSION  1 /* the newest we speak */
+#define WIRE_NAME_MAX 64
+#define WIRE_SIZE_MAX 192 /* no message of any version is larger */
+
+enum wire_type {
+        /* worker to daemon */
+        WIRE_HELLO = 1,
+        WIRE_REGISTER = 2,
+        WIRE_REQUEST = 3,
+        WIRE_PROGRESS = 4,
+        WIRE_DONE = 5,
+        /* daemon to worker */
+        WIRE_WELCOME = 65,
+        WIRE_GRANT = 66,
+        WIRE_DONE_ACK = 67,
+        WIRE_UNGOVERNED = 68,
+};
+
+enum wire_kind { /* = enum pvr_kind */
+                 WIRE_KIND_NONE = 0,
+                 WIRE_KIND_REBOOT = 1,
+                 WIRE_KIND_SHUTDOWN = 2,
+                 WIRE_KIND_CLOSE = 3,
+                 _WIRE_KIND_MAX,
+};
+
+enum wire_state {                         /* what a worker says of itself in REGISTER */
+                  WIRE_STATE_IDLE = 0,    /* no job */
+                  WIRE_STATE_WAITING = 1, /* has a job that it did not begin; REQUEST follows */
+                  _WIRE_STATE_MAX,
+};
+
+struct wire_header {
+        uint16_t version;
+        uint16_t type; /* enum wire_type */
+};
+
+struct wire_hello {
+        struct wire_header header; /* header.version: the newest the worker speaks */
+        uint32_t features;         /* bits; none defined yet; unknown ones are ignored */
+};
+
+/* An outcome, in DONE and repeated in REGISTER. seq 0: none. */
+struct wire_outcome {
+        uint64_t seq;        /* the worker's number for the job: a label, counts from 1 */
+        uint32_t kind;       /* enum wire_kind */
+        int32_t error;       /* negative errno; -ECANCELED: the grant could not be used */
+        uint16_t rc, rrc;    /* of the Ultravisor */
+        uint32_t ungoverned; /* 1: begun without a GRANT */
+};
+
+struct wire_register {
+        struct wire_header header;
+        uint32_t state;           /* enum wire_state */
+        char name[WIRE_NAME_MAX]; /* a claim; NUL-padded, not necessarily terminated */
+        uint8_t uuid[16];         /* a claim */
+        uint64_t mem;             /* bytes, a claim */
+        struct wire_outcome last; /* the newest outcome nobody acknowledged */
+        uint64_t unreported;      /* how many older ones nobody acknowledged: they are gone */
+};
+
+struct wire_request {
+        struct wire_header header;
+        uint32_t kind; /* enum wire_kind, not NONE */
+        uint64_t seq;  /* not 0 */
+        uint64_t mem;  /* bytes to clear, a claim */
+};
+
+struct wire_progress {
+        struct wire_header header;
+        uint32_t reserved;
+        uint64_t bytes_left;
+};
+
+struct wire_done {
+        struct wire_header header;
+        uint32_t reserved;
+        struct wire_outcome outcome;
+};
+
+struct wire_welcome {
+        struct wire_header header; /* header.version: the version to speak from now on */
+        uint32_t features;
+};
+
+struct wire_grant {
+        struct wire_header header;
+        uint32_t reserved;
+        uint64_t seq; /* of the request it answers: a label, the slot is for the current job */
+};
+
+struct wire_done_ack {
+        struct wire_header header;
+        uint32_t reserved;
+        uint64_t seq;
+};
+
+struct wire_ungoverned {
+        struct wire_header header;
+        uint32_t reserved;
+};
+
+/* Any message; header.type says which member is the valid one. */
+union wire_message {
+        struct wire_header header;
+        struct wire_hello hello;
+        struct wire_register reg;
+        struct wire_request request;
+        struct wire_progress progress;
+        struct wire_done done;
+        struct wire_welcome welcome;
+        struct wire_grant grant;
+        struct wire_done_ack done_ack;
+        struct wire_ungoverned ungoverned;
+        uint8_t bytes[WIRE_SIZE_MAX];
+};
+
+enum wire_direction { WIRE_TO_DAEMON = 1, WIRE_TO_WORKER = 2 };
+
+struct wire_row {
+        uint16_t version; /* 0: the same in every version */
+        uint16_t type;    /* enum wire_type */
+        uint16_t size;    /* of the whole packet, in bytes */
+        uint8_t direction;
+        const char *name;
+};
+
+extern const struct wire_row wire_rows[];
+extern const size_t wire_n_rows;
+
+/* The row for a message, or NULL. */
+const struct wire_row *wire_find_row(uint16_t version, uint16_t type);
+
+/*
+ * Fills in message's header; the caller fills in the rest, and has zeroed it.
+ * Returns the size to send, or -EINVAL if no row has this version and type.
+ */
+int wire_encode(union wire_message *message, uint16_t version, uint16_t type);
+
+/*
+ * Checks a received packet of size bytes for the given direction and copies it into *ret.
+ * Returns the message's type; -EPROTONOSUPPORT for a HELLO of a version we do not know (*ret is
+ * filled in, answer UNGOVERNED); -EBADMSG for anything malformed: wrong length, type, direction,
+ * version, or a field out of its range. Reads no more than size bytes.
+ */
+int wire_decode(union wire_message *ret, enum wire_direction direction, const void *packet,
+                size_t size);
+
+/* "REGISTER", ... or "?" */
+const char *wire_type_to_string(uint16_t type);

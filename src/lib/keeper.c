@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The keeper: a process of its own that shares the VMM's address space, because KVM answers every
+ * ioctl from another address space with -EIO, and does the teardown there.
+ *
+ * Rules of this file, each with its reason:
+ * - System calls and plain arithmetic only: no malloc, no stdio, no lock, no exit handler, ever.
+ * The VMM's threads may die holding any lock, and their memory is ours.
+ * - It borrows the TLS of the thread it was cloned from, the heir, which sleeps in waitid(2) while
+ * the keeper lives. So errno may be used, but nothing that is a cancellation point or keeps
+ * per-thread state.
+ * - Own fd table: everything that was open in the VMM is closed first, or a dead VMM's sockets and
+ *   disks would stay open. All signals are blocked: those of the VMM are not for us.
+ * - oom_score_adj and dumpable belong to the shared mm: never touched.
+ *
+ * A doorbell says "something is set aside", it is no job number: the kernel has one unnamed slot.
+ * So rings that are read before PERFORM are all answered by that one PERFORM, and the doorbell is
+ * emptied right before it (model: keeper_drain). One job at a time; job.kind == 0 means idle.
+ *
+ * Fail-open: whoever was not WELCOMEd within the grace time since the job's start or the link's
+ * loss goes ahead ungoverned. connect() proves nothing: systemd's socket accepts for a dead daemon.
+ */
+
+#include "lib/keeper.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+
+#include "base/packet.h"
+#include "base/util.h"
+#include "lib/teardown.h"
+
+#define RETRY_MIN_USEC         (100 * USEC_PER_MSEC) /* between two tries to connect, always */
+#define RETRY_MAX_WAITING_USEC (1 * USEC_PER_SEC)
+#define RETRY_MAX_IDLE_USEC    (10 * USEC_PER_SEC)
+#define LINGER_USEC            (10 * USEC_PER_SEC)
+
+static _noreturn_ void leave(void) {
+        for (;;)
+                (void)syscall(SYS_exit_group, 0);
+}
+
+/* ---- the link to the daemon ---- */
+
+static void link_down(struct keeper *k) {
+        close_fd(&k->daemon);
+        if (k->link == LINK_WELCOMED)
+                k->clock_since = now_usec();
+        k->link = LINK_DOWN;
+        k->requested = false;
+}
+
+/*
+ * A send failed. A full queue means a daemon that does not read: part. Else it is gone, and poll(2)
+ * will say so: read_daemon() then looks for its last words, since a GRANT among them counts.
+ */
+static void link_failed(struct keeper *k, int error) {
+        if (error == -EAGAIN)
+                link_down(k);
+}
+
+static int link_send(struct keeper *k, union wire_message *m, uint16_t type) {
+        int size = wire_encode(m, WIRE_VERSION, type);
+
+        return packet_send(k->daemon, m, (size_t)size);
+}
+
+static int send_register(struct keeper *k) {
+        union wire_message m = {};
+
+        m.reg.state = k->kind ? WIRE_STATE_WAITING : WIRE_STATE_IDLE;
+        memcpy(m.reg.name, k->name, sizeof(m.reg.name));
+        memcpy(m.reg.uuid, k->uuid, sizeof(m.reg.uuid));
+        m.reg.mem = k->mem;
+        m.reg.last = k->unacked;
+        m.reg.unreported = k->unreported;
+        return link_send(k, &m, WIRE_REGISTER);
+}
+
+static int try_connect(struct keeper *k) {
+        union wire_message hello = {};
+        int r;
+
+        k->daemon =
+                (int)syscall(SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        if (k->daemon < 0)
+                return negative_errno();
+        /* A full backlog is EAGAIN here: as good as no daemon. */
+        if (syscall(SYS_connect, k->daemon, &k->daemon_address, sizeof(k->daemon_address)) < 0)
+                return negative_errno();
+        r = link_send(k, &hello, WIRE_HELLO);
+        if (r >= 0)
+                r = send_register(k);
+        return r;
+}
+
+/* The delay doubles until a WELCOME: late in a shutdown, connections are accepted only to be
+ * dropped. */
+static void link_up(struct keeper *k, uint64_t now) {
+        uint64_t limit = k->kind ? RETRY_MAX_WAITING_USEC : RETRY_MAX_IDLE_USEC;
+
+        k->retry_at = now + min_u64(k->retry_delay, limit);
+        k->retry_delay = min_u64(k->retry_delay * 2, RETRY_MAX_IDLE_USEC);
+        k->link = LINK_CONNECTED;
+        if (try_connect(k) < 0)
+                link_down(k);
+}
+
+static void send_request(struct keeper *k) {
+        union wire_message m = {};
+
+        m.request.kind = k->kind;
+        m.request.seq = k->seq;
+        m.request.mem = k->mem;
+        link_failed(k, link_send(k, &m, WIRE_REQUEST));
+        k->requested = true;
+}
+
+/* ---- the job ---- */
+
+static void job_begin(struct keeper *k, uint32_t kind) {
+        k->kind = kind;
+        k->seq++;
+        k->requested = false;
+        k->stay_away = false;
+        k->job_since = k->clock_since = now_usec();
+        k->retry_delay = RETRY_MIN_USEC;
+        k->retry_at = min_u64(k->retry_at, k->job_since + RETRY_MIN_USEC);
+}
+
+static void outcome_keep(struct keeper *k, const struct wire_outcome *outcome) {
+        if (k->unacked.seq != 0)
+                k->unreported++;
+        k->unacked = *outcome;
+}
+
+static void outcome_send(struct keeper *k) {
+        union wire_message m = {};
+
+        if (k->link != LINK_WELCOMED || k->unacked.seq == 0)
+                return; /* the next WELCOME is answered with it */
+        m.done.outcome = k->unacked;
+        link_failed(k, link_send(k, &m, WIRE_DONE));
+}
+
+/* A grant for somebody who has nothing to do: give the slot back. */
+static void grant_return(struct keeper *k, uint64_t seq) {
+        union wire_message m = {};
+
+        m.done.outcome.seq = seq ? seq : 1;
+        m.done.outcome.kind = WIRE_KIND_REBOOT;
+        m.done.outcome.error = -ECANCELED;
+        link_failed(k, link_send(k, &m, WIRE_DONE));
+}
+
+static void set_fd(struct keeper *k, int *fd, uint64_t mem) {
+        if (*fd < 0)
+                return;
+        close_fd(&k->vm_fd); /* the VMM still holds it, so this is never the last reference */
+        k->vm_fd = take_fd(fd);
+        k->mem = mem;
+}
+
+/* Empties the doorbell. Returns whether somebody rang. Model: keeper_drain. */
+static bool drain_bell(struct keeper *k) {
+        bool rang = false;
+
+        for (;;) {
+                _cleanup_(close_fd) int fd = -1;
+                struct bell bell = {};
+                ssize_t n = packet_recv_fd(k->bell, &bell, sizeof(bell), &fd);
+
+                if (n == -EAGAIN)
+                        return rang;
+                if (n <= 0) {
+                        if (k->bell_eof_at == 0)
+                                k->bell_eof_at = now_usec();
+                        return rang;
+                }
+                if (bell.type == BELL_RING)
+                        rang = true;
+                else if (bell.type == BELL_SET_FD)
+                        set_fd(k, &fd, bell.mem);
+                else if (bell.type == BELL_LEAVE)
+                        leave(); /* what we took and did not begin is the heir's now */
+        }
+}
+
+/* Model: keeper_perform. */
+static void perform(struct keeper *k, bool governed) {
+        struct pvr_outcome outcome = {.job = k->seq};
+        struct wire_outcome wire = {.seq = k->seq, .kind = k->kind, .ungoverned = !governed};
+
+        (void)drain_bell(k);
+        outcome.waited_us = now_usec() - k->job_since;
+        k->performing = k->seq;
+        teardown_perform(k->vm_fd, governed, &outcome);
+        k->performing = 0;
+        k->kind = 0;
+        k->requested = false;
+
+        wire.error = outcome.error;
+        wire.rc = outcome.rc;
+        wire.rrc = outcome.rrc;
+        outcome_keep(k, &wire);
+        outcome_send(k);
+        teardown_report(k->outcomes, &k->dropped, &outcome);
+}
+
+static void run_job(struct keeper *k, bool governed) {
+        if (k->kind == PVR_KIND_SHUTDOWN)
+                leave(); /* exit_mmap() is the job; the daemon sees our end */
+        perform(k, governed);
+}
+
+/* ---- what the daemon says ---- */
+
+static void on_ungoverned(struct keeper *k) {
+        link_down(k);
+        k->stay_away = true;
+        if (k->kind)
+                run_job(k, false);
+}
+
+static void on_message(struct keeper *k, const union wire_message *m) {
+        switch (m->header.type) {
+        case WIRE_WELCOME:
+                k->link = LINK_WELCOMED;
+                k->retry_delay = RETRY_MIN_USEC;
+                /* An outcome since REGISTER was sent (the fail-open clock ran out), or a repeat. */
+                outcome_send(k);
+                break;
+        case WIRE_GRANT:
+                /* A slot for the current job, whatever number the grant names. Model: keeper_grant.
+                 */
+                if (k->kind)
+                        run_job(k, true);
+                else
+                        grant_return(k, m->grant.seq);
+                break;
+        case WIRE_DONE_ACK:
+                if (m->done_ack.seq == k->unacked.seq) {
+                        k->unacked = (struct wire_outcome){};
+                        k->unreported = 0;
+                }
+                break;
+        case WIRE_UNGOVERNED:
+                on_ungoverned(k);
+                break;
+        }
+}
+
+/* Reads to EOF before the link counts as down: a GRANT found on the way is used. */
+static void read_daemon(struct keeper *k) {
+        while (k->daemon >= 0) {
+                union wire_message packet, m;
+                ssize_t n = packet_recv(k->daemon, &packet, sizeof(packet));
+
+                if (n == -EAGAIN)
+                        return;
+                if (n <= 0 || (size_t)n > sizeof(packet) ||
+                    wire_decode(&m, WIRE_TO_WORKER, &packet, (size_t)n) < 0)
+                        link_down(k);
+                else
+                        on_message(k, &m);
+        }
+}
+
+/* ---- the VMM's end ---- */
+
+/*
+ * Whatever was set aside is destroyed by the kernel with the rest of the VM, so a queued job is
+ * replaced. The VM fd goes first, ungoverned: a held VM file keeps its irqfds alive. The mappings
+ * of the vCPUs keep the VM itself, so this is not its end. Model: keeper_vmm_died.
+ */
+static void on_vmm_gone(struct keeper *k) {
+        if (k->vm_fd < 0)
+                leave(); /* it never had a VM */
+        k->vmm_gone = true;
+        close_fd(&k->vmm);
+        close_fd(&k->vm_fd);
+        job_begin(k, PVR_KIND_SHUTDOWN);
+}
+
+/* ---- the loop ---- */
+
+static uint64_t fail_open_at(const struct keeper *k) {
+        uint64_t grace =
+                k->kind == PVR_KIND_SHUTDOWN ? k->grace_shutdown_usec : k->grace_reboot_usec;
+
+        return max_u64(k->job_since, k->clock_since) + grace;
+}
+
+/* A VMM without a VM has nothing to be governed. */
+static bool wants_link(const struct keeper *k) {
+        return k->link == LINK_DOWN && !k->stay_away && (k->vm_fd >= 0 || k->kind);
+}
+
+static int poll_timeout(const struct keeper *k, uint64_t now) {
+        uint64_t at = USEC_INFINITY;
+
+        if (wants_link(k))
+                at = min_u64(at, k->retry_at);
+        if (k->kind && k->link != LINK_WELCOMED)
+                at = min_u64(at, fail_open_at(k));
+        if (k->bell_eof_at && !k->vmm_gone)
+                at = min_u64(at, k->bell_eof_at + LINGER_USEC);
+        if (at == USEC_INFINITY)
+                return -1;
+        return at <= now ? 0 : (int)min_u64((at - now + 999) / USEC_PER_MSEC, 3600 * 1000);
+}
+
+static int raw_poll(struct pollfd *fds, unsigned n, int timeout_ms) {
+#ifdef SYS_poll
+        return (int)syscall(SYS_poll, fds, n, timeout_ms);
+#else
+        struct timespec ts = {.tv_sec = timeout_ms / 1000, .tv_nsec = timeout_ms % 1000 * 1000000L};
+
+        return (int)syscall(SYS_ppoll, fds, n, timeout_ms < 0 ? NULL : &ts, NULL, 0);
+#endif
+}
+
+static void wait_for_events(struct keeper *k) {
+        struct pollfd fds[] = {
+                {.fd = k->bell_eof_at ? -1 : k->bell, .events = POLLIN},
+                {.fd = k->vmm, .events = POLLIN},
+                {.fd = k->daemon, .events = POLLIN},
+        };
+
+        if (raw_poll(fds, ARRAY_SIZE(fds), poll_timeout(k, now_usec())) < 0)
+                return;
+        /* The daemon first: a GRANT in its last words is used. */
+        if (fds[2].revents)
+                read_daemon(k);
+        if (fds[1].revents)
+                on_vmm_gone(k);
+        if (fds[0].revents && drain_bell(k) && !k->kind && !k->vmm_gone)
+                job_begin(k, PVR_KIND_REBOOT);
+}
+
+static void loop(struct keeper *k) {
+        for (;;) {
+                uint64_t now = now_usec();
+
+                if (wants_link(k) && now >= k->retry_at)
+                        link_up(k, now);
+                if (k->kind && !k->requested && k->link == LINK_WELCOMED)
+                        send_request(k);
+                if (k->kind && k->link != LINK_WELCOMED && now >= fail_open_at(k))
+                        run_job(k, false); /* model: keeper_fail_open */
+                if (k->bell_eof_at && !k->vmm_gone && now >= k->bell_eof_at + LINGER_USEC)
+                        leave(); /* execve(2): the VMM's pid lives on with another address space */
+                wait_for_events(k);
+        }
+}
+
+/* ---- the start ---- */
+
+/* Our fds go to 3, 4, 5; all others are closed. Two steps, because an old number may be in the way.
+ */
+static int keep_fds(struct keeper *k) {
+        int *keep[] = {&k->bell, &k->outcomes, &k->vmm};
+
+        for (int i = 0; i < 3; i++)
+                if (syscall(SYS_dup3, *keep[i], i, O_CLOEXEC) < 0)
+                        return negative_errno();
+        if (syscall(SYS_close_range, 3U, ~0U, 0U) < 0)
+                return negative_errno();
+        for (int i = 0; i < 3; i++) {
+                *keep[i] = (int)syscall(SYS_fcntl, i, F_DUPFD_CLOEXEC, 3);
+                if (*keep[i] < 0)
+                        return negative_errno();
+        }
+        return syscall(SYS_close_range, 0U, 2U, 0U) < 0 ? negative_errno() : 0;
+}
+
+static int start(struct keeper *k) {
+        uint64_t all = ~UINT64_C(0);
+        int r;
+
+        (void)syscall(SYS_rt_sigprocmask, SIG_BLOCK, &all, NULL, sizeof(all));
+        (void)prctl(PR_SET_NAME, "pvr-keeper");
+        k->vmm = (int)syscall(SYS_pidfd_open, k->vmm_pid, 0);
+        if (k->vmm < 0)
+                return negative_errno();
+        /* Our parent can only be the VMM or, after its death, somebody else: then the pid is not
+         * ours. */
+        if (syscall(SYS_getppid) != k->vmm_pid)
+                return -ESRCH;
+        r = keep_fds(k);
+        return r < 0 ? r : filter_install(&k->filter);
+}
+
+int keeper_main(void *arg) {
+        struct keeper *k = arg;
+        struct bell ready = {.type = BELL_READY};
+
+        ready.error = start(k);
+        if (packet_send(k->bell, &ready, sizeof(ready)) < 0 || ready.error < 0)
+                leave();
+        k->retry_delay = RETRY_MIN_USEC;
+        loop(k);
+        return 0;
+}

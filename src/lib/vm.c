@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The API of pvreaper.h: what runs in the VMM's own threads.
+ *
+ * A struct pvr_vm is owned by its user and, by reference counts, by the heir and by threads that
+ * perform for it, since these may outlive pvr_vm_free(). The fds in it never change their number
+ * once set (a new VM fd is dup3()ed over the old one), so the heir needs no lock to use them.
+ *
+ * Two sockets: the doorbell, whose EOF tells each side that the other is gone, and the outcomes,
+ * whose sending end stays open here, so that a reader is never told POLLHUP and the heir can
+ * report.
+ */
+
+#include "lib/vm.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+
+#include "base/kvm-pv.h"
+#include "base/packet.h"
+#include "base/util.h"
+#include "lib/teardown.h"
+
+#define _public_ __attribute__((visibility("default")))
+
+#define DEFAULT_SOCKET      "/run/pv-reaper/handoff.sock"
+#define GRACE_REBOOT_USEC   (60 * USEC_PER_SEC)
+#define GRACE_SHUTDOWN_USEC (5 * USEC_PER_SEC)
+#define START_TIMEOUT_MSEC  10000
+#define MAPPING_SIZE        (KEEPER_GUARD_SIZE + KEEPER_STACK_SIZE + sizeof(struct keeper))
+
+/* ---- life and death ---- */
+
+static char *mapping_start(struct keeper *keeper) {
+        return (char *)keeper - KEEPER_STACK_SIZE - KEEPER_GUARD_SIZE;
+}
+
+static struct pvr_vm *vm_destroy(struct pvr_vm *vm) {
+        close_fd(&vm->bell);
+        close_fd(&vm->keeper_bell);
+        close_fd(&vm->outcomes);
+        close_fd(&vm->outcomes_sink);
+        close_fd(&vm->vm_fd);
+        if (vm->keeper)
+                (void)munmap(mapping_start(vm->keeper), MAPPING_SIZE);
+        free(vm);
+        return NULL;
+}
+
+struct pvr_vm *vm_ref(struct pvr_vm *vm) {
+        vm->n_refs++;
+        return vm;
+}
+
+struct pvr_vm *vm_unref(struct pvr_vm *vm) {
+        if (--vm->n_refs == 0)
+                vm_destroy(vm);
+        return NULL;
+}
+
+static bool is_fork(const struct pvr_vm *vm) {
+        return vm->owner != getpid();
+}
+
+_public_ struct pvr_vm *pvr_vm_free(struct pvr_vm *vm) {
+        struct bell leave = {.type = BELL_LEAVE};
+
+        if (!vm)
+                return NULL;
+        if (is_fork(vm))
+                return vm_destroy(vm); /* the heir, who has the other reference, is not here */
+        (void)packet_send(vm->bell, &leave, sizeof(leave));
+        /* EOF says the same if the queue was full; close() would not, where a fork holds a copy. */
+        (void)shutdown(vm->bell, SHUT_RDWR);
+        return vm_unref(vm);
+}
+
+static void vm_freep(struct pvr_vm **vm) {
+        pvr_vm_free(*vm);
+}
+
+/* ---- making one ---- */
+
+/* fds 0 to 2 may be closed in the VMM: whatever else runs there must not take ours for them. */
+static int above_stdio(int *fd) {
+        int r;
+
+        if (*fd > 2)
+                return 0;
+        r = fcntl(*fd, F_DUPFD_CLOEXEC, 3);
+        if (r < 0)
+                return negative_errno();
+        close_fd(fd);
+        *fd = r;
+        return 0;
+}
+
+static int socket_pair(int *ret_a, int *ret_b) {
+        int fds[2], r;
+
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
+                return negative_errno();
+        *ret_a = fds[0];
+        *ret_b = fds[1];
+        r = above_stdio(ret_a);
+        return r < 0 ? r : above_stdio(ret_b);
+}
+
+static int map_keeper(struct keeper **ret) {
+        char *start = mmap(NULL, MAPPING_SIZE, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
+
+        if (start == MAP_FAILED)
+                return negative_errno();
+        /* A stack that grows too far must not reach somebody else's memory. */
+        if (mprotect(start, KEEPER_GUARD_SIZE, PROT_NONE) < 0) {
+                int r = negative_errno();
+
+                (void)munmap(start, MAPPING_SIZE);
+                return r;
+        }
+        *ret = (struct keeper *)(void *)(start + KEEPER_GUARD_SIZE + KEEPER_STACK_SIZE);
+        return 0;
+}
+
+static int daemon_address(struct sockaddr_un *ret) {
+        const char *path = secure_getenv("PVREAPER_SOCKET");
+
+        if (!path || !*path)
+                path = DEFAULT_SOCKET;
+        if (strlen(path) >= sizeof(ret->sun_path))
+                return -ENAMETOOLONG;
+        ret->sun_family = AF_UNIX;
+        strcpy(ret->sun_path, path); /* the length was checked */
+        return 0;
+}
+
+/* Up to a quarter more, so that a host full of guests does not go ahead in the same second. */
+static uint64_t with_jitter(uint64_t usec) {
+        uint32_t random = 0;
+
+        (void)getrandom(&random, sizeof(random), GRND_NONBLOCK);
+        return usec + usec / 4 * (random % 1024) / 1024;
+}
+
+static void grace_times(struct keeper *k) {
+        const char *text = secure_getenv("PVREAPER_GRACE_MSEC");
+        char *end = NULL;
+        unsigned long long msec =
+                text && *text >= '0' && *text <= '9' ? strtoull(text, &end, 10) : 0;
+
+        k->grace_reboot_usec = GRACE_REBOOT_USEC;
+        k->grace_shutdown_usec = GRACE_SHUTDOWN_USEC;
+        if (end && *end == '\0' && msec <= 24ULL * 3600 * 1000)
+                k->grace_reboot_usec = k->grace_shutdown_usec = msec * USEC_PER_MSEC;
+        k->grace_reboot_usec = with_jitter(k->grace_reboot_usec);
+        k->grace_shutdown_usec = with_jitter(k->grace_shutdown_usec);
+}
+
+static int vm_init(struct pvr_vm *vm, const char *name, const uint8_t uuid[16]) {
+        struct keeper *k;
+        int r;
+
+        r = map_keeper(&vm->keeper);
+        if (r < 0)
+                return r;
+        k = vm->keeper; /* zeroes, as the kernel made it */
+        r = daemon_address(&k->daemon_address);
+        if (r < 0)
+                return r;
+        r = socket_pair(&vm->bell, &vm->keeper_bell);
+        if (r < 0)
+                return r;
+        r = socket_pair(&vm->outcomes, &vm->outcomes_sink);
+        if (r < 0)
+                return r;
+        k->vmm_pid = vm->owner;
+        k->bell = vm->keeper_bell;
+        k->outcomes = vm->outcomes_sink;
+        k->daemon = k->vmm = k->vm_fd = -1;
+        if (name)
+                memcpy(k->name, name, strnlen(name, sizeof(k->name)));
+        if (uuid)
+                memcpy(k->uuid, uuid, sizeof(k->uuid));
+        grace_times(k);
+        filter_build(&k->filter);
+        return 0;
+}
+
+static int await_ready(struct pvr_vm *vm) {
+        struct pollfd pollfd = {.fd = vm->bell, .events = POLLIN};
+        struct bell ready = {};
+        int n, fd = -1;
+
+        do
+                n = poll(&pollfd, 1, START_TIMEOUT_MSEC);
+        while (n < 0 && errno == EINTR);
+        if (n <= 0)
+                return n < 0 ? negative_errno() : -ETIMEDOUT;
+        if (packet_recv_fd(vm->bell, &ready, sizeof(ready), &fd) <= 0)
+                return -EAGAIN; /* clone(2) failed */
+        return ready.error;
+}
+
+_public_ int pvr_vm_new(struct pvr_vm **ret, const char *name, const uint8_t uuid[16]) {
+        _cleanup_(vm_freep) struct pvr_vm *vm = NULL;
+        int r;
+
+        if (!ret)
+                return -EINVAL;
+        vm = calloc(1, sizeof(*vm));
+        if (!vm)
+                return -ENOMEM;
+        vm->owner = getpid();
+        vm->n_refs = 1;
+        vm->bell = vm->keeper_bell = vm->outcomes = vm->outcomes_sink = vm->vm_fd = -1;
+        r = vm_init(vm, name, uuid);
+        if (r < 0)
+                return r;
+        r = heir_start(vm);
+        if (r < 0)
+                return r;
+        r = await_ready(vm);
+        if (r < 0)
+                return r;
+        *ret = vm;
+        vm = NULL;
+        return 0;
+}
+
+/* ---- using it ---- */
+
+/*
+ * A full doorbell counts as rung (pvr_vm_handoff()), which is true only while rings fill it: so
+ * this rare packet is refused long before it could.
+ */
+static int bell_has_room(int bell) {
+        int queued = 0;
+
+        if (ioctl(bell, TIOCOUTQ, &queued) < 0)
+                return negative_errno();
+        return queued > 16 * 1024 ? -EAGAIN : 0;
+}
+
+_public_ int pvr_vm_set_fd(struct pvr_vm *vm, int vm_fd, uint64_t mem_bytes) {
+        struct bell bell = {.type = BELL_SET_FD, .mem = mem_bytes};
+        int r;
+
+        if (is_fork(vm))
+                return -ECHILD;
+        r = bell_has_room(vm->bell);
+        if (r < 0)
+                return r;
+        if (vm->vm_fd < 0) {
+                r = fcntl(vm_fd, F_DUPFD_CLOEXEC, 3);
+                if (r < 0)
+                        return negative_errno();
+                vm->vm_fd = r;
+        } else if (dup3(vm_fd, vm->vm_fd, O_CLOEXEC) < 0) {
+                return negative_errno();
+        }
+        return packet_send_fd(vm->bell, &bell, sizeof(bell), vm->vm_fd);
+}
+
+/* Model: vmm_ring. */
+_public_ int pvr_vm_handoff(struct pvr_vm *vm) {
+        struct bell bell = {.type = BELL_RING};
+        int r;
+
+        if (is_fork(vm))
+                return -ECHILD;
+        if (vm->vm_fd < 0)
+                return -ENOTCONN;
+        r = packet_send(vm->bell, &bell, sizeof(bell));
+        /* Full of rings not yet read, or of a PERFORM that is still running: one of them will take
+         * it. */
+        return r == -EAGAIN ? 0 : r;
+}
+
+static void *perform_main(void *userdata) {
+        struct pvr_vm *vm = userdata;
+
+        perform_here(vm);
+        vm_unref(vm);
+        return NULL;
+}
+
+/* Model: vmm_own_perform. */
+static void perform_somewhere(struct pvr_vm *vm) {
+        if (start_thread(perform_main, vm_ref(vm)) < 0)
+                (void)perform_main(vm);
+}
+
+_public_ int pvr_vm_disable_async(struct pvr_vm *vm) {
+        struct pv_cmd cmd = {.cmd = PV_ASYNC_CLEANUP_PREPARE};
+
+        if (is_fork(vm))
+                return -ECHILD;
+        if (vm->vm_fd < 0)
+                return -ENOTCONN;
+        if (ioctl(vm->vm_fd, PV_COMMAND, &cmd) < 0)
+                return negative_errno();
+        if (pvr_vm_handoff(vm) < 0)
+                perform_somewhere(vm);
+        return 0;
+}
+
+_public_ int pvr_vm_get_fd(struct pvr_vm *vm) {
+        return is_fork(vm) ? -ECHILD : vm->outcomes;
+}
+
+_public_ int pvr_vm_next_outcome(struct pvr_vm *vm, struct pvr_outcome *ret) {
+        struct pvr_outcome outcome;
+        int fd = -1;
+        ssize_t n;
+
+        if (is_fork(vm))
+                return -ECHILD;
+        n = packet_recv_fd(vm->outcomes, &outcome, sizeof(outcome), &fd);
+        if (n == -EAGAIN)
+                return 0;
+        if (n != sizeof(outcome))
+                return n < 0 ? (int)n : -EBADMSG;
+        *ret = outcome;
+        return 1;
+}
+
+_public_ const char *pvr_result_to_string(uint32_t result) {
+        static const char *const table[] = {
+                [PVR_RESULT_DONE] = "done",
+                [PVR_RESULT_UNGOVERNED] = "ungoverned",
+                [PVR_RESULT_INTERRUPTED] = "interrupted",
+                [PVR_RESULT_SUPERSEDED] = "superseded",
+                [PVR_RESULT_FAILED] = "failed",
+                [PVR_RESULT_FOREIGN] = "foreign",
+                [PVR_RESULT_LOST] = "lost",
+        };
+
+        return result < ARRAY_SIZE(table) ? table[result] : NULL;
+}
