@@ -26,7 +26,7 @@ struct pv_cmd {
 #define PV_COMMAND                                                                                 \
         _IOWR(0xAE, 0xc5, struct pv_cmd) /* KVM_S390_PV_COMMAND, 0xC020AEC5 on x86 and s390x */
 
-enum pv_cmd_id {
+enum pv_command_id {
         PV_ENABLE = 0,
         PV_DISABLE = 1,
         PV_SET_SEC_PARMS = 2,

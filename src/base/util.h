@@ -42,7 +42,9 @@ static inline void close_fd(int *fd) {
 
 /* After a failed call that sets errno; never returns 0, whatever errno says. */
 static inline int negative_errno(void) {
-        return errno > 0 ? -errno : -EIO;
+        int r = -errno;
+
+        return r < 0 ? r : -EIO;
 }
 
 static inline uint64_t min_u64(uint64_t a, uint64_t b) {

@@ -39,6 +39,7 @@
 #define RETRY_MIN_USEC         (100 * USEC_PER_MSEC) /* between two tries to connect, always */
 #define RETRY_MAX_WAITING_USEC (1 * USEC_PER_SEC)
 #define RETRY_MAX_IDLE_USEC    (10 * USEC_PER_SEC)
+#define POLL_MAX_MSEC          (3600 * UINT64_C(1000))
 #define LINGER_USEC            (10 * USEC_PER_SEC)
 
 static _noreturn_ void leave(void) {
@@ -57,11 +58,12 @@ static void link_down(struct keeper *k) {
 }
 
 /*
- * A send failed. A full queue means a daemon that does not read: part. Else it is gone, and poll(2)
- * will say so: read_daemon() then looks for its last words, since a GRANT among them counts.
+ * A send failed. If the daemon is gone poll(2) will say so, and read_daemon() looks for its last
+ * words first, since a GRANT among them counts. Anything else (a full queue: it does not read; no
+ * memory) leaves it without what we had to say: part, and say it all again in the next REGISTER.
  */
 static void link_failed(struct keeper *k, int error) {
-        if (error == -EAGAIN)
+        if (error < 0 && error != -EPIPE && error != -ECONNRESET)
                 link_down(k);
 }
 
@@ -114,12 +116,14 @@ static void link_up(struct keeper *k, uint64_t now) {
 
 static void send_request(struct keeper *k) {
         union wire_message m = {};
+        int r;
 
         m.request.kind = k->kind;
         m.request.seq = k->seq;
         m.request.mem = k->mem;
-        link_failed(k, link_send(k, &m, WIRE_REQUEST));
-        k->requested = true;
+        r = link_send(k, &m, WIRE_REQUEST);
+        k->requested = r >= 0;
+        link_failed(k, r);
 }
 
 /* ---- the job ---- */
@@ -313,7 +317,7 @@ static int poll_timeout(const struct keeper *k, uint64_t now) {
                 at = min_u64(at, k->bell_eof_at + LINGER_USEC);
         if (at == USEC_INFINITY)
                 return -1;
-        return at <= now ? 0 : (int)min_u64((at - now + 999) / USEC_PER_MSEC, 3600 * 1000);
+        return at <= now ? 0 : (int)min_u64((at - now) / USEC_PER_MSEC + 1, POLL_MAX_MSEC);
 }
 
 static int raw_poll(struct pollfd *fds, unsigned n, int timeout_ms) {
@@ -382,11 +386,15 @@ static int keep_fds(struct keeper *k) {
 
 static int start(struct keeper *k) {
         uint64_t all = ~UINT64_C(0);
-        int r;
+        int pidfd, r;
 
         (void)syscall(SYS_rt_sigprocmask, SIG_BLOCK, &all, NULL, sizeof(all));
         (void)prctl(PR_SET_NAME, "pvr-keeper");
-        k->vmm = (int)syscall(SYS_pidfd_open, k->vmm_pid, 0);
+        pidfd = (int)syscall(SYS_pidfd_open, k->vmm_pid, 0);
+        if (pidfd < 0)
+                return negative_errno();
+        /* keep_fds() overwrites 0 to 2, which are free if the VMM has closed its own. */
+        k->vmm = (int)syscall(SYS_fcntl, pidfd, F_DUPFD_CLOEXEC, 3);
         if (k->vmm < 0)
                 return negative_errno();
         /* Our parent can only be the VMM or, after its death, somebody else: then the pid is not

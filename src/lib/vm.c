@@ -138,7 +138,7 @@ static int daemon_address(struct sockaddr_un *ret) {
         if (strlen(path) >= sizeof(ret->sun_path))
                 return -ENAMETOOLONG;
         ret->sun_family = AF_UNIX;
-        strcpy(ret->sun_path, path); /* the length was checked */
+        memcpy(ret->sun_path, path, strlen(path) + 1);
         return 0;
 }
 

@@ -23,11 +23,11 @@ struct pvr_vm {
         _Atomic unsigned n_refs; /* the user, the heir, threads that perform */
 };
 
-/* The mapping with stack and struct keeper. */
-#define KEEPER_STACK_SIZE    (64 * 1024)
-#define KEEPER_STACK_RESERVE 512 /* above the first frame: s390x saves registers in its caller's   \
-                                  */
-#define KEEPER_GUARD_SIZE (64 * 1024) /* a page on every architecture */
+/* The mapping: a guard (a page on every architecture), the stack, struct keeper. */
+#define KEEPER_GUARD_SIZE (64UL * 1024)
+#define KEEPER_STACK_SIZE (64UL * 1024)
+/* Above the first frame: s390x saves registers in its caller's. */
+#define KEEPER_STACK_RESERVE 512UL
 
 struct pvr_vm *vm_ref(struct pvr_vm *vm);
 

@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Talking to the daemon: D-Bus with sd-bus, without a bus. The socket is connected here rather than
+ * by sd-bus, which would keep to itself why it could not, and wait longer than we have time.
+ *
+ * systemd's socket unit accepts for a daemon that is not there, so a successful connect() proves
+ * nothing: each step has a time limit of its own.
+ */
+
+#include "ctl/connection.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <systemd/sd-bus.h>
+#include <time.h>
+
+#include "ctl/say.h"
+
+#define TIMEOUT_SEC      5
+#define OBJECT_PATH      "/org/pvreaper/Manager"
+#define OBJECT_INTERFACE "org.pvreaper.Manager1"
+
+struct connection {
+        char *path;
+        sd_bus *bus;
+};
+
+static void messagep_unref(sd_bus_message **m) {
+        sd_bus_message_unref(*m);
+}
+
+static int explain(int error, const char *path) {
+        switch (error) {
+        case -ENOENT:
+        case -ECONNREFUSED:
+                return say_error(error, "no daemon listens on %s (is pv-reaperd running?)", path);
+        case -EACCES:
+                return say_error(error, "you may not connect to %s", path);
+        case -EAGAIN:
+        case -ETIMEDOUT:
+                say_error(0, "no answer within %d s on %s", TIMEOUT_SEC, path);
+                return -ETIMEDOUT;
+        case -ECONNRESET:
+        case -ENOTCONN:
+        case -EPIPE:
+                return say_error(error, "the daemon closed the connection on %s", path);
+        default:
+                return say_error(error, "cannot talk to the daemon on %s", path);
+        }
+}
+
+/* ---- connecting ---- */
+
+static int connect_socket(int *ret, const char *path) {
+        struct timeval limit = {.tv_sec = TIMEOUT_SEC};
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+        _cleanup_(close_fd) int fd = -1;
+
+        if (strlen(path) >= sizeof(address.sun_path))
+                return -ENAMETOOLONG;
+        memcpy(address.sun_path, path, strlen(path));
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (fd < 0)
+                return negative_errno();
+        /* Holds for connect() too, which waits while the backlog is full. */
+        if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0)
+                return negative_errno();
+        if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+                return negative_errno();
+        *ret = take_fd(&fd);
+        return 0;
+}
+
+static uint64_t now_usec(void) {
+        struct timespec now;
+
+        (void)clock_gettime(CLOCK_MONOTONIC, &now);
+        return (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / NSEC_PER_USEC;
+}
+
+/* sd-bus itself would give the authentication a minute and a half. */
+static int authenticate(sd_bus *bus) {
+        uint64_t now, deadline = now_usec() + TIMEOUT_SEC * USEC_PER_SEC;
+        int r;
+
+        while (sd_bus_is_ready(bus) <= 0) {
+                r = sd_bus_process(bus, NULL);
+                if (r < 0)
+                        return r;
+                if (r > 0)
+                        continue;
+                now = now_usec();
+                if (now >= deadline)
+                        return -ETIMEDOUT;
+                r = sd_bus_wait(bus, deadline - now);
+                if (r < 0 && r != -EINTR)
+                        return r;
+        }
+        return 0;
+}
+
+static int open_bus(sd_bus *bus, const char *path) {
+        _cleanup_(close_fd) int fd = -1;
+        int r;
+
+        r = connect_socket(&fd, path);
+        if (r < 0)
+                return r;
+        r = sd_bus_set_fd(bus, fd, fd);
+        if (r < 0)
+                return r;
+        (void)take_fd(&fd);
+        r = sd_bus_start(bus);
+        if (r < 0)
+                return r;
+        return authenticate(bus);
+}
+
+static void connection_freep(struct connection **connection) {
+        connection_free(*connection);
+}
+
+int connection_new(struct connection **ret, const char *path) {
+        _cleanup_(connection_freep) struct connection *connection = calloc(1, sizeof(*connection));
+        int r;
+
+        if (!connection)
+                return say_error(-ENOMEM, "cannot connect");
+        connection->path = strdup(path);
+        if (!connection->path)
+                return say_error(-ENOMEM, "cannot connect");
+        r = sd_bus_new(&connection->bus);
+        if (r < 0)
+                return say_error(r, "cannot connect");
+        r = open_bus(connection->bus, path);
+        if (r < 0)
+                return explain(r, path);
+        *ret = connection;
+        connection = NULL;
+        return 0;
+}
+
+struct connection *connection_free(struct connection *connection) {
+        if (!connection)
+                return NULL;
+        sd_bus_close_unref(connection->bus);
+        free(connection->path);
+        free(connection);
+        return NULL;
+}
+
+/* ---- reading an answer ---- */
+
+static int read_number(sd_bus_message *m, char type, struct value *ret) {
+        union {
+                uint8_t y;
+                int16_t n;
+                uint16_t q;
+                int32_t i;
+                uint32_t u;
+                int64_t x;
+                uint64_t t;
+                int b;
+        } basic;
+        int r;
+
+        r = sd_bus_message_read_basic(m, type, &basic);
+        if (r < 0)
+                return r;
+        switch (type) {
+        case SD_BUS_TYPE_BOOLEAN:
+                *ret = (struct value){.type = VALUE_BOOL, .flag = basic.b};
+                break;
+        case SD_BUS_TYPE_INT16:
+                *ret = (struct value){.type = VALUE_SIGNED, .signed_number = basic.n};
+                break;
+        case SD_BUS_TYPE_INT32:
+                *ret = (struct value){.type = VALUE_SIGNED, .signed_number = basic.i};
+                break;
+        case SD_BUS_TYPE_INT64:
+                *ret = (struct value){.type = VALUE_SIGNED, .signed_number = basic.x};
+                break;
+        case SD_BUS_TYPE_BYTE:
+                *ret = (struct value){.type = VALUE_UNSIGNED, .number = basic.y};
+                break;
+        case SD_BUS_TYPE_UINT16:
+                *ret = (struct value){.type = VALUE_UNSIGNED, .number = basic.q};
+                break;
+        case SD_BUS_TYPE_UINT32:
+                *ret = (struct value){.type = VALUE_UNSIGNED, .number = basic.u};
+                break;
+        default:
+                *ret = (struct value){.type = VALUE_UNSIGNED, .number = basic.t};
+        }
+        return 0;
+}
+
+/* Adds what is in a variant; skips what a newer daemon may put there. */
+static int read_variant(sd_bus_message *m, const char *contents, struct record *record,
+                        const char *key) {
+        struct value value = {.type = VALUE_STRING};
+        int r;
+
+        if (contents[1] != '\0' || !strchr("sbyqutnix", contents[0]))
+                return sd_bus_message_skip(m, contents);
+        if (contents[0] == SD_BUS_TYPE_STRING)
+                r = sd_bus_message_read_basic(m, SD_BUS_TYPE_STRING, &value.string);
+        else
+                r = read_number(m, contents[0], &value);
+        return r < 0 ? r : record_add(record, key, &value);
+}
+
+static int read_entry(sd_bus_message *m, struct record *record) {
+        const char *key, *contents;
+        int r;
+
+        r = sd_bus_message_read_basic(m, SD_BUS_TYPE_STRING, &key);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_peek_type(m, NULL, &contents);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_enter_container(m, SD_BUS_TYPE_VARIANT, contents);
+        if (r < 0)
+                return r;
+        r = read_variant(m, contents, record, key);
+        if (r < 0)
+                return r;
+        return sd_bus_message_exit_container(m);
+}
+
+static int read_record(sd_bus_message *m, struct record_list *list) {
+        struct record *record;
+        int r;
+
+        r = record_list_add(list, &record);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_enter_container(m, SD_BUS_TYPE_ARRAY, "{sv}");
+        if (r < 0)
+                return r;
+        while ((r = sd_bus_message_enter_container(m, SD_BUS_TYPE_DICT_ENTRY, "sv")) > 0) {
+                r = read_entry(m, record);
+                if (r < 0)
+                        return r;
+                r = sd_bus_message_exit_container(m);
+                if (r < 0)
+                        return r;
+        }
+        return r < 0 ? r : sd_bus_message_exit_container(m);
+}
+
+static int read_reply(sd_bus_message *m, struct record_list *list) {
+        int r;
+
+        if (sd_bus_message_has_signature(m, "a{sv}") > 0)
+                return read_record(m, list);
+        r = sd_bus_message_enter_container(m, SD_BUS_TYPE_ARRAY, "a{sv}");
+        while (r >= 0 && sd_bus_message_at_end(m, false) == 0)
+                r = read_record(m, list);
+        return r;
+}
+
+int connection_call(struct connection *connection, const char *method, struct record_list *ret) {
+        _cleanup_(messagep_unref) sd_bus_message *call = NULL, *reply = NULL;
+        _cleanup_(record_list_deinit) struct record_list list = {};
+        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+        int r;
+
+        r = sd_bus_message_new_method_call(connection->bus, &call, NULL, OBJECT_PATH,
+                                           OBJECT_INTERFACE, method);
+        if (r < 0)
+                return say_error(r, "cannot call %s", method);
+        r = sd_bus_call(connection->bus, call, TIMEOUT_SEC * USEC_PER_SEC, &error, &reply);
+        if (r < 0 && sd_bus_error_is_set(&error) && r != -ETIMEDOUT && r != -ECONNRESET)
+                return say_error(0, "%s failed: %s", method, error.message ?: error.name);
+        if (r < 0)
+                return explain(r, connection->path);
+        r = read_reply(reply, &list);
+        if (r < 0)
+                return say_error(r, "cannot understand the answer to %s", method);
+        *ret = list;
+        list = (struct record_list){};
+        return 0;
+}

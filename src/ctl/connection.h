@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * The daemon's control socket. These functions tell the user on stderr what went wrong, and return
+ * a negative errno. None of them takes longer than 5 s per connection or call.
+ */
+
+#include "ctl/record.h"
+
+struct connection;
+
+/* path is copied. */
+int connection_new(struct connection **ret, const char *path);
+struct connection *connection_free(struct connection *connection);
+
+/* Calls a method without arguments that returns a{sv} (a list of one then) or aa{sv}. */
+int connection_call(struct connection *connection, const char *method, struct record_list *ret);

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * pv-reaperctl: options and verbs. One table of verbs drives dispatch and --help. A verb writes to
+ * memory; it is put out here, in one place, and only as a whole: so there is one check for a full
+ * disk, and no half a table before an error. Exit codes are made nowhere else.
+ */
+
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ctl/say.h"
+#include "ctl/verbs.h"
+
+#define DEFAULT_SOCKET "/run/pv-reaper/control.sock"
+
+enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+struct verb {
+        const char *name;
+        int min_args, max_args; /* after the verb itself */
+        int (*run)(const struct options *options, FILE *out);
+        const char *help;
+};
+
+static const struct verb verbs[] = {
+        {"status", 0, 0, verb_status, "Show the daemon: what it does and has done"},
+        {"list", 0, 0, verb_list, "List the VMs that the daemon knows"},
+        {"jobs", 0, 0, verb_jobs, "List finished, running and waiting jobs"},
+};
+
+/* ---- output ---- */
+
+/* Who reads us with head(1) does not want to hear that it has seen enough. */
+static int write_all(const char *text, size_t size) {
+        while (size > 0) {
+                ssize_t n = write(STDOUT_FILENO, text, size);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0 && errno == EPIPE)
+                        return -EPIPE;
+                if (n <= 0)
+                        return say_error(n < 0 ? -errno : -EIO, "cannot write the output");
+                text += n;
+                size -= (size_t)n;
+        }
+        /* Network file systems tell only now that the disk was full. */
+        if (close(STDOUT_FILENO) < 0 && errno != EINTR)
+                return say_error(-errno, "cannot write the output");
+        return 0;
+}
+
+/* Makes sure that 0 to 2 are taken: else a socket of ours would become stdout. */
+static int reserve_stdio(void) {
+        int fd;
+
+        do
+                fd = open("/dev/null", O_RDONLY | O_CLOEXEC); /* not for writing: that fails */
+        while (fd >= 0 && fd <= STDERR_FILENO);
+        if (fd < 0)
+                return negative_errno();
+        close_fd(&fd);
+        return 0;
+}
+
+/* ---- what is always there ---- */
+
+static int print_help(const struct options *options, FILE *out) {
+        (void)fprintf(out, "Usage: pv-reaperctl [OPTION...] VERB\n\n"
+                           "Show what pv-reaperd does about the memory of protected guests.\n\n"
+                           "Verbs:\n");
+        for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
+                (void)fprintf(out, "  %-20s %s\n", verbs[i].name, verbs[i].help);
+        (void)fprintf(out, "\nOptions:\n"
+                           "  --socket PATH        The daemon's control socket\n"
+                           "                       (else $PVREAPER_CONTROL, else\n"
+                           "                       " DEFAULT_SOCKET ")\n"
+                           "  --json[=short|pretty]\n"
+                           "                       JSON instead of text\n"
+                           "  --no-legend          No column titles\n"
+                           "  --help               Show this and exit\n"
+                           "  --version            Show the version and exit\n");
+        return 0;
+}
+
+static int print_version(const struct options *options, FILE *out) {
+        (void)fprintf(out, "pv-reaperctl %s\n", PVR_VERSION);
+        return 0;
+}
+
+static const struct verb help_verb = {"--help", 0, 0, print_help, NULL};
+static const struct verb version_verb = {"--version", 0, 0, print_version, NULL};
+
+/* ---- the command line ---- */
+
+static int parse_json(struct options *options, const char *how) {
+        if (!how || strcmp(how, "short") == 0)
+                options->json = JSON_SHORT;
+        else if (strcmp(how, "pretty") == 0)
+                options->json = JSON_PRETTY;
+        else
+                return say_error(0, "--json is short or pretty, not \"%s\"", how);
+        return 0;
+}
+
+enum { OPT_HELP = 'h', OPT_VERSION = 256, OPT_SOCKET, OPT_JSON, OPT_NO_LEGEND };
+
+/* *ret_verb is set if an option is a verb of its own. */
+static int parse_option(int option, struct options *options, const struct verb **ret_verb) {
+        switch (option) {
+        case OPT_HELP:
+                *ret_verb = &help_verb;
+                return 0;
+        case OPT_VERSION:
+                *ret_verb = &version_verb;
+                return 0;
+        case OPT_SOCKET:
+                options->socket = optarg;
+                return 0;
+        case OPT_JSON:
+                return parse_json(options, optarg);
+        case OPT_NO_LEGEND:
+                options->legend = false;
+                return 0;
+        default:
+                return -EINVAL; /* getopt_long() said why */
+        }
+}
+
+static int find_verb(const struct verb **ret, char **args, int n_args) {
+        if (n_args < 1)
+                return say_error(0, "what to do? See pv-reaperctl --help");
+        for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
+                if (strcmp(args[0], verbs[i].name) != 0)
+                        continue;
+                if (n_args - 1 < verbs[i].min_args || n_args - 1 > verbs[i].max_args)
+                        return say_error(0, "%s: too %s arguments", args[0],
+                                         n_args - 1 < verbs[i].min_args ? "few" : "many");
+                *ret = &verbs[i];
+                return 0;
+        }
+        return say_error(0, "unknown verb \"%s\". See pv-reaperctl --help", args[0]);
+}
+
+static int parse_command_line(struct options *options, const struct verb **ret, int argc,
+                              char **argv) {
+        static const struct option table[] = {
+                {"help", no_argument, NULL, OPT_HELP},
+                {"version", no_argument, NULL, OPT_VERSION},
+                {"socket", required_argument, NULL, OPT_SOCKET},
+                {"json", optional_argument, NULL, OPT_JSON},
+                {"no-legend", no_argument, NULL, OPT_NO_LEGEND},
+                {},
+        };
+        int option, r;
+
+        *ret = NULL;
+        while ((option = getopt_long(argc, argv, "h", table, NULL)) >= 0) {
+                r = parse_option(option, options, ret);
+                if (r < 0)
+                        return r;
+        }
+        return *ret ? 0 : find_verb(ret, argv + optind, argc - optind);
+}
+
+static int run_verb(const struct verb *verb, const struct options *options) {
+        char *text = NULL;
+        size_t size = 0;
+        FILE *out;
+        int r;
+
+        out = open_memstream(&text, &size);
+        if (!out)
+                return say_error(-errno, "cannot start");
+        r = verb->run(options, out);
+        if (fclose(out) != 0 && r >= 0)
+                r = say_error(-ENOMEM, "cannot hold the output");
+        if (r >= 0)
+                r = write_all(text, size);
+        free(text);
+        return r;
+}
+
+int main(int argc, char **argv) {
+        struct options options = {.legend = true};
+        const struct verb *verb;
+        const char *environment = getenv("PVREAPER_CONTROL");
+
+        if (reserve_stdio() < 0)
+                return EXIT_FAILED;
+        (void)signal(SIGPIPE, SIG_IGN);
+        options.socket = environment && *environment ? environment : DEFAULT_SOCKET;
+        if (parse_command_line(&options, &verb, argc, argv) < 0)
+                return EXIT_USAGE;
+        return run_verb(verb, &options) < 0 ? EXIT_FAILED : EXIT_OK;
+}

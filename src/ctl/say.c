@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * What is said to the user on stderr, in one line. Texts come from the command line, the
+ * environment and the daemon, which got them from guests' VMMs: none of them may speak to the
+ * terminal.
+ */
+
+#include "ctl/say.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+void make_printable(char *text) {
+        for (; *text; text++)
+                if (*text < ' ' || *text > '~')
+                        *text = '?';
+}
+
+int say_error(int error, const char *format, ...) {
+        char message[1024];
+        va_list ap;
+
+        va_start(ap, format);
+        (void)vsnprintf(message, sizeof(message), format, ap);
+        va_end(ap);
+        make_printable(message);
+        if (error < 0)
+                (void)fprintf(stderr, "pv-reaperctl: %s: %s\n", message, strerror(-error));
+        else
+                (void)fprintf(stderr, "pv-reaperctl: %s\n", message);
+        return error < 0 ? error : -EINVAL;
+}

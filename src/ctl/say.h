@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "base/util.h"
+
+/*
+ * Tells the user on stderr what is wrong; error: a negative errno appended as text, or 0. Control
+ * characters are replaced. Returns error, or -EINVAL for 0.
+ */
+int say_error(int error, const char *format, ...) _printf_(2, 3);
+
+/* Replaces all of text that a terminal might act upon, or that is not one column wide, with '?'. */
+void make_printable(char *text);

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Columns of text. Every cell is made first, one string each in a plain array of rows that
+ * table_print() owns, then measured, then printed: numbers to the right, the rest to the left,
+ * nothing after the last column's text. Cells hold printable ASCII only, so that a byte is a column
+ * and nothing speaks to the terminal.
+ */
+
+#include "ctl/table.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ctl/say.h"
+
+#define GAP "  "
+
+static void freep(void *pointer) {
+        void **p = pointer;
+
+        free(*p);
+}
+
+/* ---- values ---- */
+
+void format_size(char *buffer, size_t size, uint64_t bytes) {
+        static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+        unsigned unit = 0;
+        uint64_t scale = 1;
+
+        while (unit + 1 < ARRAY_SIZE(units) && bytes / scale >= 1024) {
+                scale *= 1024;
+                unit++;
+        }
+        if (unit == 0)
+                (void)snprintf(buffer, size, "%" PRIu64 " B", bytes);
+        else /* "/ (scale / 16)" first: times ten would not fit */
+                (void)snprintf(buffer, size, "%" PRIu64 ".%" PRIu64 " %s", bytes / scale,
+                               bytes % scale / (scale / 16) * 10 / 16, units[unit]);
+}
+
+void format_usec(char *buffer, size_t size, uint64_t usec) {
+        uint64_t sec = usec / USEC_PER_SEC, min = sec / 60, hours = min / 60;
+
+        if (usec > 0 && usec < USEC_PER_MSEC)
+                (void)snprintf(buffer, size, "%" PRIu64 " us", usec);
+        else if (sec == 0)
+                (void)snprintf(buffer, size, "%" PRIu64 " ms", usec / USEC_PER_MSEC);
+        else if (min == 0)
+                (void)snprintf(buffer, size, "%" PRIu64 ".%" PRIu64 " s", sec,
+                               usec % USEC_PER_SEC * 10 / USEC_PER_SEC);
+        else if (hours == 0)
+                (void)snprintf(buffer, size, "%" PRIu64 " min %" PRIu64 " s", min, sec % 60);
+        else if (hours < 24)
+                (void)snprintf(buffer, size, "%" PRIu64 " h %" PRIu64 " min", hours, min % 60);
+        else
+                (void)snprintf(buffer, size, "%" PRIu64 " d %" PRIu64 " h", hours / 24, hours % 24);
+}
+
+static void format_error(char *buffer, size_t size, int64_t error) {
+        const char *name = error < 0 && error > -4096 ? strerrorname_np((int)-error) : NULL;
+
+        if (name)
+                (void)snprintf(buffer, size, "%s", name);
+        else
+                (void)snprintf(buffer, size, "%" PRId64, error);
+}
+
+static char *format_string(const struct value *value) {
+        char *copy;
+
+        copy = strdup(value->type == VALUE_STRING && value->string[0] ? value->string : "-");
+        if (copy)
+                make_printable(copy);
+        return copy;
+}
+
+static char *format_signed(enum format format, int64_t number) {
+        char buffer[FORMAT_MAX] = "-";
+
+        if (format == FORMAT_ERROR)
+                format_error(buffer, sizeof(buffer), number);
+        else if (format == FORMAT_NUMBER)
+                (void)snprintf(buffer, sizeof(buffer), "%" PRId64, number);
+        return strdup(buffer);
+}
+
+static char *format_unsigned(enum format format, uint64_t number) {
+        char buffer[FORMAT_MAX] = "-";
+
+        if (format == FORMAT_SIZE)
+                format_size(buffer, sizeof(buffer), number);
+        else if (format == FORMAT_USEC)
+                format_usec(buffer, sizeof(buffer), number);
+        else if (format == FORMAT_NUMBER)
+                (void)snprintf(buffer, sizeof(buffer), "%" PRIu64, number);
+        return strdup(buffer);
+}
+
+char *format_value(enum format format, const struct value *value) {
+        if (!value)
+                return strdup("-");
+        if (format == FORMAT_TEXT)
+                return format_string(value);
+        switch (value->type) {
+        case VALUE_UNSIGNED:
+                return format_unsigned(format, value->number);
+        case VALUE_SIGNED:
+                return format_signed(format, value->signed_number);
+        case VALUE_BOOL:
+                if (format == FORMAT_BOOL)
+                        return strdup(value->flag ? "yes" : "no");
+                return strdup("-");
+        case VALUE_STRING:
+        default:
+                return strdup("-");
+        }
+}
+
+/* ---- tables ---- */
+
+struct cells {
+        const struct column **columns; /* those with a title; not owned themselves */
+        size_t n_columns, n_rows;
+        char **texts; /* n_rows times n_columns; owned */
+};
+
+static void cells_deinit(struct cells *cells) {
+        for (size_t i = 0; cells->texts && i < cells->n_rows * cells->n_columns; i++)
+                free(cells->texts[i]);
+        free(cells->texts);
+        free(cells->columns);
+}
+
+static int cells_init(struct cells *cells, const struct column *columns, size_t n_rows) {
+        size_t n = 0;
+
+        while (columns[n].key)
+                n++;
+        cells->columns = calloc(n + 1, sizeof(*cells->columns));
+        if (!cells->columns)
+                return -ENOMEM;
+        for (; columns->key; columns++)
+                if (columns->title)
+                        cells->columns[cells->n_columns++] = columns;
+        cells->n_rows = n_rows;
+        cells->texts = calloc(n_rows * cells->n_columns + 1, sizeof(*cells->texts));
+        return cells->texts ? 0 : -ENOMEM;
+}
+
+static int fill_row(struct cells *cells, size_t row, const struct record *record) {
+        for (size_t i = 0; i < cells->n_columns; i++) {
+                const struct column *column = cells->columns[i];
+                char **text = &cells->texts[row * cells->n_columns + i];
+
+                *text = record ? format_value(column->format, record_find(record, column->key))
+                               : strdup(column->title);
+                if (!*text)
+                        return -ENOMEM;
+        }
+        return 0;
+}
+
+static int width_of(const struct cells *cells, size_t column) {
+        size_t width = 0;
+
+        for (size_t row = 0; row < cells->n_rows; row++) {
+                size_t length = strlen(cells->texts[row * cells->n_columns + column]);
+
+                width = length > width ? length : width;
+        }
+        return (int)width;
+}
+
+static bool is_right(const struct column *column) {
+        return column->format != FORMAT_TEXT && column->format != FORMAT_BOOL;
+}
+
+static int print_cells(FILE *out, const struct cells *cells) {
+        _cleanup_(freep) int *widths = calloc(cells->n_columns + 1, sizeof(*widths));
+
+        if (!widths)
+                return -ENOMEM;
+        for (size_t i = 0; i < cells->n_columns; i++)
+                widths[i] = is_right(cells->columns[i]) ? width_of(cells, i) : -width_of(cells, i);
+        for (size_t row = 0; row < cells->n_rows; row++)
+                for (size_t i = 0; i < cells->n_columns; i++) {
+                        bool last = i + 1 == cells->n_columns;
+
+                        (void)fprintf(out, "%*s%s", last && widths[i] < 0 ? 0 : widths[i],
+                                      cells->texts[row * cells->n_columns + i], last ? "\n" : GAP);
+                }
+        return 0;
+}
+
+int table_print(FILE *out, const struct column *columns, const struct record_list *list,
+                bool legend) {
+        _cleanup_(cells_deinit) struct cells cells = {};
+        int r;
+
+        r = cells_init(&cells, columns, list->n_records + legend);
+        if (r < 0)
+                return r;
+        if (legend) {
+                r = fill_row(&cells, 0, NULL);
+                if (r < 0)
+                        return r;
+        }
+        for (size_t i = 0; i < list->n_records; i++) {
+                r = fill_row(&cells, i + legend, &list->records[i]);
+                if (r < 0)
+                        return r;
+        }
+        return print_cells(out, &cells);
+}
+
+int table_print_record(FILE *out, const struct column *columns, const struct record *record) {
+        int width = 0;
+
+        for (const struct column *c = columns; c->key; c++)
+                if (c->title && (int)strlen(c->title) > width)
+                        width = (int)strlen(c->title);
+        for (; columns->key; columns++) {
+                _cleanup_(freep) char *text = NULL;
+
+                if (!columns->title)
+                        continue;
+                text = format_value(columns->format, record_find(record, columns->key));
+                if (!text)
+                        return -ENOMEM;
+                (void)fprintf(out, "%*s: %s\n", width, columns->title, text);
+        }
+        return 0;
+}

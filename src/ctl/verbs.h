@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What pv-reaperctl can be asked for. */
+
+#include "ctl/json.h"
+
+struct options {
+        const char *socket;
+        enum json_mode json;
+        bool legend;
+};
+
+/* They print to out, tell the user on stderr what went wrong, and return a negative errno then. */
+int verb_status(const struct options *options, FILE *out);
+int verb_list(const struct options *options, FILE *out);
+int verb_jobs(const struct options *options, FILE *out);

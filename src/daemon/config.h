@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * What the administrator wants: built-in defaults, then the configuration file, then the command
+ * line. One table in config.c holds every key with its type, limits and default.
+ */
+
+#include "base/util.h"
+
+struct config {
+        char *handoff_socket;
+        char *control_socket;
+        char *cgroup; /* a path, "none", or "auto": that of pv-reaper-workers.service */
+        unsigned max_concurrent;
+};
+
+/* With the defaults. */
+int config_new(struct config **ret);
+struct config *config_free(struct config *config);
+
+/*
+ * Reads one file over what is there. Unknown sections and keys are warnings, bad values errors,
+ * each logged with file and line. On error config may hold some of the file's values: drop it.
+ * -ENOENT: there is no such file (not logged).
+ */
+int config_read_file(struct config *config, const char *path);
+
+/*
+ * Sets one key as if a file said so. Errors (-EINVAL bad value, -ENOKEY no such key, -ENOMEM) are
+ * not logged; *ret_why is then a static text saying what would be right.
+ */
+int config_set(struct config *config, const char *section, const char *key, const char *value,
+               const char **ret_why);

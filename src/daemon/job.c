@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * One teardown and what is said of it. A job belongs to its worker until it ended, then to the
+ * manager's history. It never claims more than is known: its end is one of the words of job_state,
+ * and a time or bill that began under an earlier daemon, which left no mark, is "unknown".
+ */
+
+#include "daemon/job.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/kvm-pv.h"
+#include "daemon/log.h"
+#include "daemon/worker.h"
+
+static int copy_string(char **ret, const char *s) {
+        *ret = s ? strdup(s) : NULL;
+        return s && !*ret ? -ENOMEM : 0;
+}
+
+static void job_freep(struct job **job) {
+        job_free(*job);
+}
+
+int job_new(struct job **ret, struct worker *worker, uint64_t id,
+            const struct wire_request *request) {
+        _cleanup_(job_freep) struct job *job = calloc(1, sizeof(*job));
+
+        if (!job || copy_string(&job->name, worker->name) < 0 ||
+            copy_string(&job->unit, worker->unit) < 0 ||
+            copy_string(&job->cgroup, worker->cgroup ? worker->cgroup->path : NULL) < 0)
+                return -ENOMEM;
+        job->worker = worker;
+        job->id = id;
+        job->seq = request->seq;
+        job->kind = request->kind;
+        job->pid = worker->pid;
+        memcpy(job->uuid, worker->uuid, sizeof(job->uuid));
+        job->state = JOB_QUEUED;
+        job->bytes = request->mem;
+        job->bytes_left = USEC_INFINITY;
+        job->waited_usec = job->ran_usec = job->cpu_usec = USEC_INFINITY;
+        *ret = job;
+        job = NULL;
+        return 0;
+}
+
+int job_rename(struct job *job, const struct worker *worker) {
+        char *name = strdup(worker->name);
+
+        if (!name)
+                return -ENOMEM;
+        free(job->name);
+        job->name = name;
+        memcpy(job->uuid, worker->uuid, sizeof(job->uuid));
+        return 0;
+}
+
+struct job *job_free(struct job *job) {
+        if (!job)
+                return NULL;
+        free(job->name);
+        free(job->unit);
+        free(job->cgroup);
+        free(job);
+        return NULL;
+}
+
+enum job_state job_state_of_outcome(const struct wire_outcome *outcome, bool governed) {
+        switch (outcome->error) {
+        case 0:
+                if (outcome->rc == PV_RC_INTERRUPTED && outcome->rrc == PV_RRC_INTERRUPTED)
+                        return JOB_INTERRUPTED;
+                return governed ? JOB_DONE : JOB_UNGOVERNED;
+        case -EINVAL:
+                return JOB_SUPERSEDED;
+        case -EIO:
+                return JOB_FOREIGN;
+        default:
+                return JOB_FAILED;
+        }
+}
+
+const char *job_state_to_string(enum job_state state) {
+        static const char *const table[_JOB_STATE_MAX] = {
+                [JOB_QUEUED] = "queued",
+                [JOB_RUNNING] = "running",
+                [JOB_DONE] = "done",
+                [JOB_UNGOVERNED] = "ungoverned",
+                [JOB_INTERRUPTED] = "interrupted",
+                [JOB_SUPERSEDED] = "superseded",
+                [JOB_FAILED] = "failed",
+                [JOB_FOREIGN] = "foreign",
+                [JOB_LOST] = "lost",
+        };
+
+        return state < _JOB_STATE_MAX ? table[state] : "?";
+}
+
+const char *job_kind_to_string(uint32_t kind) {
+        switch (kind) {
+        case WIRE_KIND_REBOOT:
+                return "reboot";
+        case WIRE_KIND_SHUTDOWN:
+                return "shutdown";
+        case WIRE_KIND_CLOSE:
+                return "close";
+        default:
+                return "?";
+        }
+}
+
+static const char *format_usec(char *buffer, size_t size, uint64_t usec) {
+        if (usec == USEC_INFINITY)
+                (void)snprintf(buffer, size, "unknown");
+        else
+                (void)snprintf(buffer, size, "%llu.%06llu s",
+                               (unsigned long long)(usec / USEC_PER_SEC),
+                               (unsigned long long)(usec % USEC_PER_SEC));
+        return buffer;
+}
+
+void job_log(const struct job *job) {
+        char waited[32], ran[32], cpu[32];
+        int level = job->state == JOB_DONE || job->state == JOB_SUPERSEDED ? LOG_INFO : LOG_WARNING;
+
+        (void)log_full(level, job->error,
+                       "job %llu: %s of %s (pid %d, unit %s) %s: waited %s, ran %s, CPU %s, "
+                       "%llu MiB, rc 0x%x, rrc 0x%x",
+                       (unsigned long long)job->id, job_kind_to_string(job->kind), job->name,
+                       (int)job->pid, job->unit ? job->unit : "unknown",
+                       job_state_to_string(job->state),
+                       format_usec(waited, sizeof(waited), job->waited_usec),
+                       format_usec(ran, sizeof(ran), job->ran_usec),
+                       format_usec(cpu, sizeof(cpu), job->cpu_usec),
+                       (unsigned long long)(job->bytes >> 20), job->rc, job->rrc);
+}

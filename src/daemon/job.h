@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * A job is one teardown, from its REQUEST to its end, and afterwards a line of history. It carries
+ * copies of what names its worker, which it outlives. Times are CLOCK_MONOTONIC µs; what nobody can
+ * know (a job that began under an earlier daemon) is USEC_INFINITY and shown as unknown.
+ */
+
+#include <sys/queue.h>
+#include <sys/types.h>
+
+#include "base/util.h"
+#include "base/wire.h"
+
+struct worker;
+
+enum job_state {
+        JOB_QUEUED,
+        JOB_RUNNING,
+        /* the ends, in the words of G8 */
+        JOB_DONE,
+        JOB_UNGOVERNED,
+        JOB_INTERRUPTED,
+        JOB_SUPERSEDED,
+        JOB_FAILED,
+        JOB_FOREIGN,
+        JOB_LOST,
+        _JOB_STATE_MAX,
+};
+
+struct job {
+        struct worker *worker; /* NULL once ended */
+
+        /* identity */
+        uint64_t id;   /* ours */
+        uint64_t seq;  /* the worker's: a label */
+        uint32_t kind; /* enum wire_kind */
+        pid_t pid;
+        uint8_t uuid[16];
+        char *name;   /* a claim, escaped; owned */
+        char *unit;   /* verified; owned; may be NULL */
+        char *cgroup; /* owned; NULL where there is none */
+
+        /* state */
+        enum job_state state;
+        uint64_t bytes;      /* a claim */
+        uint64_t bytes_left; /* a claim; USEC_INFINITY: never told */
+        uint64_t queued_at;
+        uint64_t granted_at; /* 0: not yet */
+        uint64_t waited_usec;
+        uint64_t ran_usec;
+        uint64_t cpu_base; /* what the bill said at GRANT */
+        uint64_t cpu_usec;
+        int error;
+        uint16_t rc, rrc;
+
+        bool in_queue;         /* kept by queue.c */
+        TAILQ_ENTRY(job) link; /* in queue.waiting, or in manager.history */
+};
+
+TAILQ_HEAD(job_list, job);
+
+/* A job of worker, with copies of its names. */
+int job_new(struct job **ret, struct worker *worker, uint64_t id,
+            const struct wire_request *request);
+
+/* Copies the names, which are the worker's claims, anew. Negative: nothing has changed. */
+int job_rename(struct job *job, const struct worker *worker);
+
+/* Takes NULL. The job must be in no list. */
+struct job *job_free(struct job *job);
+
+/* What an outcome from the wire amounts to. governed: we had granted it. */
+enum job_state job_state_of_outcome(const struct wire_outcome *outcome, bool governed);
+
+const char *job_state_to_string(enum job_state state);
+const char *job_kind_to_string(uint32_t kind);
+
+/* The one line of the log for a finished job. */
+void job_log(const struct job *job);

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * Logging: to the journal when systemd started us with one, else to stderr. A function either logs
+ * or returns an error, never both; log_error_errno() is for the one that does log and returns.
+ */
+
+#include <syslog.h>
+
+#include "base/util.h"
+
+/* error: negative errno appended as text, or 0. Returns error. Never fails, never blocks for long.
+ */
+int log_full(int level, int error, const char *format, ...) _printf_(3, 4);
+
+#define log_error(...)                ((void)log_full(LOG_ERR, 0, __VA_ARGS__))
+#define log_warning(...)              ((void)log_full(LOG_WARNING, 0, __VA_ARGS__))
+#define log_info(...)                 ((void)log_full(LOG_INFO, 0, __VA_ARGS__))
+#define log_error_errno(error, ...)   log_full(LOG_ERR, (error), __VA_ARGS__)
+#define log_warning_errno(error, ...) log_full(LOG_WARNING, (error), __VA_ARGS__)

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * pv-reaperd: command line, configuration, sockets; then the manager has it. The command line wins
+ * over the file, the file over the defaults. Every failure ends here, in an exit code: 0 asked to
+ * stop, 1 could not go on, 2 wrong usage or configuration.
+ */
+
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <systemd/sd-daemon.h>
+
+#include "daemon/config.h"
+#include "daemon/listen.h"
+#include "daemon/log.h"
+#include "daemon/manager.h"
+
+#define DEFAULT_CONFIG "/etc/pv-reaper/pv-reaper.conf"
+#define EXIT_USAGE     2
+
+enum { OPTION_CONFIG = 256, OPTION_CHECK, OPTION_VERSION, OPTION_HELP, OPTION_KEYS };
+
+struct option_key {
+        const char *option, *section, *key, *value, *help;
+};
+
+/* The options that are keys of the configuration. */
+static const struct option_key option_keys[] = {
+        {"handoff-socket", "sockets", "handoff", "PATH",
+         "where workers connect, unless systemd passes a socket"},
+        {"control-socket", "sockets", "control", "PATH", "where pv-reaperctl connects, likewise"},
+        {"cgroup", "cgroup", "path", "PATH|none|auto",
+         "a cgroup v2 directory that is ours; none: account by schedstat alone; auto: that of "
+         "pv-reaper-workers.service"},
+        {"max-concurrent", "limits", "max-concurrent", "N", "how many teardowns run at once"},
+};
+
+#define N_KEYS ARRAY_SIZE(option_keys)
+
+struct arguments {
+        const char *config_file;
+        const char *values[N_KEYS];
+        bool check;
+};
+
+static void help(void) {
+        printf("Usage: pv-reaperd [OPTION...]\n\n"
+               "Runs the teardown of protected guests, see pv-reaper(8).\n\n"
+               "  --config=FILE\n        read FILE instead of " DEFAULT_CONFIG "\n");
+        for (size_t i = 0; i < N_KEYS; i++)
+                printf("  --%s=%s\n        %s\n", option_keys[i].option, option_keys[i].value,
+                       option_keys[i].help);
+        printf("  --check-config\n"
+               "        read configuration and command line, say what is wrong, and exit\n"
+               "  --version\n        show the version and exit\n"
+               "  --help\n        show this and exit\n");
+}
+
+static void fill_options(struct option *options) {
+        size_t n = 0;
+
+        options[n++] = (struct option){"config", required_argument, NULL, OPTION_CONFIG};
+        options[n++] = (struct option){"check-config", no_argument, NULL, OPTION_CHECK};
+        options[n++] = (struct option){"version", no_argument, NULL, OPTION_VERSION};
+        options[n++] = (struct option){"help", no_argument, NULL, OPTION_HELP};
+        for (size_t i = 0; i < N_KEYS; i++)
+                options[n++] = (struct option){option_keys[i].option, required_argument, NULL,
+                                               OPTION_KEYS + (int)i};
+        options[n] = (struct option){};
+}
+
+/* 1: go on; 0: all is said and done; -EINVAL: wrong usage, said on stderr. */
+static int parse_arguments(struct arguments *args, int argc, char *argv[]) {
+        struct option options[N_KEYS + 5];
+        int c;
+
+        fill_options(options);
+        while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0) {
+                if (c == OPTION_CONFIG)
+                        args->config_file = optarg;
+                else if (c == OPTION_CHECK)
+                        args->check = true;
+                else if (c == OPTION_VERSION)
+                        return printf("pv-reaper %s\n", PVR_VERSION), 0;
+                else if (c == OPTION_HELP)
+                        return help(), 0;
+                else if (c >= OPTION_KEYS)
+                        args->values[c - OPTION_KEYS] = optarg;
+                else
+                        return -EINVAL;
+        }
+        if (optind == argc)
+                return 1;
+        (void)fprintf(stderr, "pv-reaperd: unexpected argument \"%s\"\n", argv[optind]);
+        return -EINVAL;
+}
+
+static int load_config(struct config *config, const struct arguments *args) {
+        const char *why;
+        int r;
+
+        r = config_read_file(config, args->config_file ? args->config_file : DEFAULT_CONFIG);
+        if (r == -ENOENT && args->config_file)
+                return log_error_errno(r, "%s", args->config_file);
+        if (r < 0 && r != -ENOENT)
+                return r;
+        for (size_t i = 0; i < N_KEYS; i++) {
+                if (!args->values[i])
+                        continue;
+                r = config_set(config, option_keys[i].section, option_keys[i].key, args->values[i],
+                               &why);
+                if (r < 0)
+                        return log_error_errno(r, "--%s=%s: %s", option_keys[i].option,
+                                               args->values[i], why);
+        }
+        return 0;
+}
+
+/* Takes config over. */
+static int serve(struct config *config) {
+        struct listeners listeners;
+        struct manager *m;
+        int r;
+
+        r = manager_new(&m, config);
+        if (r < 0) {
+                config_free(config);
+                return r;
+        }
+        r = listeners_open(&listeners, config);
+        if (r >= 0) {
+                r = manager_start(m, &listeners.handoff, &listeners.control);
+                if (r >= 0) {
+                        (void)sd_notify(0, "READY=1");
+                        r = manager_run(m);
+                        (void)sd_notify(0, "STOPPING=1");
+                }
+                listeners_unlink(&listeners, config);
+        }
+        manager_free(m);
+        return r;
+}
+
+static int prepare_signals(void) {
+        sigset_t set;
+
+        /* Children only ever close what may not be closed here (peer.c): nobody waits for them. */
+        if (signal(SIGCHLD, SIG_IGN) == SIG_ERR || signal(SIGPIPE, SIG_IGN) == SIG_ERR)
+                return negative_errno();
+        (void)sigemptyset(&set);
+        (void)sigaddset(&set, SIGTERM);
+        (void)sigaddset(&set, SIGINT);
+        return sigprocmask(SIG_BLOCK, &set, NULL) < 0 ? negative_errno() : 0;
+}
+
+int main(int argc, char *argv[]) {
+        struct arguments args = {};
+        struct config *config;
+        int r;
+
+        r = parse_arguments(&args, argc, argv);
+        if (r <= 0)
+                return r < 0 ? EXIT_USAGE : EXIT_SUCCESS;
+        r = config_new(&config);
+        if (r < 0)
+                return log_error_errno(r, "cannot start"), EXIT_FAILURE;
+        r = load_config(config, &args);
+        if (r < 0 || args.check) {
+                config_free(config);
+                return r < 0 ? EXIT_USAGE : EXIT_SUCCESS;
+        }
+        r = prepare_signals();
+        if (r < 0) {
+                config_free(config);
+                return log_error_errno(r, "cannot start"), EXIT_FAILURE;
+        }
+        return serve(config) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}

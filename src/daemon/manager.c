@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The root object. One loop, nothing in it blocks. Whatever happens (a request, a DONE, a death, a
+ * worker that stands still), the consequences for the queue are drawn in one place: on_dispatch(),
+ * a deferred source that grants as long as there are free slots.
+ *
+ * Workers outlive us, so at start everything found in our cgroups counts as running until it
+ * registers, ends or stands still: else a restart would let max-concurrent jobs run on top of those
+ * that never noticed (G3, G6).
+ */
+
+#include "daemon/manager.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#include "base/packet.h"
+#include "daemon/bus.h"
+#include "daemon/log.h"
+
+#define TICK_USEC    (1 * USEC_PER_SEC)
+#define FDS_PER_PEER 3 /* socket, pidfd, cgroup directory */
+#define FDS_RESERVED 128
+#define ACCEPT_BATCH 16 /* connections per wake-up: a flood of them must not hold the loop */
+
+uint64_t manager_now(struct manager *m) {
+        uint64_t now = 0;
+
+        (void)sd_event_now(m->event, CLOCK_MONOTONIC, &now);
+        return now;
+}
+
+uint64_t manager_bytes_to_clear(struct manager *m) {
+        uint64_t sum = 0;
+        struct worker *w;
+
+        TAILQ_FOREACH(w, &m->workers, link) {
+                uint64_t bytes = 0;
+
+                if (w->job)
+                        bytes = w->job->bytes_left == USEC_INFINITY ? w->job->bytes
+                                                                    : w->job->bytes_left;
+                /* Claims: a sum of lies must not wrap around to look small. */
+                sum = bytes > UINT64_MAX - sum ? UINT64_MAX : sum + bytes;
+        }
+        return sum;
+}
+
+/* ---- granting ---- */
+
+/* Model: daemon_grant. */
+static int on_dispatch(sd_event_source *source, void *userdata) {
+        struct manager *m = userdata;
+        struct job *job;
+
+        while ((job = queue_next(&m->queue))) {
+                struct worker *w = job->worker;
+
+                if (worker_grant(w) < 0)
+                        peer_free(w->peer); /* it does not read: it will ask again, if it lives */
+        }
+        return sd_event_source_set_enabled(source, SD_EVENT_OFF);
+}
+
+/* ---- what is looked at once a second ---- */
+
+static int on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
+        struct manager *m = userdata;
+        uint64_t now = manager_now(m);
+        struct worker *w;
+        int r;
+
+        TAILQ_FOREACH(w, &m->workers, link)
+        worker_check_overdue(w, now);
+        if (m->purge && m->cgroup) {
+                m->purge = false;
+                (void)cgroup_root_scan(m->cgroup, NULL, NULL);
+        }
+        r = sd_event_source_set_time(source, now + TICK_USEC);
+        return r < 0 ? r : sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+void manager_changed(struct manager *m) {
+        if (m->dispatch_source)
+                (void)sd_event_source_set_enabled(m->dispatch_source, SD_EVENT_ONESHOT);
+}
+
+/* ---- jobs that ended ---- */
+
+static void history_drop(struct manager *m, struct job *job) {
+        TAILQ_REMOVE(&m->history, job, link);
+        m->n_history--;
+        job_free(job);
+}
+
+void manager_job_ended(struct manager *m, struct job *job) {
+        job_log(job);
+        m->totals[job->state]++;
+        TAILQ_INSERT_TAIL(&m->history, job, link);
+        if (++m->n_history > HISTORY_MAX)
+                history_drop(m, TAILQ_FIRST(&m->history));
+}
+
+/* ---- listening ---- */
+
+static int on_connection(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
+        struct manager *m = userdata;
+
+        for (unsigned i = 0; i < ACCEPT_BATCH; i++) {
+                struct peer *peer;
+                int connection, r;
+
+                if (m->n_peers >= m->max_peers) {
+                        /* The rest waits in the backlog, and its grace time runs. */
+                        log_warning("%u connections: no more for now", m->n_peers);
+                        return sd_event_source_set_enabled(source, SD_EVENT_OFF);
+                }
+                connection = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+                if (connection < 0)
+                        return 0; /* none left, or it is gone again */
+                r = peer_new(&peer, m, &connection);
+                if (r < 0)
+                        (void)log_error_errno(r, "cannot serve a connection");
+        }
+        return 0;
+}
+
+void manager_peer_gone(struct manager *m) {
+        if (m->handoff_source && m->n_peers < m->max_peers)
+                (void)sd_event_source_set_enabled(m->handoff_source, SD_EVENT_ON);
+        manager_changed(m);
+}
+
+/* As many peers as fds allow. */
+static unsigned find_max_peers(void) {
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+                return 256;
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+        if (limit.rlim_cur > 1000000)
+                limit.rlim_cur = 1000000;
+        if (limit.rlim_cur < FDS_RESERVED + FDS_PER_PEER)
+                return 1;
+        return (unsigned)((limit.rlim_cur - FDS_RESERVED) / FDS_PER_PEER);
+}
+
+/* ---- life and death ---- */
+
+static int on_terminate(sd_event_source *source, const struct signalfd_siginfo *si,
+                        void *userdata) {
+        return sd_event_exit(sd_event_source_get_event(source), 0);
+}
+
+static int open_cgroup(struct manager *m) {
+        const char *path = m->config->cgroup;
+        int r;
+
+        if (strcmp(path, "none") == 0)
+                return 0;
+        r = cgroup_root_new(&m->cgroup, strcmp(path, "auto") == 0 ? NULL : path);
+        if (r == -EMEDIUMTYPE)
+                return log_error_errno(r, "%s is not in a cgroup v2 hierarchy", path);
+        if (r < 0)
+                return log_error_errno(r, "cannot use the cgroup %s (--cgroup)", path);
+        return 0;
+}
+
+static int add_sources(struct manager *m) {
+        int r;
+
+        r = sd_event_add_signal(m->event, NULL, SIGTERM, on_terminate, m);
+        if (r < 0)
+                return r;
+        r = sd_event_add_signal(m->event, NULL, SIGINT, on_terminate, m);
+        if (r < 0)
+                return r;
+        r = sd_event_add_time_relative(m->event, &m->overdue_source, CLOCK_MONOTONIC, TICK_USEC, 0,
+                                       on_tick, m);
+        if (r < 0)
+                return r;
+        return sd_event_add_defer(m->event, &m->dispatch_source, on_dispatch, m);
+}
+
+static void manager_freep(struct manager **m) {
+        manager_free(*m);
+}
+
+int manager_new(struct manager **ret, struct config *config) {
+        _cleanup_(manager_freep) struct manager *m = calloc(1, sizeof(*m));
+        int r;
+
+        if (!m)
+                return log_error_errno(-ENOMEM, "cannot start");
+        TAILQ_INIT(&m->peers);
+        TAILQ_INIT(&m->workers);
+        TAILQ_INIT(&m->history);
+        m->handoff_fd = m->control_fd = -1;
+        m->next_job_id = 1;
+        m->config = config;
+        m->max_peers = find_max_peers();
+        queue_init(&m->queue, config->max_concurrent);
+        r = sd_event_default(&m->event);
+        if (r >= 0)
+                r = add_sources(m);
+        if (r < 0) {
+                m->config = NULL;
+                return log_error_errno(r, "cannot make the event loop");
+        }
+        r = open_cgroup(m);
+        if (r < 0) {
+                m->config = NULL;
+                return r;
+        }
+        m->started_at = manager_now(m);
+        *ret = m;
+        m = NULL;
+        return 0;
+}
+
+struct manager *manager_free(struct manager *m) {
+        if (!m)
+                return NULL;
+        m->bus = bus_free(m->bus);
+        m->handoff_source = sd_event_source_disable_unref(m->handoff_source);
+        while (!TAILQ_EMPTY(&m->peers))
+                peer_free(TAILQ_FIRST(&m->peers));
+        while (!TAILQ_EMPTY(&m->workers))
+                worker_free(TAILQ_FIRST(&m->workers));
+        while (!TAILQ_EMPTY(&m->history))
+                history_drop(m, TAILQ_FIRST(&m->history));
+        m->overdue_source = sd_event_source_disable_unref(m->overdue_source);
+        m->dispatch_source = sd_event_source_disable_unref(m->dispatch_source);
+        cgroup_root_free(m->cgroup);
+        close_fd(&m->handoff_fd);
+        close_fd(&m->control_fd);
+        config_free(m->config);
+        sd_event_unref(m->event);
+        free(m);
+        return NULL;
+}
+
+static void on_found(void *userdata, pid_t pid, uint64_t starttime) {
+        struct manager *m = userdata;
+        struct worker *w;
+        int r;
+
+        r = worker_new_found(&w, m, pid, starttime);
+        if (r < 0 && r != -ESRCH)
+                (void)log_warning_errno(r, "cannot count worker %d of an earlier daemon", (int)pid);
+}
+
+int manager_start(struct manager *m, int *handoff_fd, int *control_fd) {
+        int r;
+
+        m->handoff_fd = take_fd(handoff_fd);
+        m->control_fd = take_fd(control_fd);
+        if (m->cgroup) {
+                r = cgroup_root_scan(m->cgroup, on_found, m);
+                if (r < 0)
+                        return log_error_errno(r, "cannot read %s/jobs", m->cgroup->path);
+        }
+        if (m->n_workers > 0)
+                log_info("%u workers of an earlier daemon count until they register", m->n_workers);
+        (void)packet_refuse_fds(m->handoff_fd);
+        r = sd_event_add_io(m->event, &m->handoff_source, m->handoff_fd, EPOLLIN, on_connection, m);
+        if (r < 0)
+                return log_error_errno(r, "cannot listen on the hand-off socket");
+        r = bus_new(&m->bus, m);
+        if (r < 0)
+                return log_error_errno(r, "cannot listen on the control socket");
+        return 0;
+}
+
+int manager_run(struct manager *m) {
+        int r;
+
+        log_info("ready: at most %u at once, accounting by %s", m->queue.max_concurrent,
+                 m->cgroup ? m->cgroup->path : "schedstat alone (--cgroup none)");
+        r = sd_event_loop(m->event);
+        if (r < 0)
+                return log_error_errno(r, "the event loop failed");
+        log_info("stopping with %u running and %u queued: workers will come back",
+                 m->queue.n_counted, m->queue.n_waiting);
+        return r;
+}

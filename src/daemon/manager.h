@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * The root object: owns the loop, the listeners, peers, workers, the queue and the history. All of
+ * it is soft state that workers restore when they register again (G6).
+ */
+
+#include <systemd/sd-event.h>
+
+#include "daemon/cgroup.h"
+#include "daemon/config.h"
+#include "daemon/peer.h"
+#include "daemon/queue.h"
+#include "daemon/worker.h"
+
+#define HISTORY_MAX 1000 /* finished jobs we remember */
+
+struct bus;
+
+struct manager {
+        /* owned */
+        struct config *config;
+        sd_event *event;
+        struct cgroup_root *cgroup; /* NULL: --cgroup none */
+        struct bus *bus;
+        int handoff_fd;
+        int control_fd;
+
+        /* state */
+        struct queue queue;
+        struct peer_list peers;
+        struct worker_list workers;
+        struct job_list history; /* ended jobs, oldest first */
+        unsigned n_peers, n_workers, n_history;
+        unsigned max_peers;
+        uint64_t next_job_id;
+        uint64_t totals[_JOB_STATE_MAX]; /* ended jobs by how; JOB_QUEUED, JOB_RUNNING unused */
+        uint64_t n_unreported;           /* ended while no daemon was there to be told */
+        uint64_t started_at;
+        bool purge; /* a worker's cgroup could not be removed yet */
+
+        sd_event_source *handoff_source;
+        sd_event_source *overdue_source; /* ticks once a second */
+        sd_event_source *dispatch_source;
+};
+
+/* Takes config over on success. Nothing listens yet. */
+int manager_new(struct manager **ret, struct config *config);
+struct manager *manager_free(struct manager *manager);
+
+/* Recounts the workers of an earlier daemon, then listens. The fds are taken over in any case. */
+int manager_start(struct manager *manager, int *handoff_fd, int *control_fd);
+
+/* The event loop. Returns the exit code. */
+int manager_run(struct manager *manager);
+
+/* A job ended: logs it, remembers it, tells the control interface. Takes the job over. */
+void manager_job_ended(struct manager *manager, struct job *job);
+
+/* A peer went; perhaps there is room to accept again. */
+void manager_peer_gone(struct manager *manager);
+
+/* Something that the queue depends on changed: grants are looked at after this round of events. */
+void manager_changed(struct manager *manager);
+
+/* What is still to be cleared, by the workers' own claims, in bytes. */
+uint64_t manager_bytes_to_clear(struct manager *manager);
+
+uint64_t manager_now(struct manager *manager);

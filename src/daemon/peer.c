@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Connections. One packet per wake-up, so that no peer holds the loop; anything malformed ends the
+ * connection. A failure of a peer is turned into its disconnection here and nowhere else.
+ *
+ * The danger in a disconnection is close(2) itself: packets that were sent to us and never read may
+ * carry VM fds, and the last close of a VM runs its teardown right there, for minutes. So the
+ * socket is shut down (nobody can send any more), what is queued is looked at, and if there is an
+ * fd among it a child does the closing. Linux 6.16 lets us refuse fds in the first place.
+ */
+
+#include "daemon/peer.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/packet.h"
+#include "daemon/log.h"
+#include "daemon/manager.h"
+#include "daemon/process.h"
+
+#define REGISTER_TIMEOUT_USEC (10 * USEC_PER_SEC)
+/* Far above what a worker says (a handful per job), far below what would hold up others. */
+#define PACKETS_PER_SEC 1000
+
+/* ---- disconnecting ---- */
+
+/*
+ * A child closes the socket: it waits until we closed our copy, so that the last reference, and
+ * with it whatever close(2) has to do, is its own. SIGCHLD is ignored (main.c), so nobody waits for
+ * it.
+ */
+static void close_elsewhere(int *fd) {
+        int gate[2];
+        pid_t pid;
+
+        if (pipe2(gate, O_CLOEXEC) < 0) {
+                (void)log_error_errno(negative_errno(),
+                                      "cannot part with a connection that carries fds");
+                *fd = -1; /* rather leak one fd than hang */
+                return;
+        }
+        pid = fork();
+        if (pid == 0) {
+                char c;
+
+                (void)dup3(*fd, 0, O_CLOEXEC);
+                (void)dup3(gate[0], 1, O_CLOEXEC);
+                (void)syscall(SYS_close_range, 2U, ~0U, 0U);
+                (void)!read(1, &c, 1);
+                _exit(EXIT_SUCCESS);
+        }
+        if (pid < 0) {
+                (void)log_error_errno(negative_errno(),
+                                      "cannot part with a connection that carries fds");
+                *fd = -1;
+        }
+        close_fd(fd);
+        close_fd(&gate[0]);
+        close_fd(&gate[1]);
+}
+
+static void disconnect(int *fd) {
+        char scratch[WIRE_SIZE_MAX];
+        ssize_t n;
+
+        (void)shutdown(*fd, SHUT_RDWR);
+        do
+                n = packet_recv(*fd, scratch, sizeof(scratch));
+        while (n > 0);
+        if (n == -EPERM)
+                close_elsewhere(fd);
+        else
+                close_fd(fd);
+}
+
+struct peer *peer_free(struct peer *peer) {
+        if (!peer)
+                return NULL;
+        peer->io_source = sd_event_source_disable_unref(peer->io_source);
+        peer->timeout_source = sd_event_source_disable_unref(peer->timeout_source);
+        if (peer->worker)
+                worker_on_disconnect(peer->worker);
+        TAILQ_REMOVE(&peer->manager->peers, peer, link);
+        peer->manager->n_peers--;
+        if (peer->fd >= 0)
+                disconnect(&peer->fd);
+        manager_peer_gone(peer->manager);
+        free(peer);
+        return NULL;
+}
+
+/* ---- sending ---- */
+
+int peer_send(struct peer *peer, union wire_message *message, uint16_t type) {
+        int size = wire_encode(message, WIRE_VERSION, type);
+
+        return packet_send(peer->fd, message, (size_t)size);
+}
+
+int peer_send_seq(struct peer *peer, uint16_t type, uint64_t seq) {
+        union wire_message m = {};
+
+        if (type == WIRE_GRANT)
+                m.grant.seq = seq;
+        else
+                m.done_ack.seq = seq;
+        return peer_send(peer, &m, type);
+}
+
+/* "Go ahead without us": for whoever we cannot govern. The connection ends with it. */
+static int refuse(struct peer *peer, int why) {
+        union wire_message m = {};
+
+        (void)log_warning_errno(why, "pid %d is not governed", (int)peer->pid);
+        (void)peer_send(peer, &m, WIRE_UNGOVERNED);
+        return why;
+}
+
+/* ---- receiving: one handler per message; a negative return ends the connection ---- */
+
+static int handle_hello(struct peer *peer) {
+        if (peer->said_hello)
+                return -EPROTO;
+        peer->said_hello = true;
+        return 0;
+}
+
+static int find_or_make_worker(struct peer *peer, struct worker **ret) {
+        _cleanup_(close_fd) int pidfd = -1;
+        struct process_stat stat;
+        int r;
+
+        r = process_of_peer(peer->fd, &pidfd, &peer->pid);
+        if (r < 0)
+                return r;
+        r = process_read_stat(peer->pid, &stat);
+        if (r < 0)
+                return r;
+        if (process_alive(pidfd) <= 0)
+                return -ESRCH;
+        *ret = worker_find(peer->manager, peer->pid, stat.starttime);
+        return *ret ? 0 : worker_new(ret, peer->manager, peer->pid, &pidfd);
+}
+
+static int handle_register(struct peer *peer, const struct wire_register *reg) {
+        union wire_message welcome = {};
+        struct worker *w = NULL;
+        int r;
+
+        if (!peer->said_hello || peer->worker)
+                return -EPROTO;
+        r = find_or_make_worker(peer, &w);
+        if (r < 0)
+                return refuse(peer, r);
+        if (w->peer) {
+                /* It came back before we saw its old connection end. */
+                struct peer *old = w->peer;
+
+                worker_on_disconnect(w);
+                old->worker = NULL;
+                (void)peer_free(old);
+        }
+        w->peer = peer;
+        peer->worker = w;
+        peer->timeout_source = sd_event_source_disable_unref(peer->timeout_source);
+        r = worker_on_register(w, reg);
+        return r < 0 ? r : peer_send(peer, &welcome, WIRE_WELCOME);
+}
+
+static int handle_message(struct peer *peer, const union wire_message *m) {
+        if (m->header.type == WIRE_HELLO)
+                return handle_hello(peer);
+        if (m->header.type == WIRE_REGISTER)
+                return handle_register(peer, &m->reg);
+        if (!peer->worker)
+                return -EPROTO;
+        switch (m->header.type) {
+        case WIRE_REQUEST:
+                return worker_on_request(peer->worker, &m->request);
+        case WIRE_PROGRESS:
+                worker_on_progress(peer->worker, m->progress.bytes_left);
+                return 0;
+        case WIRE_DONE:
+                worker_on_done(peer->worker, &m->done.outcome);
+                return 0;
+        default:
+                return -EPROTO;
+        }
+}
+
+static int receive(struct peer *peer) {
+        char packet[WIRE_SIZE_MAX];
+        union wire_message m;
+        ssize_t n;
+        int r;
+
+        n = packet_recv(peer->fd, packet, sizeof(packet));
+        if (n == -EAGAIN)
+                return 0;
+        if (n <= 0)
+                return n == 0 ? -ECONNRESET : (int)n;
+        r = wire_decode(&m, WIRE_TO_DAEMON, packet, (size_t)n);
+        if (r == -EPROTONOSUPPORT)
+                return refuse(peer, r);
+        return r < 0 ? r : handle_message(peer, &m);
+}
+
+static int on_packet(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
+        struct peer *peer = userdata;
+        int r;
+
+        r = receive(peer);
+        if (r >= 0)
+                return 0;
+        if (r == -EPERM)
+                log_warning("pid %d sent file descriptors: disconnected", (int)peer->pid);
+        else if (r == -EBADMSG || r == -EPROTO)
+                log_warning(
+                        "pid %d sent something that is no message of ours, or not at this point: "
+                        "disconnected",
+                        (int)peer->pid);
+        peer_free(peer);
+        return 0;
+}
+
+static int on_timeout(sd_event_source *source, uint64_t usec, void *userdata) {
+        struct peer *peer = userdata;
+
+        log_warning("pid %d connected and did not register: disconnected", (int)peer->pid);
+        peer_free(peer);
+        return 0;
+}
+
+/* ---- making one ---- */
+
+static void peer_freep(struct peer **peer) {
+        peer_free(*peer);
+}
+
+static pid_t peer_pid(int fd) {
+        struct ucred cred = {};
+        socklen_t size = sizeof(cred);
+
+        (void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size);
+        return cred.pid;
+}
+
+int peer_new(struct peer **ret, struct manager *manager, int *fd) {
+        _cleanup_(peer_freep) struct peer *peer = calloc(1, sizeof(*peer));
+        int r;
+
+        if (!peer) {
+                disconnect(fd);
+                return -ENOMEM;
+        }
+        peer->manager = manager;
+        peer->fd = take_fd(fd);
+        peer->pid = peer_pid(peer->fd); /* for messages only */
+        TAILQ_INSERT_TAIL(&manager->peers, peer, link);
+        manager->n_peers++;
+        (void)packet_refuse_fds(peer->fd);
+        r = sd_event_add_io(manager->event, &peer->io_source, peer->fd, EPOLLIN, on_packet, peer);
+        if (r < 0)
+                return r;
+        r = sd_event_source_set_ratelimit(peer->io_source, USEC_PER_SEC, PACKETS_PER_SEC);
+        if (r < 0)
+                return r;
+        r = sd_event_add_time_relative(manager->event, &peer->timeout_source, CLOCK_MONOTONIC,
+                                       REGISTER_TIMEOUT_USEC, 0, on_timeout, peer);
+        if (r < 0)
+                return r;
+        *ret = peer;
+        peer = NULL;
+        return 0;
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * What /proc and kcmp(2) say of a process. Everything here takes a pid, which is only a number:
+ * whoever holds a pidfd asks process_alive() *afterwards*, and only then believes the answer.
+ * Errors are negative errnos; a process that is gone gives -ESRCH. Nothing here blocks.
+ */
+
+#include <sys/types.h>
+
+#include "base/util.h"
+
+struct process_stat {
+        char state; /* as in proc(5): 'Z' zombie, ... */
+        pid_t ppid;
+        uint64_t starttime; /* clock ticks since boot; with the pid, an identity */
+};
+
+int process_read_stat(pid_t pid, struct process_stat *ret);
+
+/* The pidfd of the process at the other end of a socket, and its pid. *ret_pidfd is the caller's.
+ */
+int process_of_peer(int socket, int *ret_pidfd, pid_t *ret_pid);
+
+/* 1: the process behind pidfd has not exited; 0: it has; or a negative errno. */
+int process_alive(int pidfd);
+
+/* 1: both share one address space; 0: they do not (a zombie has none); or a negative errno. */
+int process_same_mm(pid_t a, pid_t b);
+
+/* CPU time of its first thread in µs (schedstat): exact to the ns, unlike stat's ticks. */
+int process_cpu_usec(pid_t pid, uint64_t *ret);
+
+/* Its cgroup v2 path ("/..."), malloc()ed, the caller's. */
+int process_cgroup(pid_t pid, char **ret);
+
+/* Its systemd unit, or its cgroup path outside systemd, malloc()ed, the caller's. */
+int process_unit(pid_t pid, char **ret);
+
+/* A whole small file below /proc or a cgroup, NUL-terminated. Returns the length; -EFBIG if larger.
+ */
+ssize_t read_file_at(int dir, const char *path, char *buffer, size_t size);

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * A worker is a process that does teardown work: a keeper, as long as it lives, connected or not.
+ * It is known by pid and start time, so a reconnecting keeper is the same worker.
+ *
+ * It counts against max-concurrent from GRANT until DONE, and from being found in our cgroups after
+ * a restart until it registers, whichever it is; never while it is overdue.
+ */
+
+#include <sys/queue.h>
+#include <systemd/sd-event.h>
+
+#include "daemon/cgroup.h"
+#include "daemon/job.h"
+
+struct manager;
+struct peer;
+
+struct worker {
+        struct manager *manager;
+
+        /* identity */
+        pid_t pid;
+        uint64_t starttime;
+        pid_t vmm_pid;    /* its parent when it was verified; 0: found, not seen alive since */
+        uint8_t uuid[16]; /* a claim */
+        char *name;       /* a claim, escaped; owned */
+        char *unit;       /* of the VMM, verified; owned; may be NULL */
+        uint64_t mem;     /* bytes, a claim */
+
+        /* owned */
+        int pidfd;
+        struct cgroup_leaf *cgroup; /* NULL with --cgroup none */
+        struct job *job;            /* queued or running */
+
+        /* state */
+        struct peer *peer; /* its connection, or NULL; cleared by the peer when it goes */
+        bool found;        /* after a restart, and not heard from since */
+        bool counted;      /* in queue.n_counted; see worker_recount() */
+        bool overdue;      /* stands still: does not count */
+        uint64_t last_seq; /* of the newest outcome we reported: repeats are ignored */
+        uint64_t cpu_seen; /* the bill when it last moved */
+        uint64_t moved_at;
+
+        sd_event_source *exit_source;
+
+        TAILQ_ENTRY(worker) link; /* in manager.workers */
+};
+
+TAILQ_HEAD(worker_list, worker);
+
+/*
+ * A worker for a process that registered; takes *pidfd over. Verifies that it shares its address
+ * space with its parent, the VMM, and makes and enters its cgroup. -EPERM: it is none of ours to
+ * govern; -EEXIST: its VMM has another worker; -ESRCH: it is gone.
+ */
+int worker_new(struct worker **ret, struct manager *manager, pid_t pid, int *pidfd);
+
+/* A worker found in our cgroups after a restart; counts from now on. */
+int worker_new_found(struct worker **ret, struct manager *manager, pid_t pid, uint64_t starttime);
+
+/* Unlinks itself everywhere; a queued job is dropped, a running one must have ended. Takes NULL. */
+struct worker *worker_free(struct worker *worker);
+
+struct worker *worker_find(struct manager *manager, pid_t pid, uint64_t starttime);
+
+/* What its packets ask for. */
+int worker_on_register(struct worker *worker, const struct wire_register *reg);
+int worker_on_request(struct worker *worker, const struct wire_request *request);
+void worker_on_done(struct worker *worker, const struct wire_outcome *outcome);
+void worker_on_progress(struct worker *worker, uint64_t bytes_left);
+
+/* Its connection is gone: a queued job is dropped (it asks again), a running one goes on. */
+void worker_on_disconnect(struct worker *worker);
+
+/* Gives its queued job a slot. Negative if it cannot be reached: its connection is to be closed. */
+int worker_grant(struct worker *worker);
+
+/* Looks whether a counted worker still moves. now: CLOCK_MONOTONIC µs. */
+void worker_check_overdue(struct worker *worker, uint64_t now);
+
+/* CPU time of its teardown work so far: what its cgroup used, or its process without one. */
+int worker_cpu_usec(const struct worker *worker, uint64_t *ret);
+
+/* "idle", "waiting", "running", "found", "overdue", "away" */
+const char *worker_state(const struct worker *worker);

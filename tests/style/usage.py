@@ -1,0 +1,58 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Does --help name the options that the man page names? usage.py BUILD-DIR"""
+import glob
+import os
+import re
+import subprocess
+import sys
+import unittest
+
+import sources
+sys.path.insert(0, os.path.join(sources.ROOT, "tests"))
+import tap  # noqa: E402
+
+BUILD_DIR = sys.argv.pop(1) if len(sys.argv) > 1 and os.path.isdir(sys.argv[1]) else "build"
+OPTION = r"--[a-z][a-z0-9-]*"
+
+
+def options_of_help(text):
+    return set(re.findall(rf"(?<![\w-]){OPTION}", text))
+
+
+def options_of_man(text):
+    """The options that begin a bold word in the sections whose title has OPTIONS in it."""
+    sections = re.split(r"^# ", text, flags=re.MULTILINE)
+    return {option for section in sections if "OPTIONS" in section.partition("\n")[0]
+            for option in re.findall(rf"\*({OPTION})", section)}
+
+
+def compare(in_help, in_man):
+    return ([f"{option}: in --help, not in the man page" for option in sorted(in_help - in_man)] +
+            [f"{option}: in the man page, not in --help" for option in sorted(in_man - in_help)])
+
+
+class Usage(unittest.TestCase):
+    def check(self, name):
+        pages = glob.glob(os.path.join(sources.ROOT, "man", f"{name}.*.scd"))
+        programs = [path for path in glob.glob(os.path.join(BUILD_DIR, "**", name), recursive=True)
+                    if os.path.isfile(path) and os.access(path, os.X_OK)]
+        if not pages or not programs:
+            self.skipTest(f"no {'program' if pages else 'man page'} {name} yet")
+        program = min(programs, key=len)  # other builds are in folders below
+        done = subprocess.run([program, "--help"], stdin=subprocess.DEVNULL, text=True,
+                              capture_output=True, timeout=20, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        found = compare(options_of_help(done.stdout), options_of_man(sources.read(pages[0])))
+        if found:
+            self.fail("\n".join(found))
+
+    def test_daemon(self):
+        self.check("pv-reaperd")
+
+    def test_ctl(self):
+        self.check("pv-reaperctl")
+
+
+if __name__ == "__main__":
+    tap.main()
