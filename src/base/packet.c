@@ -21,13 +21,23 @@
 #define SO_PASSRIGHTS 83 /* asm-generic/socket.h of Linux 6.16; the same on x86 and s390x */
 #endif
 
+/*
+ * A peer that died with something of ours unread is announced once, by ECONNRESET, ahead of its own
+ * last words, which are still there: they count.
+ */
 static ssize_t raw_recvmsg(int fd, struct msghdr *mh, int flags) {
+        bool reset = false;
         ssize_t n;
 
-        do
+        for (;;) {
                 n = syscall(SYS_recvmsg, fd, mh, flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-        while (n < 0 && errno == EINTR);
-        return n < 0 ? negative_errno() : n;
+                if (n >= 0)
+                        return n;
+                if (errno == ECONNRESET && !reset)
+                        reset = true;
+                else if (errno != EINTR)
+                        return negative_errno();
+        }
 }
 
 static int raw_sendmsg(int fd, const struct msghdr *mh) {
@@ -83,6 +93,34 @@ ssize_t packet_recv(int fd, void *buffer, size_t size) {
                 return -EPERM;
         mh = (struct msghdr){.msg_iov = &iov, .msg_iovlen = 1};
         return raw_recvmsg(fd, &mh, MSG_TRUNC);
+}
+
+int packet_discard(int fd) {
+        int one = 1;
+
+        /* Then each packet brings credentials: what tells an empty one from the end. */
+        (void)setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &one, sizeof(one));
+        for (;;) {
+                union {
+                        struct cmsghdr header;
+                        char buffer[CMSG_SPACE(sizeof(struct ucred))]; /* no room for an fd */
+                } control;
+                struct msghdr mh = {
+                        .msg_control = control.buffer,
+                        .msg_controllen = sizeof(control.buffer),
+                };
+                ssize_t n;
+
+                n = raw_recvmsg(fd, &mh, MSG_PEEK | MSG_TRUNC);
+                if (n < 0)
+                        return (int)n;
+                if (mh.msg_flags & MSG_CTRUNC)
+                        return -EPERM;
+                if (n == 0 && mh.msg_controllen == 0)
+                        return 0;
+                mh = (struct msghdr){};
+                (void)raw_recvmsg(fd, &mh, 0);
+        }
 }
 
 static int take_cmsg_fd(struct msghdr *mh, int *ret_fd) {

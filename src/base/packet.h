@@ -30,6 +30,12 @@ int packet_send_fd(int fd, const void *packet, size_t size, int fd_to_pass);
 ssize_t packet_recv(int fd, void *buffer, size_t size);
 
 /*
+ * Takes everything off a socket that was shut down. 0: it is empty; -EPERM: the next packet carries
+ * fds (it stays queued: close the connection elsewhere); or another negative errno.
+ */
+int packet_discard(int fd);
+
+/*
  * Receives one packet from a trusted peer that may carry one fd, which goes to *ret_fd (CLOEXEC,
  * the caller's), or -1. More than one fd: -EPROTO. Else as packet_recv().
  */

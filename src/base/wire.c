@@ -87,25 +87,23 @@ static bool fields_valid(const union wire_message *m) {
 
 int wire_decode(union wire_message *ret, enum wire_direction direction, const void *packet,
                 size_t size) {
+        union wire_message m = {};
         const struct wire_row *row;
-        struct wire_header header;
+        bool known;
 
-        if (size < sizeof(header))
+        if (size < sizeof(m.header))
                 return -EBADMSG;
-        memcpy(&header, packet, sizeof(header));
-        row = wire_find_row(header.version, header.type);
+        memcpy(&m.header, packet, sizeof(m.header));
+        row = wire_find_row(m.header.version, m.header.type);
         if (!row || row->direction != direction || row->size != size)
                 return -EBADMSG;
-        memset(ret, 0, sizeof(*ret));
-        memcpy(ret, packet, size);
-        if (header.version == 0 || header.version > WIRE_VERSION)
-                /* HELLO and UNGOVERNED are the rows that exist in versions we do not speak. */
-                return header.type == WIRE_HELLO ? -EPROTONOSUPPORT
-                       : header.version == 0     ? -EBADMSG
-                                                 : header.type;
-        if (!fields_valid(ret))
+        memcpy(&m, packet, size);
+        /* HELLO and UNGOVERNED are the rows that exist in versions we do not speak. */
+        known = m.header.version > 0 && m.header.version <= WIRE_VERSION;
+        if (!fields_valid(&m) || (m.header.version == 0 && m.header.type != WIRE_HELLO))
                 return -EBADMSG;
-        return header.type;
+        *ret = m;
+        return m.header.type == WIRE_HELLO && !known ? -EPROTONOSUPPORT : m.header.type;
 }
 
 const char *wire_type_to_string(uint16_t type) {

@@ -68,8 +68,12 @@ struct wire_header {
 };
 
 struct wire_hello {
-        struct wire_header header; /* header.version: the newest the worker speaks */
-        uint32_t features;         /* bits; none defined yet; unknown ones are ignored */
+        /*
+         * header.version: what is spoken on this connection. A worker that knows several versions
+         * and is told UNGOVERNED tries an older one on its next connection.
+         */
+        struct wire_header header;
+        uint32_t features; /* bits; none defined yet; unknown ones are ignored */
 };
 
 /* An outcome, in DONE and repeated in REGISTER. seq 0: none. */
@@ -111,7 +115,7 @@ struct wire_done {
 };
 
 struct wire_welcome {
-        struct wire_header header; /* header.version: the version to speak from now on */
+        struct wire_header header;
         uint32_t features;
 };
 

@@ -60,6 +60,8 @@ static int connect_socket(int *ret, const char *path) {
         struct sockaddr_un address = {.sun_family = AF_UNIX};
         _cleanup_(close_fd) int fd = -1;
 
+        if (*path == '\0')
+                return -ENOENT; /* else it would be the name of an abstract socket */
         if (strlen(path) >= sizeof(address.sun_path))
                 return -ENAMETOOLONG;
         memcpy(address.sun_path, path, strlen(path));
@@ -282,7 +284,8 @@ int connection_call(struct connection *connection, const char *method, struct re
                 return explain(r, connection->path);
         r = read_reply(reply, &list);
         if (r < 0)
-                return say_error(r, "cannot understand the answer to %s", method);
+                return say_error(r == -ENXIO ? -EBADMSG : r, "cannot understand the answer to %s",
+                                 method);
         *ret = list;
         list = (struct record_list){};
         return 0;

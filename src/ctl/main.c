@@ -131,23 +131,27 @@ static int parse_option(int option, struct options *options, const struct verb *
         }
 }
 
-static int find_verb(const struct verb **ret, char **args, int n_args) {
-        if (n_args < 1)
-                return say_error(0, "what to do? See pv-reaperctl --help");
+/* NULL: the user was told. */
+static const struct verb *find_verb(char **args, int n_args) {
+        if (n_args < 1) {
+                say_error(0, "what to do? See pv-reaperctl --help");
+                return NULL;
+        }
         for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
                 if (strcmp(args[0], verbs[i].name) != 0)
                         continue;
-                if (n_args - 1 < verbs[i].min_args || n_args - 1 > verbs[i].max_args)
-                        return say_error(0, "%s: too %s arguments", args[0],
-                                         n_args - 1 < verbs[i].min_args ? "few" : "many");
-                *ret = &verbs[i];
-                return 0;
+                if (n_args - 1 >= verbs[i].min_args && n_args - 1 <= verbs[i].max_args)
+                        return &verbs[i];
+                say_error(0, "%s: too %s arguments", args[0],
+                          n_args - 1 < verbs[i].min_args ? "few" : "many");
+                return NULL;
         }
-        return say_error(0, "unknown verb \"%s\". See pv-reaperctl --help", args[0]);
+        say_error(0, "unknown verb \"%s\". See pv-reaperctl --help", args[0]);
+        return NULL;
 }
 
-static int parse_command_line(struct options *options, const struct verb **ret, int argc,
-                              char **argv) {
+/* NULL: the user was told. */
+static const struct verb *parse_command_line(struct options *options, int argc, char **argv) {
         static const struct option table[] = {
                 {"help", no_argument, NULL, OPT_HELP},
                 {"version", no_argument, NULL, OPT_VERSION},
@@ -156,15 +160,13 @@ static int parse_command_line(struct options *options, const struct verb **ret, 
                 {"no-legend", no_argument, NULL, OPT_NO_LEGEND},
                 {},
         };
-        int option, r;
+        const struct verb *verb = NULL;
+        int option;
 
-        *ret = NULL;
-        while ((option = getopt_long(argc, argv, "h", table, NULL)) >= 0) {
-                r = parse_option(option, options, ret);
-                if (r < 0)
-                        return r;
-        }
-        return *ret ? 0 : find_verb(ret, argv + optind, argc - optind);
+        while ((option = getopt_long(argc, argv, "h", table, NULL)) >= 0)
+                if (parse_option(option, options, &verb) < 0)
+                        return NULL;
+        return verb ? verb : find_verb(argv + optind, argc - optind);
 }
 
 static int run_verb(const struct verb *verb, const struct options *options) {
@@ -194,7 +196,8 @@ int main(int argc, char **argv) {
                 return EXIT_FAILED;
         (void)signal(SIGPIPE, SIG_IGN);
         options.socket = environment && *environment ? environment : DEFAULT_SOCKET;
-        if (parse_command_line(&options, &verb, argc, argv) < 0)
+        verb = parse_command_line(&options, argc, argv);
+        if (!verb)
                 return EXIT_USAGE;
         return run_verb(verb, &options) < 0 ? EXIT_FAILED : EXIT_OK;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Dictionaries of a few dozen entries, searched one by one. A record owns its keys and strings, a
- * list its records. A key that is not there is an unknown value; nothing else means unknown.
+ * Dictionaries of a few dozen entries, searched one by one. A record owns its keys and copies of
+ * its strings, a list its records. A key that is not there is an unknown value; nothing else means
+ * unknown.
  */
 
 #include "ctl/record.h"
@@ -16,24 +17,23 @@ static void entry_deinit(struct entry *entry) {
 }
 
 int record_add(struct record *record, const char *key, const struct value *value) {
-        _cleanup_(entry_deinit) struct entry entry = {.value = *value};
-        struct entry *entries;
+        bool is_string = value->type == VALUE_STRING;
+        struct entry *entries, *entry;
 
         entries = reallocarray(record->entries, record->n_entries + 1, sizeof(*entries));
         if (!entries)
                 return -ENOMEM;
         record->entries = entries;
-        entry.key = strdup(key);
-        if (!entry.key)
+        entry = &entries[record->n_entries];
+        *entry = (struct entry){.value = *value};
+        entry->key = strdup(key);
+        if (is_string)
+                entry->value.string = entry->string = strdup(value->string);
+        if (!entry->key || (is_string && !entry->string)) {
+                entry_deinit(entry);
                 return -ENOMEM;
-        if (value->type == VALUE_STRING) {
-                entry.string = strdup(value->string);
-                if (!entry.string)
-                        return -ENOMEM;
-                entry.value.string = entry.string;
         }
-        entries[record->n_entries++] = entry;
-        entry = (struct entry){};
+        record->n_entries++;
         return 0;
 }
 

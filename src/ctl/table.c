@@ -36,9 +36,9 @@ void format_size(char *buffer, size_t size, uint64_t bytes) {
         }
         if (unit == 0)
                 (void)snprintf(buffer, size, "%" PRIu64 " B", bytes);
-        else /* "/ (scale / 16)" first: times ten would not fit */
+        else
                 (void)snprintf(buffer, size, "%" PRIu64 ".%" PRIu64 " %s", bytes / scale,
-                               bytes % scale / (scale / 16) * 10 / 16, units[unit]);
+                               bytes % scale * 10 / scale, units[unit]);
 }
 
 void format_usec(char *buffer, size_t size, uint64_t usec) {
@@ -122,7 +122,8 @@ char *format_value(enum format format, const struct value *value) {
 /* ---- tables ---- */
 
 struct cells {
-        const struct column **columns; /* those with a title; not owned themselves */
+        const struct column *columns; /* not owned */
+        size_t *shown;                /* the indices of those with a title; owned */
         size_t n_columns, n_rows;
         char **texts; /* n_rows times n_columns; owned */
 };
@@ -131,7 +132,7 @@ static void cells_deinit(struct cells *cells) {
         for (size_t i = 0; cells->texts && i < cells->n_rows * cells->n_columns; i++)
                 free(cells->texts[i]);
         free(cells->texts);
-        free(cells->columns);
+        free(cells->shown);
 }
 
 static int cells_init(struct cells *cells, const struct column *columns, size_t n_rows) {
@@ -139,20 +140,25 @@ static int cells_init(struct cells *cells, const struct column *columns, size_t 
 
         while (columns[n].key)
                 n++;
-        cells->columns = calloc(n + 1, sizeof(*cells->columns));
-        if (!cells->columns)
+        cells->columns = columns;
+        cells->shown = calloc(n + 1, sizeof(*cells->shown));
+        if (!cells->shown)
                 return -ENOMEM;
-        for (; columns->key; columns++)
-                if (columns->title)
-                        cells->columns[cells->n_columns++] = columns;
+        for (size_t i = 0; i < n; i++)
+                if (columns[i].title)
+                        cells->shown[cells->n_columns++] = i;
         cells->n_rows = n_rows;
         cells->texts = calloc(n_rows * cells->n_columns + 1, sizeof(*cells->texts));
         return cells->texts ? 0 : -ENOMEM;
 }
 
+static const struct column *column_of(const struct cells *cells, size_t i) {
+        return &cells->columns[cells->shown[i]];
+}
+
 static int fill_row(struct cells *cells, size_t row, const struct record *record) {
         for (size_t i = 0; i < cells->n_columns; i++) {
-                const struct column *column = cells->columns[i];
+                const struct column *column = column_of(cells, i);
                 char **text = &cells->texts[row * cells->n_columns + i];
 
                 *text = record ? format_value(column->format, record_find(record, column->key))
@@ -184,7 +190,8 @@ static int print_cells(FILE *out, const struct cells *cells) {
         if (!widths)
                 return -ENOMEM;
         for (size_t i = 0; i < cells->n_columns; i++)
-                widths[i] = is_right(cells->columns[i]) ? width_of(cells, i) : -width_of(cells, i);
+                widths[i] =
+                        is_right(column_of(cells, i)) ? width_of(cells, i) : -width_of(cells, i);
         for (size_t row = 0; row < cells->n_rows; row++)
                 for (size_t i = 0; i < cells->n_columns; i++) {
                         bool last = i + 1 == cells->n_columns;

@@ -5,11 +5,11 @@
  * Only what they need to go on is answered; there are no names to own, and each connection hears
  * only of itself, so there is nothing to match. Who needs what:
  *
- *   Hello             busctl and everybody who opens the socket as a message bus; without an
- *                     answer they wait until their time limit
- *   AddMatch,         libraries that subscribe to signals or watch a name's owner
- *   RemoveMatch       (GDBusProxy, dbus-python, systemd's own)
- *   GetNameOwner      the same libraries, to learn whose signals are meant
+ *   Hello             busctl, gdbus, dbus-send --bus, dbus-monitor: whoever opens the socket as a
+ *                     message bus, and gives up without an answer
+ *   AddMatch,         whoever subscribes to signals or watches the owner of a name: gdbus monitor
+ *   RemoveMatch       and the proxies of the D-Bus libraries
+ *   GetNameOwner      the same, to learn whose signals are meant
  *   BecomeMonitor     busctl monitor and capture, which also wait for the NameLost that a bus
  *                     sends to a client that turns from a participant into a monitor
  *

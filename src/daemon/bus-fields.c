@@ -2,7 +2,9 @@
 
 /*
  * What the control interface shows: one table per dictionary, of which src/ctl/verbs.c has the
- * counterparts. A getter reads and changes nothing; what is not known it does not make up (G8).
+ * counterparts, and pv-reaperctl(1) the words. A getter reads and changes nothing. What is not
+ * known is left out, never made up (G8): no outcome of a job that did not end or was lost, no time
+ * that began under an earlier daemon.
  */
 
 #include "daemon/bus-fields.h"
@@ -56,7 +58,7 @@ static bool get_found(void *object, struct bus_value *ret) {
         struct manager *manager = object;
         struct worker *worker;
 
-        TAILQ_FOREACH(worker, &manager->workers, link) {
+        TAILQ_FOREACH (worker, &manager->workers, link) {
                 ret->u += worker->found;
         }
         return true;
@@ -66,7 +68,7 @@ static bool get_overdue(void *object, struct bus_value *ret) {
         struct manager *manager = object;
         struct worker *worker;
 
-        TAILQ_FOREACH(worker, &manager->workers, link) {
+        TAILQ_FOREACH (worker, &manager->workers, link) {
                 ret->u += worker->overdue;
         }
         return true;

@@ -24,7 +24,7 @@ static int append_job_list(sd_bus_message *reply, struct job_list *jobs) {
         struct job *job;
         int r;
 
-        TAILQ_FOREACH(job, jobs, link) {
+        TAILQ_FOREACH (job, jobs, link) {
                 r = bus_append_dict(reply, bus_job_fields, job);
                 if (r < 0)
                         return r;
@@ -36,7 +36,7 @@ static int append_running(sd_bus_message *reply, struct worker_list *workers) {
         struct worker *worker;
         int r;
 
-        TAILQ_FOREACH(worker, workers, link) {
+        TAILQ_FOREACH (worker, workers, link) {
                 if (!worker->job || worker->job->state != JOB_RUNNING)
                         continue;
                 r = bus_append_dict(reply, bus_job_fields, worker->job);
@@ -62,7 +62,7 @@ static int append_vms(sd_bus_message *reply, struct manager *manager) {
         struct worker *worker;
         int r;
 
-        TAILQ_FOREACH(worker, &manager->workers, link) {
+        TAILQ_FOREACH (worker, &manager->workers, link) {
                 r = bus_append_dict(reply, bus_vm_fields, worker);
                 if (r < 0)
                         return r;

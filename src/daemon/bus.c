@@ -36,7 +36,7 @@
 #define UNREAD_MAX      1000
 #define AUTH_USEC       (10 * USEC_PER_SEC)
 #define PAUSE_USEC      (1 * USEC_PER_SEC)
-#define PRIORITY        (SD_EVENT_PRIORITY_NORMAL + 10) /* those who work go before those who watch */
+#define PRIORITY        (SD_EVENT_PRIORITY_NORMAL + 10) /* who works goes before who watches */
 
 struct connection {
         struct bus *bus;
@@ -58,6 +58,7 @@ struct bus {
         unsigned n_connections;
         uint64_t last_id;
         bool paused; /* out of fds or memory */
+        bool told;   /* that we are, once per shortage */
 
         sd_event_source *accept_source;
         sd_event_source *resume_source;
@@ -236,7 +237,9 @@ static int on_resume(sd_event_source *source, uint64_t usec, void *userdata) {
 }
 
 static void pause_accepting(struct bus *bus, int error) {
-        (void)log_warning_errno(error, "cannot serve a control connection, pausing for a second");
+        if (!bus->told)
+                (void)log_warning_errno(error, "cannot serve control connections for now");
+        bus->told = true;
         if (sd_event_source_set_time_relative(bus->resume_source, PAUSE_USEC) < 0 ||
             sd_event_source_set_enabled(bus->resume_source, SD_EVENT_ONESHOT) < 0)
                 return; /* a busy listener is better than a deaf one */
@@ -258,6 +261,8 @@ static int on_connection(sd_event_source *source, int listener, uint32_t revents
         r = fd < 0 ? negative_errno() : connection_new(bus, &fd);
         if (is_shortage(r))
                 pause_accepting(bus, r);
+        else if (r >= 0)
+                bus->told = false;
         return 0; /* else it is gone again */
 }
 

@@ -23,6 +23,9 @@
 #define LINE_MAX_BYTES                                                                             \
         198 /* INI_MAX_LINE of Debian's and RHEL's inih is 200, newline and NUL included */
 
+/* A path of sun_path's 107 bytes less ".new", the name it is made under (listen.c). */
+#define SOCKET_PATH_SIZE 104
+
 enum type { TYPE_PATH, TYPE_PATH_OR_WORD, TYPE_UNSIGNED };
 
 struct key {
@@ -36,9 +39,9 @@ struct key {
 
 static const struct key keys[] = {
         {"sockets", "handoff", TYPE_PATH, offsetof(struct config, handoff_socket), 0, 0,
-         "/run/pv-reaper/handoff.sock", "an absolute path of at most 107 bytes"},
+         "/run/pv-reaper/handoff.sock", "an absolute path of at most 103 bytes"},
         {"sockets", "control", TYPE_PATH, offsetof(struct config, control_socket), 0, 0,
-         "/run/pv-reaper/control.sock", "an absolute path of at most 107 bytes"},
+         "/run/pv-reaper/control.sock", "an absolute path of at most 103 bytes"},
         {"cgroup", "path", TYPE_PATH_OR_WORD, offsetof(struct config, cgroup), 0, 0, "auto",
          "an absolute path, \"auto\" or \"none\""},
         {"limits", "max-concurrent", TYPE_UNSIGNED, offsetof(struct config, max_concurrent), 1,
@@ -83,7 +86,8 @@ static int set_key(struct config *config, const struct key *key, const char *val
                         return -EINVAL;
                 return strlen(value) < PATH_MAX ? set_string(place, value) : -EINVAL;
         case TYPE_PATH:
-                return *value == '/' && strlen(value) < 108 ? set_string(place, value) : -EINVAL;
+                return *value == '/' && strlen(value) < SOCKET_PATH_SIZE ? set_string(place, value)
+                                                                         : -EINVAL;
         }
         return -EINVAL;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Sockets from systemd are told apart by FileDescriptorName= ("handoff", "control"), or, where
- * nobody named them, by their type. They come in blocking mode, which would hang an accept loop.
+ * Sockets from systemd are told apart by their type. They come in blocking mode, which would hang
+ * an accept loop.
  *
  * A socket of our own is made beside its path and renamed over it, so that a path always leads to
  * somebody: either the daemon before us, whose backlog it was, or us, already listening.
@@ -66,12 +66,14 @@ static int adopt_all(struct listeners *l) {
 
 static int bind_and_listen(int fd, const char *path) {
         struct sockaddr_un address = {.sun_family = AF_UNIX};
+        struct stat st;
         int n;
 
         n = snprintf(address.sun_path, sizeof(address.sun_path), "%s.new", path);
         if (n < 0 || (size_t)n >= sizeof(address.sun_path))
                 return -ENAMETOOLONG;
-        (void)unlink(address.sun_path);
+        if (lstat(address.sun_path, &st) == 0 && S_ISSOCK(st.st_mode))
+                (void)unlink(address.sun_path); /* of a daemon that was killed right here */
         if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
                 return negative_errno();
         if (chmod(address.sun_path, 0660) < 0 || listen(fd, BACKLOG) < 0 ||
@@ -84,7 +86,7 @@ static int bind_and_listen(int fd, const char *path) {
         return 0;
 }
 
-static int make(int *ret, const char *path, int type) {
+static int make(int *ret, ino_t *ret_inode, const char *path, int type) {
         _cleanup_(close_fd) int fd = -1;
         struct stat st;
         int r;
@@ -95,6 +97,7 @@ static int make(int *ret, const char *path, int type) {
         r = fd < 0 ? negative_errno() : bind_and_listen(fd, path);
         if (r < 0)
                 return log_error_errno(r, "cannot listen on %s", path);
+        *ret_inode = lstat(path, &st) == 0 ? st.st_ino : 0;
         *ret = take_fd(&fd);
         return 0;
 }
@@ -105,11 +108,11 @@ int listeners_open(struct listeners *ret, const struct config *config) {
 
         r = adopt_all(&l);
         if (r >= 0 && l.handoff < 0) {
-                r = make(&l.handoff, config->handoff_socket, SOCK_SEQPACKET);
+                r = make(&l.handoff, &l.handoff_inode, config->handoff_socket, SOCK_SEQPACKET);
                 l.own_handoff = r >= 0;
         }
         if (r >= 0 && l.control < 0) {
-                r = make(&l.control, config->control_socket, SOCK_STREAM);
+                r = make(&l.control, &l.control_inode, config->control_socket, SOCK_STREAM);
                 l.own_control = r >= 0;
         }
         if (r < 0) {
@@ -122,9 +125,16 @@ int listeners_open(struct listeners *ret, const struct config *config) {
         return 0;
 }
 
+static void unlink_own(const char *path, ino_t inode) {
+        struct stat st;
+
+        if (lstat(path, &st) == 0 && st.st_ino == inode)
+                (void)unlink(path);
+}
+
 void listeners_unlink(const struct listeners *listeners, const struct config *config) {
         if (listeners->own_handoff)
-                (void)unlink(config->handoff_socket);
+                unlink_own(config->handoff_socket, listeners->handoff_inode);
         if (listeners->own_control)
-                (void)unlink(config->control_socket);
+                unlink_own(config->control_socket, listeners->control_inode);
 }

@@ -5,12 +5,15 @@
  * The two listening sockets: systemd's if it started us with some, else our own.
  */
 
+#include <sys/types.h>
+
 #include "daemon/config.h"
 
 struct listeners {
-        int handoff;                   /* SOCK_SEQPACKET */
-        int control;                   /* SOCK_STREAM */
-        bool own_handoff, own_control; /* made here: their paths are ours to remove */
+        int handoff;                        /* SOCK_SEQPACKET */
+        int control;                        /* SOCK_STREAM */
+        bool own_handoff, own_control;      /* made here: their paths are ours to remove, ... */
+        ino_t handoff_inode, control_inode; /* ... unless a successor's socket is there by now */
 };
 
 /* Logs its errors. The fds are non-blocking and the caller's. */

@@ -38,7 +38,7 @@ uint64_t manager_bytes_to_clear(struct manager *m) {
         uint64_t sum = 0;
         struct worker *w;
 
-        TAILQ_FOREACH(w, &m->workers, link) {
+        TAILQ_FOREACH (w, &m->workers, link) {
                 uint64_t bytes = 0;
 
                 if (w->job)
@@ -68,14 +68,20 @@ static int on_dispatch(sd_event_source *source, void *userdata) {
 
 /* ---- what is looked at once a second ---- */
 
+static void accept_again(struct manager *m) {
+        if (m->handoff_source && m->n_peers < m->max_peers)
+                (void)sd_event_source_set_enabled(m->handoff_source, SD_EVENT_ON);
+}
+
 static int on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
         struct manager *m = userdata;
         uint64_t now = manager_now(m);
         struct worker *w;
         int r;
 
-        TAILQ_FOREACH(w, &m->workers, link)
-        worker_check_overdue(w, now);
+        TAILQ_FOREACH (w, &m->workers, link)
+                worker_check_overdue(w, now);
+        accept_again(m);
         if (m->purge && m->cgroup) {
                 m->purge = false;
                 (void)cgroup_root_scan(m->cgroup, NULL, NULL);
@@ -120,8 +126,13 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents, void
                         return sd_event_source_set_enabled(source, SD_EVENT_OFF);
                 }
                 connection = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-                if (connection < 0)
-                        return 0; /* none left, or it is gone again */
+                if (connection < 0 && errno == EAGAIN)
+                        return 0; /* none left */
+                if (connection < 0) {
+                        /* Out of fds or memory: until the next tick, or it would spin. */
+                        (void)log_warning_errno(negative_errno(), "cannot accept a connection");
+                        return sd_event_source_set_enabled(source, SD_EVENT_OFF);
+                }
                 r = peer_new(&peer, m, &connection);
                 if (r < 0)
                         (void)log_error_errno(r, "cannot serve a connection");
@@ -130,8 +141,7 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents, void
 }
 
 void manager_peer_gone(struct manager *m) {
-        if (m->handoff_source && m->n_peers < m->max_peers)
-                (void)sd_event_source_set_enabled(m->handoff_source, SD_EVENT_ON);
+        accept_again(m);
         manager_changed(m);
 }
 

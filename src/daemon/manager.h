@@ -33,7 +33,7 @@ struct manager {
         struct worker_list workers;
         struct job_list history; /* ended jobs, oldest first */
         unsigned n_peers, n_workers, n_history;
-        unsigned max_peers;
+        unsigned max_peers; /* and workers: those that are away cost fds, too */
         uint64_t next_job_id;
         uint64_t totals[_JOB_STATE_MAX]; /* ended jobs by how; JOB_QUEUED, JOB_RUNNING unused */
         uint64_t n_unreported;           /* ended while no daemon was there to be told */

@@ -64,14 +64,8 @@ static void close_elsewhere(int *fd) {
 }
 
 static void disconnect(int *fd) {
-        char scratch[WIRE_SIZE_MAX];
-        ssize_t n;
-
         (void)shutdown(*fd, SHUT_RDWR);
-        do
-                n = packet_recv(*fd, scratch, sizeof(scratch));
-        while (n > 0);
-        if (n == -EPERM)
+        if (packet_discard(*fd) == -EPERM)
                 close_elsewhere(fd);
         else
                 close_fd(fd);
@@ -117,7 +111,7 @@ static int refuse(struct peer *peer, int why) {
 
         (void)log_warning_errno(why, "pid %d is not governed", (int)peer->pid);
         (void)peer_send(peer, &m, WIRE_UNGOVERNED);
-        return why;
+        return -ECONNREFUSED; /* not why, of which on_packet() would have its own opinion */
 }
 
 /* ---- receiving: one handler per message; a negative return ends the connection ---- */

@@ -58,6 +58,7 @@ static ssize_t read_proc(pid_t pid, const char *file, char *buffer, size_t size)
 
 int process_read_stat(pid_t pid, struct process_stat *ret) {
         char buffer[1024];
+        struct process_stat stat;
         const char *p;
         int ppid;
         ssize_t n;
@@ -70,9 +71,10 @@ int process_read_stat(pid_t pid, struct process_stat *ret) {
         if (!p || sscanf(p,
                          ") %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d"
                          " %*d %" SCNu64,
-                         &ret->state, &ppid, &ret->starttime) != 3)
+                         &stat.state, &ppid, &stat.starttime) != 3)
                 return -EBADMSG;
-        ret->ppid = ppid;
+        stat.ppid = ppid;
+        *ret = stat;
         return 0;
 }
 
@@ -92,29 +94,40 @@ static int pid_of_pidfd(int pidfd, pid_t *ret) {
         return *ret > 0 ? 0 : -ESRCH; /* -1: reaped; 0: in another pid namespace */
 }
 
+/* Before Linux 6.5: by number, which may have found a new owner since the connection was made. */
+static int pidfd_by_credentials(int socket, int *ret_pidfd, pid_t *ret_pid) {
+        struct ucred cred;
+        socklen_t size = sizeof(cred);
+        int pidfd;
+
+        if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &cred, &size) < 0)
+                return negative_errno();
+        if (cred.pid <= 0)
+                return -ESRCH;
+        pidfd = (int)syscall(SYS_pidfd_open, cred.pid, 0);
+        if (pidfd < 0)
+                return negative_errno();
+        *ret_pid = cred.pid;
+        *ret_pidfd = pidfd;
+        return 0;
+}
+
 int process_of_peer(int socket, int *ret_pidfd, pid_t *ret_pid) {
         _cleanup_(close_fd) int pidfd = -1;
-        struct ucred cred;
         socklen_t size = sizeof(pidfd);
         pid_t pid;
         int r;
 
-        if (getsockopt(socket, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &size) == 0) {
-                r = pid_of_pidfd(pidfd, &pid);
-                if (r < 0)
-                        return r;
-        } else {
+        if (getsockopt(socket, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &size) < 0) {
                 pidfd = -1;
-                size = sizeof(cred);
-                if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &cred, &size) < 0)
-                        return negative_errno();
-                pid = cred.pid;
-                if (pid <= 0)
-                        return -ESRCH;
-                pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-                if (pidfd < 0)
-                        return negative_errno();
+                if (errno == ENOPROTOOPT)
+                        return pidfd_by_credentials(socket, ret_pidfd, ret_pid);
+                /* A kernel that knows the option and has nobody to name: it is gone. */
+                return errno == EINVAL || errno == ENODATA ? -ESRCH : negative_errno();
         }
+        r = pid_of_pidfd(pidfd, &pid);
+        if (r < 0)
+                return r;
         *ret_pid = pid;
         *ret_pidfd = take_fd(&pidfd);
         return 0;
@@ -128,9 +141,16 @@ int process_alive(int pidfd) {
 }
 
 int process_same_mm(pid_t a, pid_t b) {
-        long r = syscall(SYS_kcmp, a, b, KCMP_VM, 0UL, 0UL);
+        char statm[128];
+        long r;
+        ssize_t n;
 
-        return r < 0 ? negative_errno() : r == 0;
+        r = syscall(SYS_kcmp, a, b, KCMP_VM, 0UL, 0UL);
+        if (r != 0)
+                return r < 0 ? negative_errno() : 0;
+        /* Two that have none are equal, to kcmp(2). */
+        n = read_proc(a, "statm", statm, sizeof(statm));
+        return n < 0 ? (int)n : strncmp(statm, "0 ", 2) != 0;
 }
 
 int process_cpu_usec(pid_t pid, uint64_t *ret) {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * First come, first served, by order of the request's registration. n_counted is kept by worker.c,
- * which alone knows when a worker counts: from GRANT to DONE, or from being found after a restart
- * until it registers, ends or stands still.
+ * First come, first served, by order of the request's registration. n_counted is kept by
+ * worker-job.c, which alone knows when a worker counts: from GRANT to DONE, or from being found
+ * after a restart until it registers, ends or stands still.
  */
 
 #include "daemon/queue.h"

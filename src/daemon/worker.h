@@ -86,3 +86,20 @@ int worker_cpu_usec(const struct worker *worker, uint64_t *ret);
 
 /* "idle", "waiting", "running", "found", "overdue", "away" */
 const char *worker_state(const struct worker *worker);
+
+/* ---- between worker.c and worker-job.c ---- */
+
+/* Brings worker.counted and queue.n_counted up to date. */
+void worker_recount(struct worker *worker);
+
+/* It counts from now on, and must move. */
+void worker_begin_counting(struct worker *worker);
+
+/* Takes from the mark on its cgroup what an earlier daemon knew of it. */
+void worker_restore(struct worker *worker);
+
+/* Its job, if any, is none any more, and did not end: nothing is reported. */
+void worker_drop_job(struct worker *worker);
+
+/* Its process is gone: ends a running job. */
+void worker_on_exit(struct worker *worker);

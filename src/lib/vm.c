@@ -249,6 +249,11 @@ static int bell_has_room(int bell) {
         return queued > 16 * 1024 ? -EAGAIN : 0;
 }
 
+/* If the keeper died and left something unread, the kernel says so once, with another word. */
+static int bell_result(int r) {
+        return r == -ECONNRESET ? -EPIPE : r;
+}
+
 _public_ int pvr_vm_set_fd(struct pvr_vm *vm, int vm_fd, uint64_t mem_bytes) {
         struct bell bell = {.type = BELL_SET_FD, .mem = mem_bytes};
         int r;
@@ -266,7 +271,7 @@ _public_ int pvr_vm_set_fd(struct pvr_vm *vm, int vm_fd, uint64_t mem_bytes) {
         } else if (dup3(vm_fd, vm->vm_fd, O_CLOEXEC) < 0) {
                 return negative_errno();
         }
-        return packet_send_fd(vm->bell, &bell, sizeof(bell), vm->vm_fd);
+        return bell_result(packet_send_fd(vm->bell, &bell, sizeof(bell), vm->vm_fd));
 }
 
 /* Model: vmm_ring. */
@@ -281,7 +286,7 @@ _public_ int pvr_vm_handoff(struct pvr_vm *vm) {
         r = packet_send(vm->bell, &bell, sizeof(bell));
         /* Full of rings not yet read, or of a PERFORM that is still running: one of them will take
          * it. */
-        return r == -EAGAIN ? 0 : r;
+        return r == -EAGAIN ? 0 : bell_result(r);
 }
 
 static void *perform_main(void *userdata) {

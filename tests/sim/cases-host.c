@@ -2,7 +2,8 @@
 
 /*
  * How the simulator gets on with the rest of the program: the seccomp filter it widens, the calls
- * it passes on, the stand-in for /dev/kvm.
+ * it passes on, the stand-in for /dev/kvm. A program that does nothing with protected VMs must not
+ * notice that it is there.
  */
 
 #include "harness.h"

@@ -3,6 +3,7 @@
 /*
  * Who may use a VM, and which VM an fd means: processes that share the VM's address space and
  * others, several VMs and several fds of one, and what is left when a task dies in the middle.
+ * Each case forks its own processes and ends them.
  */
 
 #include "harness.h"

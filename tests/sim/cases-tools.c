@@ -2,7 +2,8 @@
 
 /*
  * What surrounds the states: the time burnt (how much, where, in spite of signals), the log under
- * many writers, failures to order.
+ * many writers, failures to order. Times are compared as ratios of CPU time, with 20 % to spare,
+ * for the machine may be busy.
  */
 
 #include "harness.h"

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * The mark on a worker's cgroup: what the next daemon needs to know of its job and could not find
+ * out. A line of text in an extended attribute; it goes with the cgroup. These two functions are
+ * pure; cgroup.h reads and writes the attribute.
+ */
+
+#include "base/util.h"
+
+#define MARK_SIZE_MAX 512
+
+struct mark {
+        uint64_t done; /* seq of the newest outcome that was reported */
+
+        /* the running job; seq 0: none */
+        uint64_t seq;
+        uint32_t kind;
+        uint64_t bytes;
+        uint64_t queued_at; /* CLOCK_MONOTONIC, µs */
+        uint64_t granted_at;
+        uint64_t cpu_base; /* what the bill said at GRANT, µs */
+
+        char unit[128]; /* of the VMM, or "" */
+};
+
+void mark_format(const struct mark *mark, char buffer[static MARK_SIZE_MAX]);
+
+/* -EBADMSG: not one of ours; *ret is left alone. */
+int mark_parse(struct mark *ret, const char *text);

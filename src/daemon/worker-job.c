@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * What workers do: when they count, what their packets ask for, and how their jobs end. Every
+ * change of worker.job or worker.found is followed by worker_recount(), the only place that writes
+ * worker.counted and queue.n_counted, so the two cannot drift apart.
+ *
+ * The mark on a worker's cgroup tells the next daemon what only this one knows: which outcome was
+ * reported last, and, while a job runs, what it is and what the bill said when it began. Without a
+ * mark (--cgroup none, Linux < 5.7) the next daemon says "unknown" where it would need it.
+ */
+
+#include "daemon/worker.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/log.h"
+#include "daemon/manager.h"
+#include "daemon/mark.h"
+
+/* A counted worker whose CPU time stands still that long stops counting. */
+#define OVERDUE_USEC (10 * USEC_PER_SEC)
+
+/* ---- counting ---- */
+
+static bool is_running(const struct worker *w) {
+        return w->found || (w->job && w->job->state == JOB_RUNNING);
+}
+
+void worker_recount(struct worker *w) {
+        bool counts;
+
+        w->overdue = w->overdue && is_running(w);
+        counts = is_running(w) && !w->overdue;
+        if (counts != w->counted)
+                w->manager->queue.n_counted += counts ? 1U : -1U;
+        w->counted = counts;
+        manager_changed(w->manager);
+}
+
+/* It begins to count: from here on it must move. */
+void worker_begin_counting(struct worker *w) {
+        w->overdue = false;
+        w->moved_at = manager_now(w->manager);
+        (void)worker_cpu_usec(w, &w->cpu_seen);
+        worker_recount(w);
+}
+
+/* Model: daemon_overdue. It is never killed, and counts again when it moves. */
+void worker_check_overdue(struct worker *w, uint64_t now) {
+        uint64_t cpu;
+
+        if (!w->counted && !w->overdue)
+                return;
+        if (worker_cpu_usec(w, &cpu) >= 0 && cpu != w->cpu_seen) {
+                w->cpu_seen = cpu;
+                w->moved_at = now;
+                if (w->overdue)
+                        log_info("worker %d of %s moves again: it counts", (int)w->pid, w->name);
+                w->overdue = false;
+        } else if (!w->overdue && now - w->moved_at >= OVERDUE_USEC) {
+                log_warning("worker %d of %s is overdue: no CPU time for %u s, it no longer counts",
+                            (int)w->pid, w->name, (unsigned)(OVERDUE_USEC / USEC_PER_SEC));
+                w->overdue = true;
+        }
+        worker_recount(w);
+}
+
+void worker_drop_job(struct worker *w) {
+        if (!w->job)
+                return;
+        queue_remove(&w->manager->queue, w->job);
+        w->job = job_free(w->job);
+        worker_recount(w);
+}
+
+/* ---- the mark ---- */
+
+static void mark_write(struct worker *w) {
+        const struct job *j = w->job && w->job->state == JOB_RUNNING ? w->job : NULL;
+        struct mark mark = {.done = w->last_seq};
+        char text[MARK_SIZE_MAX];
+        int r;
+
+        if (!w->cgroup)
+                return;
+        if (j) {
+                mark.seq = j->seq;
+                mark.kind = j->kind;
+                mark.bytes = j->bytes;
+                mark.queued_at = j->queued_at;
+                mark.granted_at = j->granted_at;
+                mark.cpu_base = j->cpu_base;
+        }
+        (void)snprintf(mark.unit, sizeof(mark.unit), "%s", w->unit ? w->unit : "");
+        mark_format(&mark, text);
+        r = cgroup_leaf_set_mark(w->cgroup, text);
+        if (r < 0 && r != -EOPNOTSUPP)
+                (void)log_warning_errno(r, "cannot mark %s", w->cgroup->path);
+}
+
+/* What an earlier daemon knew of this worker; nothing, if there is no mark. */
+void worker_restore(struct worker *w) {
+        struct wire_request request;
+        char text[MARK_SIZE_MAX];
+        struct mark mark;
+
+        if (!w->cgroup || cgroup_leaf_get_mark(w->cgroup, text, sizeof(text)) < 0 ||
+            mark_parse(&mark, text) < 0)
+                return;
+        w->last_seq = mark.done;
+        if (mark.unit[0] && !w->unit)
+                w->unit = strdup(mark.unit);
+        request = (struct wire_request){.seq = mark.seq, .kind = mark.kind, .mem = mark.bytes};
+        if (mark.seq == 0 || job_new(&w->job, w, w->manager->next_job_id++, &request) < 0)
+                return;
+        w->job->state = JOB_RUNNING;
+        w->job->queued_at = mark.queued_at;
+        w->job->granted_at = mark.granted_at;
+        w->job->waited_usec = mark.granted_at - mark.queued_at;
+        w->job->cpu_base = mark.cpu_base;
+}
+
+/* ---- how jobs end ---- */
+
+static void job_end(struct worker *w, enum job_state state) {
+        struct job *job = w->job;
+        uint64_t now = manager_now(w->manager), cpu;
+
+        queue_remove(&w->manager->queue, job);
+        if (job->granted_at != 0) {
+                job->ran_usec = now - job->granted_at;
+                if (worker_cpu_usec(w, &cpu) >= 0 && cpu >= job->cpu_base)
+                        job->cpu_usec = cpu - job->cpu_base;
+        }
+        job->state = state;
+        job->worker = NULL;
+        w->job = NULL;
+        worker_recount(w);
+        /*
+         * The mark before the report: if we die in between, the next daemon takes the repeat for
+         * reported, and a line is missing; the other way round it would be there twice.
+         */
+        mark_write(w);
+        manager_job_ended(w->manager, job);
+}
+
+/*
+ * The job that an outcome belongs to: the one in the slot, whatever number it had; the one that
+ * waits, if it was begun without us; else one of which we hear only now.
+ */
+static int job_for_outcome(struct worker *w, const struct wire_outcome *o) {
+        struct wire_request request = {.kind = o->kind, .seq = o->seq, .mem = w->mem};
+
+        if (w->job && w->job->state == JOB_RUNNING)
+                w->job->seq = o->seq;
+        if (w->job && w->job->seq == o->seq)
+                return 0;
+        worker_drop_job(w);
+        return job_new(&w->job, w, w->manager->next_job_id++, &request);
+}
+
+static int report_outcome(struct worker *w, const struct wire_outcome *o) {
+        bool governed;
+        int r;
+
+        if (o->seq <= w->last_seq)
+                return 0; /* a repeat: our acknowledgement did not arrive */
+        governed = w->job && w->job->state == JOB_RUNNING;
+        /* Without a cgroup nothing tells what an earlier daemon granted: take the worker's word. */
+        if (!w->job && !w->cgroup)
+                governed = !o->ungoverned;
+        r = job_for_outcome(w, o);
+        if (r < 0)
+                return r;
+        w->job->error = o->error;
+        w->job->rc = o->rc;
+        w->job->rrc = o->rrc;
+        w->last_seq = o->seq;
+        job_end(w, job_state_of_outcome(o, governed));
+        return 0;
+}
+
+static void acknowledge(struct worker *w, uint64_t seq) {
+        if (w->peer)
+                (void)peer_send_seq(w->peer, WIRE_DONE_ACK, seq);
+}
+
+/* Its process is gone. exit_mmap() was the job of a shutdown; what else it was doing, nobody knows.
+ */
+void worker_on_exit(struct worker *w) {
+        if (w->job && w->job->state == JOB_RUNNING)
+                job_end(w, w->job->kind == WIRE_KIND_SHUTDOWN ? JOB_DONE : JOB_LOST);
+}
+
+/* ---- its packets ---- */
+
+/* A claim from a client, made printable once and for all. */
+static char *escape_name(const char *name, size_t size) {
+        char buffer[WIRE_NAME_MAX + 1];
+        size_t i;
+
+        for (i = 0; i < size && i < WIRE_NAME_MAX && name[i]; i++) {
+                buffer[i] = '?';
+                if (name[i] >= ' ' && name[i] <= '~')
+                        buffer[i] = name[i];
+        }
+        buffer[i] = '\0';
+        return strdup(i > 0 ? buffer : "?");
+}
+
+int worker_on_register(struct worker *w, const struct wire_register *reg) {
+        char *name = escape_name(reg->name, sizeof(reg->name));
+        int r = 0;
+
+        if (!name)
+                return -ENOMEM;
+        free(w->name);
+        w->name = name;
+        memcpy(w->uuid, reg->uuid, sizeof(w->uuid));
+        w->mem = reg->mem;
+        /* One that was found, and its job with it, had no name so far. */
+        if (w->job)
+                r = job_rename(w->job, w);
+        if (r < 0)
+                return r;
+        w->found = w->overdue = false;
+        if (reg->last.seq > w->last_seq)
+                w->manager->n_unreported += reg->unreported;
+        if (reg->last.seq != 0)
+                r = report_outcome(w, &reg->last);
+        if (r < 0)
+                return r;
+        /* Whoever registers is not running: a grant that we gave it never arrived, and it asks
+         * again. */
+        worker_drop_job(w);
+        worker_recount(w);
+        mark_write(w);
+        if (reg->last.seq != 0)
+                acknowledge(w, reg->last.seq);
+        return 0;
+}
+
+int worker_on_request(struct worker *w, const struct wire_request *request) {
+        struct job *job = w->job;
+        int r;
+
+        /*
+         * Our GRANT crossed its new request: the slot is for the worker's current job, and that is
+         * this one now. Model: daemon_relabel.
+         */
+        if (job && job->state == JOB_RUNNING) {
+                job->seq = request->seq;
+                job->kind = request->kind;
+                job->bytes = request->mem;
+                job->bytes_left = USEC_INFINITY;
+                mark_write(w);
+                return 0;
+        }
+        worker_drop_job(w);
+        r = job_new(&w->job, w, w->manager->next_job_id++, request);
+        if (r < 0)
+                return r;
+        w->job->queued_at = manager_now(w->manager);
+        queue_push(&w->manager->queue, w->job);
+        manager_changed(w->manager);
+        return 0;
+}
+
+void worker_on_done(struct worker *w, const struct wire_outcome *o) {
+        int r;
+
+        if (o->error == -ECANCELED) {
+                /* It had nothing to do with the slot: no job ended, the slot is free. */
+                if (w->job && w->job->state == JOB_RUNNING)
+                        worker_drop_job(w);
+                mark_write(w);
+                return;
+        }
+        r = report_outcome(w, o);
+        if (r < 0)
+                (void)log_error_errno(r, "cannot record the outcome of worker %d", (int)w->pid);
+        else
+                acknowledge(w, o->seq); /* else it repeats */
+}
+
+void worker_on_progress(struct worker *w, uint64_t bytes_left) {
+        if (w->job && w->job->state == JOB_RUNNING)
+                w->job->bytes_left = min_u64(bytes_left, w->job->bytes);
+}
+
+void worker_on_disconnect(struct worker *w) {
+        w->peer = NULL;
+        if (w->job && w->job->state == JOB_QUEUED)
+                worker_drop_job(w);
+}
+
+/* Model: daemon_grant. The mark first: if we die in between, the next daemon counts it. */
+int worker_grant(struct worker *w) {
+        struct job *job = w->job;
+        int r;
+
+        queue_remove(&w->manager->queue, job);
+        job->state = JOB_RUNNING;
+        job->granted_at = manager_now(w->manager);
+        job->waited_usec = job->granted_at - job->queued_at;
+        if (worker_cpu_usec(w, &job->cpu_base) < 0)
+                job->cpu_base = USEC_INFINITY;
+        mark_write(w);
+        worker_begin_counting(w);
+        r = peer_send_seq(w->peer, WIRE_GRANT, job->seq);
+        if (r < 0)
+                worker_drop_job(w); /* it never left */
+        return r;
+}

@@ -1,0 +1,180 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""pvr_vm_disable_async(): either nothing was set aside, or there is somebody who tears it down.
+
+pvr-vmm's `reboot` calls it where a VMM would issue DISABLE, and issues DISABLE itself where it is
+refused (path=sync). What then happened to each VM that was set aside is read from the simulator.
+"""
+
+import os
+import resource
+import signal
+
+import harness
+from harness import Case, tap
+from puppet import Puppet
+
+SHORT_GRACE = {"PVREAPER_GRACE_MSEC": "100"}
+
+
+class Refused(Case):
+    """PREPARE says no: that is passed on, and DISABLE does it all."""
+
+    def check_sync(self, vmm, error="-EINVAL"):
+        answer = vmm.do("reboot")
+        self.assertEqual((answer["path"], answer["error"]), ("sync", error))
+        self.assertNotEqual(answer["disable_us"], "-")
+
+    def check_nothing_aside(self, vmm):
+        """And nobody was told to do anything."""
+        self.assertEqual(self.sim.commands("PREPARE", ret=0), [])
+        self.assertEqual(vmm.do("disable").get("rc"), "1")
+        self.assertEqual(self.sim.commands("PERFORM", ev="begin"), [])
+        self.assertEqual(vmm.outcomes, [])
+
+    def refused(self, error="-EINVAL", mem="4G", **env):
+        self.daemon()
+        vmm = self.vmm("anna", mem=mem, env=env)
+        self.registered(1)
+        vmm.do("protect")
+        self.check_sync(vmm, error)
+        self.check_nothing_aside(vmm)
+        self.assertEqual(self.ctl_json("jobs"), [])
+
+    def test_not_protected(self):
+        vmm = self.vmm("anna", env=SHORT_GRACE)
+        self.assertEqual(vmm.do("reboot", error=True)["errno"], "EINVAL")
+        vmm.do("protect")
+        self.check_nothing_aside(vmm)
+
+    def test_two_gigabytes(self):
+        self.refused(mem="2G")
+
+    def test_async_destroy_is_off(self):
+        self.refused(PVSIM_ASYNC_DESTROY="0")
+
+    def test_prepare_fails(self):
+        self.refused("-EIO", PVSIM_FAIL="prepare:EIO")
+
+    def test_one_is_aside_already(self):
+        """DISABLE then destroys both, and the job that waits for the first finds nothing."""
+        self.daemon("--max-concurrent", "1")
+        puppet = Puppet(self)
+        puppet.take_slot()
+        vmm = self.vmm("anna")
+        vmm.do("protect")
+        self.assertEqual(vmm.do("reboot")["path"], "handed-off")
+        self.check_sync(vmm)
+        puppet.done()
+        self.assertEqual(vmm.wait_outcomes(1)[0]["result"], "superseded")
+        self.assert_all_cleared(disabled=1)
+
+
+class Accepted(Case):
+    """It returned 0: there is somebody."""
+
+    def reboot(self, vmm):
+        answer = vmm.do("reboot")
+        self.assertEqual(answer["path"], "handed-off")
+        return answer
+
+    def protected(self, **env):
+        vmm = self.vmm("anna", env=env)
+        vmm.do("protect")
+        return vmm
+
+    def without_keeper(self, **env):
+        """A VMM that lost its keeper; its heir has looked, and found nothing to do."""
+        vmm = self.protected(**env)
+        os.kill(vmm.keeper, signal.SIGKILL)
+        self.wait("the heir has looked", lambda: self.sim.commands("PERFORM", ret=-22))
+        return vmm
+
+    def check_tasks(self, vmm, own_thread):
+        performed = self.sim.performed()
+        self.assertEqual({e["pid"] for e in performed}, {str(vmm.pid)})
+        self.assertEqual([e["tid"] != str(vmm.pid) for e in performed], own_thread)
+
+    def test_keeper(self):
+        self.daemon()
+        vmm = self.protected()
+        self.registered(1)
+        self.reboot(vmm)
+        self.assertEqual(vmm.wait_outcomes(1)[0]["result"], "done")
+        self.assertEqual(self.sim.performed()[0]["pid"], str(vmm.keeper))
+        self.assert_all_cleared(performed=1)
+
+    def test_no_daemon(self):
+        vmm = self.protected(**SHORT_GRACE)
+        for n in range(1, 4):
+            self.reboot(vmm)
+            self.assertEqual(vmm.wait_outcomes(n)[-1]["result"], "ungoverned")
+        self.assertEqual({e["pid"] for e in self.sim.performed()}, {str(vmm.keeper)})
+        self.assert_all_cleared(performed=3)
+
+    def test_keeper_dead(self):
+        vmm = self.without_keeper()
+        for n in range(1, 4):
+            self.reboot(vmm)
+            self.assertEqual(vmm.wait_outcomes(n)[-1]["result"], "ungoverned")
+        self.check_tasks(vmm, own_thread=[True] * 3)
+        self.assert_all_cleared(performed=3)
+
+    def test_keeper_dead_and_no_thread(self):
+        """No memory for another thread's stack: then the caller himself, as the last resort.
+
+        The first reboot has the stack of the heir, who is gone; the second finds no other.
+        """
+        vmm = self.without_keeper(PVSIM_MIN_MS="1000")
+        size = int(harness.read(f"/proc/{vmm.pid}/statm").split()[0]) * resource.getpagesize()
+        resource.prlimit(vmm.pid, resource.RLIMIT_AS, (size + (1 << 20), size + (1 << 20)))
+        self.reboot(vmm)
+        self.performing()
+        answer = self.reboot(vmm)
+        self.assertGreaterEqual(int(answer["total_us"]), 1000000)
+        vmm.wait_outcomes(2)
+        self.assertEqual(vmm.results(), ["ungoverned"] * 2)
+        self.check_tasks(vmm, own_thread=[True, False])
+        self.assert_all_cleared(performed=2)
+
+    def test_keeper_dies_at_that_moment(self):
+        """Wherever it is: before the ring, with it, inside PERFORM, or done with it."""
+        vmms = [self.vmm(f"vm-{n}", env={"PVREAPER_GRACE_MSEC": "1"}) for n in range(12)]
+        for n, vmm in enumerate(vmms):
+            vmm.do("protect")
+            vmm.send("reboot")
+            if n % 3 == 1:
+                self.wait("PREPARE", lambda: self.sim.commands("PREPARE", pid=vmm.pid))
+            elif n % 3 == 2:
+                self.wait("PERFORM", lambda: self.sim.commands("PERFORM", "begin", pid=vmm.keeper))
+            os.kill(vmm.keeper, signal.SIGKILL)
+        for vmm in vmms:
+            vmm.expect(lambda line: line.startswith("ok reboot path=handed-off"))
+            prepared, = self.sim.commands("PREPARE", pid=vmm.pid, ret=0)
+            word, = self.wait("the end of what was set aside", lambda: [
+                word for word in self.sim.ends_of(prepared["vm"], prepared["seq"])
+                if word != "running"])
+            if word == "killed":  # "lost" is also said of a keeper that had just finished
+                self.assertEqual(vmm.wait_outcomes(1)[0]["result"], "lost")
+        ends = self.assert_all_cleared()
+        self.assertEqual(set(ends) - {"performed", "killed"}, set())
+        self.assertGreater(ends["performed"], 0)
+
+    def test_perform_fails(self):
+        """The kernel took the VM and did not tear it down: neither done nor superseded."""
+        self.daemon()
+        vmm = self.protected(PVSIM_FAIL="perform:ENOMEM:1")
+        self.registered(1)
+        self.reboot(vmm)
+        outcome = vmm.wait_outcomes(1)[0]
+        self.assertEqual((outcome["result"], outcome["error"]), ("failed", "-ENOMEM"))
+        self.wait("the job is over",
+                  lambda: [job["state"] for job in self.jobs_of("anna")] == ["failed"])
+        self.reboot(vmm)
+        vmm.wait_outcomes(2)
+        self.assertEqual(vmm.results(), ["failed", "done"])
+        self.assert_all_cleared(failed=1, performed=1)
+
+
+if __name__ == "__main__":
+    tap.main()

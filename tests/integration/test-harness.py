@@ -1,0 +1,77 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Whether assert_all_cleared() can be trusted: logs made up here, right ones and wrong ones."""
+
+import os
+
+from harness import Case, tap
+
+DEAD = (1 << 22) + 1  # above the largest pid there can be
+
+
+class AllCleared(Case):
+    def log(self, *events, vm=None):
+        """Events: (command, begin or end, seq, aside, tid, ret)."""
+        with open(self.sim_log, "a", encoding="ascii") as log:
+            for cmd, ev, seq, aside, tid, ret in events:
+                end = f" ret={ret} rc=0 rrc=0" if ev == "end" else ""
+                log.write(f"t=1 ev={ev} cmd={cmd} pid={tid} tid={tid} fd=3 "
+                          f"vm={vm or os.getpid()}.1 seq={seq} aside={aside} comm=x{end}\n")
+
+    def prepare(self, seq=1, ret=0, vm=None):
+        self.log(("PREPARE", "end", seq, 0, DEAD, ret), vm=vm)
+
+    def perform(self, seq=1, tid=DEAD, ret=0):
+        self.log(("PERFORM", "begin", seq, 0, tid, 0), ("PERFORM", "end", seq, 0, tid, ret))
+
+    def disable(self, seq=2, aside=1):
+        self.log(("DISABLE", "begin", seq, aside, DEAD, 0), ("DISABLE", "end", seq, aside, DEAD, 0))
+
+    def refused(self, **expected):
+        with self.assertRaises(AssertionError):
+            self.assert_all_cleared(**expected)
+
+    def test_one_end_of_each_sort(self):
+        self.assert_all_cleared()
+        for seq in range(1, 5):
+            self.prepare(seq)
+        self.prepare(9, ret=-22)
+        self.perform(0, ret=-22)
+        self.perform(1)
+        self.perform(2, ret=-12)
+        self.disable(9, 3)
+        self.log(("PERFORM", "begin", 4, 0, DEAD, 0))
+        self.prepare(vm=DEAD)
+        self.assert_all_cleared(performed=1, failed=1, disabled=1, killed=1, left=1)
+        self.refused(performed=1)
+
+    def test_no_end(self):
+        self.prepare()
+        self.refused()
+
+    def test_not_over(self):
+        self.prepare()
+        self.log(("PERFORM", "begin", 1, 0, os.getpid(), 0))
+        self.refused()
+
+    def test_another_one_s_end(self):
+        self.prepare(1)
+        self.perform(2)
+        self.disable(1, 0)
+        self.refused()
+
+    def test_twice(self):
+        self.prepare()
+        self.perform(tid=os.getpid())
+        self.perform()
+        self.refused()
+
+    def test_performed_and_destroyed(self):
+        self.prepare()
+        self.perform()
+        self.disable()
+        self.refused()
+
+
+if __name__ == "__main__":
+    tap.main()

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * What one daemon writes on a worker's cgroup the next one reads back exactly, whatever the numbers
+ * and the unit's name; and what it did not write it does not take for its own: a text that was cut,
+ * that has other names, or that tells of times running backwards.
+ */
+
+#include "fds.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/mark.h"
+
+static const struct mark full = {
+        .done = 7,
+        .seq = 8,
+        .kind = 1,
+        .bytes = UINT64_C(1) << 40,
+        .queued_at = 1000,
+        .granted_at = 2000,
+        .cpu_base = 3,
+        .unit = "machine-qemu\\x2d1.scope done=1 job=2",
+};
+
+static void assert_same(const struct mark *a, const struct mark *b) {
+        assert_int_equal(a->done, b->done);
+        assert_int_equal(a->seq, b->seq);
+        assert_int_equal(a->kind, b->kind);
+        assert_int_equal(a->bytes, b->bytes);
+        assert_int_equal(a->queued_at, b->queued_at);
+        assert_int_equal(a->granted_at, b->granted_at);
+        assert_int_equal(a->cpu_base, b->cpu_base);
+        assert_string_equal(a->unit, b->unit);
+}
+
+static void round_trip(const struct mark *mark) {
+        char text[MARK_SIZE_MAX];
+        struct mark back;
+
+        mark_format(mark, text);
+        assert_int_equal(mark_parse(&back, text), 0);
+        assert_same(mark, &back);
+}
+
+static void test_mark_round_trip(void **state) {
+        struct mark largest;
+
+        round_trip(&full);
+        round_trip(&(struct mark){});
+        memset(&largest, 0xff, sizeof(largest));
+        memset(largest.unit, 'u', sizeof(largest.unit) - 1);
+        largest.unit[sizeof(largest.unit) - 1] = '\0';
+        round_trip(&largest);
+}
+
+/* A text that is cut anywhere before the unit is none of ours. */
+static void test_mark_cut(void **state) {
+        struct mark back = {.done = 99};
+        char text[MARK_SIZE_MAX];
+        size_t n;
+
+        mark_format(&full, text);
+        n = (size_t)(strstr(text, "unit=") - text) + strlen("unit=");
+        while (n-- > 0) {
+                text[n] = '\0';
+                assert_int_equal(mark_parse(&back, text), -EBADMSG);
+                assert_int_equal(back.done, 99);
+        }
+}
+
+static void test_mark_foreign(void **state) {
+        static const char *const texts[] = {
+                "",
+                "x",
+                "done=a job=1 kind=1 bytes=1 queued=1 granted=1 cpu=1 unit=",
+                "job=1 done=1 kind=1 bytes=1 queued=1 granted=1 cpu=1 unit=",
+                "done=1 job=1 kind=1 bytes=1 queued=2 granted=1 cpu=1 unit=", /* time runs back */
+        };
+        struct mark back = {.done = 99};
+
+        for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+                assert_int_equal(mark_parse(&back, texts[i]), -EBADMSG);
+                assert_int_equal(back.done, 99);
+        }
+}
+
+static void test_mark_long_unit(void **state) {
+        struct mark back = {.done = 99};
+        char text[MARK_SIZE_MAX];
+        int n;
+
+        n = snprintf(text, sizeof(text),
+                     "done=1 job=1 kind=1 bytes=1 queued=1 granted=1 cpu=1 unit=");
+        memset(text + n, 'u', sizeof(back.unit));
+        text[n + (int)sizeof(back.unit)] = '\0';
+        assert_int_equal(mark_parse(&back, text), -EBADMSG);
+        text[n + (int)sizeof(back.unit) - 1] = '\0';
+        assert_int_equal(mark_parse(&back, text), 0);
+}
+
+int main(void) {
+        static const struct CMUnitTest tests[] = {
+                checked_test(test_mark_round_trip),
+                checked_test(test_mark_cut),
+                checked_test(test_mark_foreign),
+                checked_test(test_mark_long_unit),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
