@@ -15,7 +15,6 @@
 #define _cleanup_(f)   __attribute__((__cleanup__(f)))
 #define _printf_(a, b) __attribute__((__format__(printf, a, b)))
 #define _unused_       __attribute__((__unused__))
-#define _noreturn_     __attribute__((__noreturn__))
 
 #define USEC_PER_SEC  UINT64_C(1000000)
 #define USEC_PER_MSEC UINT64_C(1000)

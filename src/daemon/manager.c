@@ -50,6 +50,51 @@ uint64_t manager_bytes_to_clear(struct manager *m) {
         return sum;
 }
 
+/* ---- what is looked at once a second, while there is something to look at ---- */
+
+static int tick_on(struct manager *m) {
+        int enabled;
+
+        if (!m->tick_source)
+                return 0; /* on our way out */
+        (void)sd_event_source_get_enabled(m->tick_source, &enabled);
+        if (enabled != SD_EVENT_OFF)
+                return 0;
+        (void)sd_event_source_set_time_relative(m->tick_source, TICK_USEC);
+        return sd_event_source_set_enabled(m->tick_source, SD_EVENT_ONESHOT);
+}
+
+/* Full, or short of something: nothing is accepted until the next tick or until a peer goes. */
+static int pause_accepting(struct manager *m) {
+        (void)tick_on(m);
+        return sd_event_source_set_enabled(m->handoff_source, SD_EVENT_OFF);
+}
+
+static bool accept_again(struct manager *m) {
+        if (m->n_peers >= m->max_peers)
+                return false;
+        if (m->handoff_source)
+                (void)sd_event_source_set_enabled(m->handoff_source, SD_EVENT_ON);
+        return true;
+}
+
+static int on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
+        struct manager *m = userdata;
+        uint64_t now = manager_now(m);
+        bool again = !accept_again(m);
+        struct worker *w;
+
+        TAILQ_FOREACH (w, &m->workers, link) {
+                worker_check_overdue(w, now);
+                again = again || w->counted || w->overdue;
+        }
+        if (m->purge && m->cgroup) {
+                m->purge = false;
+                (void)cgroup_root_scan(m->cgroup, NULL, NULL);
+        }
+        return again ? tick_on(m) : 0;
+}
+
 /* ---- granting ---- */
 
 /* Model: daemon_grant. */
@@ -63,31 +108,9 @@ static int on_dispatch(sd_event_source *source, void *userdata) {
                 if (worker_grant(w) < 0)
                         peer_free(w->peer); /* it does not read: it will ask again, if it lives */
         }
+        if (m->queue.n_counted > 0 || m->purge)
+                (void)tick_on(m);
         return sd_event_source_set_enabled(source, SD_EVENT_OFF);
-}
-
-/* ---- what is looked at once a second ---- */
-
-static void accept_again(struct manager *m) {
-        if (m->handoff_source && m->n_peers < m->max_peers)
-                (void)sd_event_source_set_enabled(m->handoff_source, SD_EVENT_ON);
-}
-
-static int on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
-        struct manager *m = userdata;
-        uint64_t now = manager_now(m);
-        struct worker *w;
-        int r;
-
-        TAILQ_FOREACH (w, &m->workers, link)
-                worker_check_overdue(w, now);
-        accept_again(m);
-        if (m->purge && m->cgroup) {
-                m->purge = false;
-                (void)cgroup_root_scan(m->cgroup, NULL, NULL);
-        }
-        r = sd_event_source_set_time(source, now + TICK_USEC);
-        return r < 0 ? r : sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
 void manager_changed(struct manager *m) {
@@ -123,15 +146,15 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents, void
                 if (m->n_peers >= m->max_peers) {
                         /* The rest waits in the backlog, and its grace time runs. */
                         log_warning("%u connections: no more for now", m->n_peers);
-                        return sd_event_source_set_enabled(source, SD_EVENT_OFF);
+                        return pause_accepting(m);
                 }
                 connection = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
                 if (connection < 0 && errno == EAGAIN)
                         return 0; /* none left */
                 if (connection < 0) {
-                        /* Out of fds or memory: until the next tick, or it would spin. */
+                        /* Out of fds or memory: going on would spin. */
                         (void)log_warning_errno(negative_errno(), "cannot accept a connection");
-                        return sd_event_source_set_enabled(source, SD_EVENT_OFF);
+                        return pause_accepting(m);
                 }
                 r = peer_new(&peer, m, &connection);
                 if (r < 0)
@@ -141,7 +164,7 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents, void
 }
 
 void manager_peer_gone(struct manager *m) {
-        accept_again(m);
+        (void)accept_again(m);
         manager_changed(m);
 }
 
@@ -190,7 +213,7 @@ static int add_sources(struct manager *m) {
         r = sd_event_add_signal(m->event, NULL, SIGINT, on_terminate, m);
         if (r < 0)
                 return r;
-        r = sd_event_add_time_relative(m->event, &m->overdue_source, CLOCK_MONOTONIC, TICK_USEC, 0,
+        r = sd_event_add_time_relative(m->event, &m->tick_source, CLOCK_MONOTONIC, TICK_USEC, 0,
                                        on_tick, m);
         if (r < 0)
                 return r;
@@ -244,7 +267,7 @@ struct manager *manager_free(struct manager *m) {
                 worker_free(TAILQ_FIRST(&m->workers));
         while (!TAILQ_EMPTY(&m->history))
                 history_drop(m, TAILQ_FIRST(&m->history));
-        m->overdue_source = sd_event_source_disable_unref(m->overdue_source);
+        m->tick_source = sd_event_source_disable_unref(m->tick_source);
         m->dispatch_source = sd_event_source_disable_unref(m->dispatch_source);
         cgroup_root_free(m->cgroup);
         close_fd(&m->handoff_fd);

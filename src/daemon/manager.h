@@ -41,7 +41,7 @@ struct manager {
         bool purge; /* a worker's cgroup could not be removed yet */
 
         sd_event_source *handoff_source;
-        sd_event_source *overdue_source; /* ticks once a second */
+        sd_event_source *tick_source; /* once a second, while something is to be looked at */
         sd_event_source *dispatch_source;
 };
 

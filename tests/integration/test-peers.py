@@ -152,12 +152,13 @@ class Strangers(PeerCase):
         daemon = self.serve()
         script = ("import socket, sys\n"
                   "s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
+                  "s.settimeout(float(sys.argv[2]))\n"
                   "s.connect(sys.argv[1])\n"
-                  "for packet in sys.argv[2:]: s.send(bytes.fromhex(packet))\n"
+                  "for packet in sys.argv[3:]: s.send(bytes.fromhex(packet))\n"
                   "print(s.recv(99).hex(), s.recv(99).hex(), flush=True)\n"
                   "sys.stdin.read()\n")
-        packets = [packet.hex() for packet in (hello(), register())]
-        with subprocess.Popen([sys.executable, "-c", script, self.socket, *packets], text=True,
+        arguments = [str(harness.TIMEOUT), hello().hex(), register().hex()]
+        with subprocess.Popen([sys.executable, "-c", script, self.socket, *arguments], text=True,
                               stdin=subprocess.PIPE, stdout=subprocess.PIPE) as stranger:
             answer = stranger.stdout.readline()
             self.assertEqual(answer, f"{pack(UNGOVERNED, 0).hex()} \n")
