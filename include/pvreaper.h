@@ -75,7 +75,8 @@ struct pvr_outcome {
  * Blocks until the keeper runs (well below a millisecond unless the machine is overloaded; 10 s at
  * the very most, then -ETIMEDOUT); does not wait for the daemon, which need not be running.
  * Makes one thread, all of whose signals are blocked, and at most five fds, all CLOEXEC and
- * above 2. Errors: -EINVAL, -ENOMEM, -EAGAIN (no more processes), -EMFILE, -EPERM, -ETIMEDOUT.
+ * above 2. Errors: -EINVAL, -ENOMEM, -EAGAIN (no more processes), -EMFILE, -EPERM, -ENAMETOOLONG
+ * (PVREAPER_SOCKET), -ENOSYS (Linux before 5.9), -ETIMEDOUT.
  */
 int pvr_vm_new(struct pvr_vm **ret, const char *name, const uint8_t uuid[16]);
 

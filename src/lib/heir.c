@@ -63,7 +63,7 @@ static bool clone_and_wait(struct pvr_vm *vm) {
                 return false;
         do
                 r = syscall(SYS_waitid, P_PID, pid, NULL, WEXITED | __WALL, NULL);
-        while (r < 0 && errno == EINTR);
+        while (r < 0 && errno != ECHILD); /* the keeper writes to our errno, too */
         return true;
 }
 

@@ -380,7 +380,8 @@ class OtherUser(Case):
         self.assertEqual([j["state"] for j in self.jobs_of("mine")], ["done"])
 
         other = self.vmm("root's")  # its address space is none of nobody's business
-        self.wait("it is refused", lambda: "is not governed: Operation not permitted" in daemon.log())
+        refusal = "is not governed: Operation not permitted"
+        self.wait("it is refused", lambda: refusal in daemon.log())
         other.do("protect")
         other.do("reboot")
         self.assertEqual(other.wait_outcomes(1)[0]["result"], "ungoverned")

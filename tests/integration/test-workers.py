@@ -126,7 +126,8 @@ class Slots(WorkerCase):
         worker.send(pack(REQUEST, 2, 7, GIB >> 1))
         self.wait("it is relabelled", lambda: self.jobs_of("raw")[0]["seq"] == 7)
         job, = self.jobs_of("raw")
-        self.assertEqual((job["kind"], job["bytes"], job["state"]), ("shutdown", GIB >> 1, "running"))
+        self.assertEqual((job["kind"], job["bytes"], job["state"]),
+                         ("shutdown", GIB >> 1, "running"))
         self.assertLessEqual(job.get("bytes_left") or 0, GIB >> 1)
         self.assertEqual((self.status("running"), self.status("queued")), (1, 0))
         self.finish(worker, 9)  # whatever number: it is about what was in the slot
