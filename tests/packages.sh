@@ -11,10 +11,10 @@
 # recommended packages are not installed; llvm-14 turns addresses in sanitizer reports into names.
 
 # shellcheck disable=SC2034  # used by name
-packages_build=(meson ninja-build gcc libc6-dev pkg-config libsystemd-dev libcgroup-dev
-        libseccomp-dev libinih-dev libjansson-dev scdoc)
+packages_build=(meson ninja-build gcc libc6-dev pkg-config libsystemd-dev libinih-dev
+        libjansson-dev libcmocka-dev scdoc)
 # shellcheck disable=SC2034
-packages_test=(libcmocka-dev clang libclang-rt-14-dev llvm-14 clang-format clang-tidy valgrind
+packages_test=(clang libclang-rt-14-dev llvm-14 clang-format clang-tidy valgrind
         strace gdb spin python3 dbus systemd procps git)
 
 missing_packages() {

@@ -137,6 +137,14 @@ def resident_kib(pid):
     return sizes[0] if sizes[1] < 1 << 30 else 0
 
 
+def fds_at_rest(case, daemon):
+    """How many fds it has when nobody asks it for anything and no job runs."""
+    case.wait("no job runs", lambda: case.ctl_json("status")["running"] == 0)
+    connected = re.compile(rf"^(\S+ ){{5}}03 +\d+ {re.escape(case.control)}$", re.M)
+    case.wait("nobody asks", lambda: not connected.search(harness.read("/proc/net/unix")))
+    return daemon.n_fds()
+
+
 class Watch(threading.Thread):
     """Asks the daemon for its status all the time and notes how long that takes."""
 
@@ -177,8 +185,7 @@ class PeerCase(harness.Case):
         self.vm.do("protect")
         self.registered(1)
         self.reboot()
-        self.wait("the control connections are gone", lambda: self.control_connections() == 0)
-        self.n_fds = self.served.n_fds()
+        self.n_fds = fds_at_rest(self, self.served)
         self.watch = Watch(self)
         self.watch.start()
         return self.served
@@ -212,11 +219,6 @@ class PeerCase(harness.Case):
         self.vm.do("reboot")
         self.assertEqual(self.vm.wait_outcomes(n + 1)[-1]["result"], "done")
         return time.monotonic() - start
-
-    def control_connections(self):
-        inodes = re.findall(rf"^\S+ \S+ \S+ \S+ \S+ 03 +(\d+) {re.escape(self.control)}$",
-                            harness.read("/proc/net/unix"), re.M)
-        return len(inodes)
 
     def worker(self, *arguments):
         self.workers.append(RawWorker(self, *arguments))

@@ -17,7 +17,7 @@ import time
 
 import harness
 from harness import Case, tap
-from raw import RawWorker, resident_kib
+from raw import RawWorker, fds_at_rest, resident_kib
 
 CPU_US = 52429  # of a PERFORM: a million pages at 50 ns
 
@@ -59,8 +59,8 @@ class CommandLine(Case):
     def test_bad_values(self):
         """The message names the option, the value and the rule."""
         number, path = "a number from 1 to 100000", "an absolute path of at most 103 bytes"
-        rules = {"max-concurrent": (number, ["0", "100001", "-1", "+1", "", " 4", "4 ", "0x4", "1.5",
-                                             "many", "99999999999999999999"]),
+        rules = {"max-concurrent": (number, ["0", "100001", "-1", "+1", "", " 4", "4 ", "0x4",
+                                             "1.5", "many", "99999999999999999999"]),
                  "cgroup": ('an absolute path, "auto" or "none"', ["", "relative", "None", "./x"]),
                  "handoff-socket": (path, ["", "relative", "/" + "x" * 103]),
                  "control-socket": (path, ["", "relative", "/" + "x" * 103])}
@@ -451,8 +451,7 @@ class Governing(Case):
         daemon = self.daemon()
         vmm, = self.guests(1)
         def measure():
-            self.wait("nobody asks", lambda: daemon.n_fds() <= 13)
-            return daemon.n_fds(), resident_kib(daemon.pid)
+            return fds_at_rest(self, daemon), resident_kib(daemon.pid)
 
         def reboots(n):
             for _ in range(n):
@@ -464,14 +463,12 @@ class Governing(Case):
                     self.assertEqual(len([name for name in names if name.startswith("vm-")]), 1)
 
         reboots(5)
-        self.ctl_json("status")
         before = measure()
         reboots(50)
         for _ in range(10):
             guest = self.vmm("guest")
             self.registered(2)
             self.end_vmm(guest)
-        self.ctl_json("status")
         self.wait("all are gone", lambda: len(self.ctl_json("list")) == 1)
         after = measure()
         self.assertEqual(after[0], before[0])

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Workers that are who they must be, but lie, repeat themselves, sleep, or vanish. What they say is a
-claim, and what the daemon says of their jobs never goes beyond what it knows.
+"""Workers that are who they must be, but lie, repeat themselves, sleep, or vanish. What they say is
+a claim, and what the daemon says of their jobs never goes beyond what it knows.
 """
 
 import errno
