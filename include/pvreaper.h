@@ -86,8 +86,11 @@ int pvr_vm_new(struct pvr_vm **ret, const char *name, const uint8_t uuid[16]);
  *        be called again with another one, which replaces the first.
  * mem_bytes: size of guest memory, for the administrator's eyes and the daemon's estimates; 0 if
  *        unknown.
- * Does not block. Errors: -EBADF, -EMFILE, -EPIPE (the keeper is gone), -EAGAIN (the keeper has not
- * read earlier calls yet), -ECHILD.
+ * Does not block. If it fails, pvr_vm_handoff() gives -ENOTCONN until it succeeds (but after -EBADF
+ * and -EMFILE, which change nothing). Before it replaces a VM, the outcome of that one's last
+ * hand-off must have been read: rings do not say which VM they are about. Errors: -EBADF, -EMFILE,
+ * -EPIPE (the keeper is gone), -EAGAIN (the keeper has not read earlier calls yet), -ETOOMANYREFS
+ * (too many fds of this user in flight), -ENOBUFS, -ENOMEM, -ECHILD.
  */
 int pvr_vm_set_fd(struct pvr_vm *vm, int vm_fd, uint64_t mem_bytes);
 
@@ -97,7 +100,7 @@ int pvr_vm_set_fd(struct pvr_vm *vm, int vm_fd, uint64_t mem_bytes);
  * 0: the keeper will run PERFORM (several rings before it gets to it are one).
  * Negative: it will not: run PERFORM yourself, and there take -EINVAL for "already done", since
  * somebody who took over from a dying keeper may have been faster.
- * Errors: -EPIPE (the keeper is gone), -ENOTCONN (pvr_vm_set_fd() never succeeded), -ECHILD.
+ * Errors: -EPIPE (the keeper is gone), -ENOTCONN (pvr_vm_set_fd() did not succeed), -ECHILD.
  */
 int pvr_vm_handoff(struct pvr_vm *vm);
 

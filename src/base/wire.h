@@ -78,7 +78,7 @@ struct wire_hello {
 
 /* An outcome, in DONE and repeated in REGISTER. seq 0: none. */
 struct wire_outcome {
-        uint64_t seq;        /* the worker's number for the job: a label, counts from 1 */
+        uint64_t seq;        /* the worker's number for the job: a label; grows, from 1 */
         uint32_t kind;       /* enum wire_kind */
         int32_t error;       /* negative errno; -ECANCELED: the grant could not be used */
         uint16_t rc, rrc;    /* of the Ultravisor */

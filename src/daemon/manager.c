@@ -23,7 +23,7 @@
 #include "daemon/log.h"
 
 #define TICK_USEC    (1 * USEC_PER_SEC)
-#define FDS_PER_PEER 3 /* socket, pidfd, cgroup directory */
+#define FDS_PER_PEER 4 /* socket, pidfds of worker and VMM, cgroup directory */
 #define FDS_RESERVED 128
 #define ACCEPT_BATCH 16 /* connections per wake-up: a flood of them must not hold the loop */
 
@@ -136,6 +136,8 @@ void manager_job_ended(struct manager *m, struct job *job) {
 
 /* ---- listening ---- */
 
+static struct log_limit accept_limit;
+
 static int on_connection(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
         struct manager *m = userdata;
 
@@ -145,7 +147,8 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents, void
 
                 if (m->n_peers >= m->max_peers) {
                         /* The rest waits in the backlog, and its grace time runs. */
-                        log_warning("%u connections: no more for now", m->n_peers);
+                        log_warning_limited(&accept_limit, 0, "%u connections: no more for now",
+                                            m->n_peers);
                         return pause_accepting(m);
                 }
                 connection = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -153,12 +156,13 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents, void
                         return 0; /* none left */
                 if (connection < 0) {
                         /* Out of fds or memory: going on would spin. */
-                        (void)log_warning_errno(negative_errno(), "cannot accept a connection");
+                        log_warning_limited(&accept_limit, negative_errno(),
+                                            "cannot accept a connection");
                         return pause_accepting(m);
                 }
                 r = peer_new(&peer, m, &connection);
                 if (r < 0)
-                        (void)log_error_errno(r, "cannot serve a connection");
+                        log_warning_limited(&accept_limit, r, "cannot serve a connection");
         }
         return 0;
 }
@@ -239,6 +243,8 @@ int manager_new(struct manager **ret, struct config *config) {
         m->max_peers = find_max_peers();
         queue_init(&m->queue, config->max_concurrent);
         r = sd_event_default(&m->event);
+        if (r >= 0)
+                r = sd_event_set_watchdog(m->event, true); /* fed by the loop itself */
         if (r >= 0)
                 r = add_sources(m);
         if (r < 0) {

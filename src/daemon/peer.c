@@ -26,6 +26,9 @@
 /* Far above what a worker says (a handful per job), far below what would hold up others. */
 #define PACKETS_PER_SEC 1000
 
+/* Lines that any peer can cause. */
+static struct log_limit peer_limit;
+
 /* ---- disconnecting ---- */
 
 /*
@@ -38,8 +41,8 @@ static void close_elsewhere(int *fd) {
         pid_t pid;
 
         if (pipe2(gate, O_CLOEXEC) < 0) {
-                (void)log_error_errno(negative_errno(),
-                                      "cannot part with a connection that carries fds");
+                log_warning_limited(&peer_limit, negative_errno(),
+                                    "cannot part with a connection that carries fds");
                 *fd = -1; /* rather leak one fd than hang */
                 return;
         }
@@ -54,8 +57,8 @@ static void close_elsewhere(int *fd) {
                 _exit(EXIT_SUCCESS);
         }
         if (pid < 0) {
-                (void)log_error_errno(negative_errno(),
-                                      "cannot part with a connection that carries fds");
+                log_warning_limited(&peer_limit, negative_errno(),
+                                    "cannot part with a connection that carries fds");
                 *fd = -1;
         }
         close_fd(fd);
@@ -109,7 +112,7 @@ int peer_send_seq(struct peer *peer, uint16_t type, uint64_t seq) {
 static int refuse(struct peer *peer, int why) {
         union wire_message m = {};
 
-        (void)log_warning_errno(why, "pid %d is not governed", (int)peer->pid);
+        log_warning_limited(&peer_limit, why, "pid %d is not governed", (int)peer->pid);
         (void)peer_send(peer, &m, WIRE_UNGOVERNED);
         return -ECONNREFUSED; /* not why, of which on_packet() would have its own opinion */
 }
@@ -179,8 +182,7 @@ static int handle_message(struct peer *peer, const union wire_message *m) {
                 worker_on_progress(peer->worker, m->progress.bytes_left);
                 return 0;
         case WIRE_DONE:
-                worker_on_done(peer->worker, &m->done.outcome);
-                return 0;
+                return worker_on_done(peer->worker, &m->done.outcome);
         default:
                 return -EPROTO;
         }
@@ -211,9 +213,11 @@ static int on_packet(sd_event_source *source, int fd, uint32_t revents, void *us
         if (r >= 0)
                 return 0;
         if (r == -EPERM)
-                log_warning("pid %d sent file descriptors: disconnected", (int)peer->pid);
+                log_warning_limited(&peer_limit, 0, "pid %d sent file descriptors: disconnected",
+                                    (int)peer->pid);
         else if (r == -EBADMSG || r == -EPROTO)
-                log_warning(
+                log_warning_limited(
+                        &peer_limit, 0,
                         "pid %d sent something that is no message of ours, or not at this point: "
                         "disconnected",
                         (int)peer->pid);
@@ -224,7 +228,8 @@ static int on_packet(sd_event_source *source, int fd, uint32_t revents, void *us
 static int on_timeout(sd_event_source *source, uint64_t usec, void *userdata) {
         struct peer *peer = userdata;
 
-        log_warning("pid %d connected and did not register: disconnected", (int)peer->pid);
+        log_warning_limited(&peer_limit, 0, "pid %d connected and did not register: disconnected",
+                            (int)peer->pid);
         peer_free(peer);
         return 0;
 }

@@ -23,6 +23,9 @@
 /* A counted worker whose CPU time stands still that long stops counting. */
 #define OVERDUE_USEC (10 * USEC_PER_SEC)
 
+/* What one worker may claim to have ended while nobody was there to be told. */
+#define UNREPORTED_MAX 1000
+
 /* ---- counting ---- */
 
 static bool is_running(const struct worker *w) {
@@ -188,11 +191,20 @@ static void acknowledge(struct worker *w, uint64_t seq) {
                 (void)peer_send_seq(w->peer, WIRE_DONE_ACK, seq);
 }
 
-/* Its process is gone. exit_mmap() was the job of a shutdown; what else it was doing, nobody knows.
+/*
+ * Its process is gone. If its VMM is gone, too, then exit_mmap() was the job of a shutdown, with
+ * our grant or without; what else it was doing, or would have done, nobody knows.
  */
 void worker_on_exit(struct worker *w) {
-        if (w->job && w->job->state == JOB_RUNNING)
-                job_end(w, w->job->kind == WIRE_KIND_SHUTDOWN ? JOB_DONE : JOB_LOST);
+        bool released;
+
+        if (!w->job)
+                return;
+        released = w->job->kind == WIRE_KIND_SHUTDOWN && !worker_vmm_alive(w);
+        if (!released)
+                job_end(w, JOB_LOST);
+        else
+                job_end(w, w->job->state == JOB_RUNNING ? JOB_DONE : JOB_UNGOVERNED);
 }
 
 /* ---- its packets ---- */
@@ -213,6 +225,7 @@ static char *escape_name(const char *name, size_t size) {
 
 int worker_on_register(struct worker *w, const struct wire_register *reg) {
         char *name = escape_name(reg->name, sizeof(reg->name));
+        bool news;
         int r = 0;
 
         if (!name)
@@ -227,12 +240,13 @@ int worker_on_register(struct worker *w, const struct wire_register *reg) {
         if (r < 0)
                 return r;
         w->found = w->overdue = false;
-        if (reg->last.seq > w->last_seq)
-                w->manager->n_unreported += reg->unreported;
+        news = reg->last.seq > w->last_seq;
         if (reg->last.seq != 0)
                 r = report_outcome(w, &reg->last);
         if (r < 0)
                 return r;
+        if (news)
+                w->manager->n_unreported += min_u64(reg->unreported, UNREPORTED_MAX);
         /* Whoever registers is not running: a grant that we gave it never arrived, and it asks
          * again. */
         worker_drop_job(w);
@@ -247,6 +261,8 @@ int worker_on_request(struct worker *w, const struct wire_request *request) {
         struct job *job = w->job;
         int r;
 
+        if (request->seq <= w->last_seq)
+                return -EPROTO;
         /*
          * Our GRANT crossed its new request: the slot is for the worker's current job, and that is
          * this one now. Model: daemon_relabel.
@@ -269,21 +285,24 @@ int worker_on_request(struct worker *w, const struct wire_request *request) {
         return 0;
 }
 
-void worker_on_done(struct worker *w, const struct wire_outcome *o) {
+int worker_on_done(struct worker *w, const struct wire_outcome *o) {
+        bool running = w->job && w->job->state == JOB_RUNNING;
         int r;
 
         if (o->error == -ECANCELED) {
                 /* It had nothing to do with the slot: no job ended, the slot is free. */
-                if (w->job && w->job->state == JOB_RUNNING)
+                if (running)
                         worker_drop_job(w);
                 mark_write(w);
-                return;
+                return 0;
         }
+        if (running && o->seq <= w->last_seq)
+                return -EPROTO; /* neither a repeat nor the end of what runs */
         r = report_outcome(w, o);
         if (r < 0)
-                (void)log_error_errno(r, "cannot record the outcome of worker %d", (int)w->pid);
-        else
-                acknowledge(w, o->seq); /* else it repeats */
+                return log_error_errno(r, "cannot record the outcome of worker %d", (int)w->pid);
+        acknowledge(w, o->seq);
+        return 0;
 }
 
 void worker_on_progress(struct worker *w, uint64_t bytes_left) {
@@ -293,8 +312,8 @@ void worker_on_progress(struct worker *w, uint64_t bytes_left) {
 
 void worker_on_disconnect(struct worker *w) {
         w->peer = NULL;
-        if (w->job && w->job->state == JOB_QUEUED)
-                worker_drop_job(w);
+        if (w->job)
+                queue_remove(&w->manager->queue, w->job);
 }
 
 /* Model: daemon_grant. The mark first: if we die in between, the next daemon counts it. */
@@ -311,7 +330,10 @@ int worker_grant(struct worker *w) {
         mark_write(w);
         worker_begin_counting(w);
         r = peer_send_seq(w->peer, WIRE_GRANT, job->seq);
-        if (r < 0)
-                worker_drop_job(w); /* it never left */
+        if (r < 0) {
+                job->state = JOB_QUEUED; /* it never left: as after any lost connection */
+                job->granted_at = 0;
+                worker_recount(w);
+        }
         return r;
 }

@@ -23,6 +23,10 @@ int worker_cpu_usec(const struct worker *w, uint64_t *ret) {
 
 /* ---- life and death ---- */
 
+static void freep(char **p) {
+        free(*p);
+}
+
 static void worker_freep(struct worker **w) {
         worker_free(*w);
 }
@@ -35,7 +39,7 @@ static int worker_alloc(struct worker **ret, struct manager *m, pid_t pid, uint6
         w->manager = m;
         w->pid = pid;
         w->starttime = starttime;
-        w->pidfd = -1;
+        w->pidfd = w->vmm_pidfd = -1;
         w->name = strdup("?");
         if (!w->name) {
                 free(w);
@@ -51,6 +55,9 @@ static int worker_alloc(struct worker **ret, struct manager *m, pid_t pid, uint6
 static int on_process_exit(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
         struct worker *w = userdata;
 
+        /* What it said was read before, and others may hold its connection: it ends here. */
+        if (w->peer)
+                peer_free(w->peer);
         worker_on_exit(w);
         worker_free(w);
         return 0;
@@ -81,6 +88,7 @@ struct worker *worker_free(struct worker *w) {
                 w->manager->purge |= cgroup_leaf_remove(w->cgroup, w->manager->cgroup) == -EBUSY;
         cgroup_leaf_free(w->cgroup);
         close_fd(&w->pidfd);
+        close_fd(&w->vmm_pidfd);
         free(w->name);
         free(w->unit);
         free(w);
@@ -110,22 +118,45 @@ static bool vmm_has_worker(struct manager *m, pid_t vmm_pid) {
         return false;
 }
 
-/*
- * A worker shares its address space with its parent, the VMM. That is settled while the VMM lives;
- * afterwards a worker's place in our cgroups is its identity, and a stranger has none.
- */
-static int verify(struct worker *w, pid_t ppid) {
+/* The VMM by pidfd, and its unit, if it is the one whose address space the worker shares. */
+static int find_vmm(struct worker *w, pid_t ppid) {
+        _cleanup_(close_fd) int pidfd = (int)syscall(SYS_pidfd_open, ppid, 0);
+        _cleanup_(freep) char *unit = NULL;
         int r;
 
+        if (pidfd < 0)
+                return negative_errno();
+        r = process_unit(ppid, &unit);
+        if (r < 0)
+                return r;
+        /* Last, and then is it still alive: what was read by number before was about this one. */
         r = process_same_mm(w->pid, ppid);
         if (r < 0)
                 return r;
         if (r == 0)
                 return -EPERM;
+        r = process_alive(pidfd);
+        if (r <= 0)
+                return r < 0 ? r : -ESRCH;
+        w->vmm_pid = ppid;
+        w->vmm_pidfd = take_fd(&pidfd);
+        w->unit = unit;
+        unit = NULL;
+        return 0;
+}
+
+/*
+ * A worker shares its address space with its parent, the VMM. That is settled while the VMM lives;
+ * afterwards a worker's place in our cgroups is its identity, and a stranger has none.
+ */
+static int verify(struct worker *w, pid_t ppid) {
         if (vmm_has_worker(w->manager, ppid))
                 return -EEXIST;
-        w->vmm_pid = ppid;
-        return process_unit(ppid, &w->unit);
+        return find_vmm(w, ppid);
+}
+
+bool worker_vmm_alive(const struct worker *w) {
+        return w->vmm_pidfd >= 0 && process_alive(w->vmm_pidfd) > 0;
 }
 
 /* Model: daemon_move. */
@@ -141,6 +172,12 @@ static int enter_cgroup(struct worker *w) {
         if (r < 0)
                 return r;
         r = cgroup_leaf_contains(w->cgroup, w->pid);
+        if (r <= 0)
+                return r < 0 ? r : -ESRCH;
+        r = process_alive(w->pidfd);
+        if (r == 0)
+                log_error("worker %d ended while it was moved: whoever is in %s now is a stranger",
+                          (int)w->pid, w->cgroup->path);
         return r < 0 ? r : r == 0 ? -ESRCH : 0;
 }
 
@@ -200,8 +237,7 @@ int worker_new_found(struct worker **ret, struct manager *m, pid_t pid, uint64_t
         r = worker_watch(w);
         if (r < 0)
                 return r;
-        if (process_same_mm(pid, stat.ppid) > 0 && process_unit(stat.ppid, &w->unit) >= 0)
-                w->vmm_pid = stat.ppid;
+        (void)find_vmm(w, stat.ppid); /* it may be gone */
         worker_restore(w);
         w->found = true;
         worker_begin_counting(w);
@@ -215,7 +251,9 @@ const char *worker_state(const struct worker *w) {
                 return "overdue";
         if (w->found)
                 return "found";
-        if (w->job)
-                return w->job->state == JOB_RUNNING ? "running" : "waiting";
-        return w->peer ? "idle" : "away";
+        if (w->job && w->job->state == JOB_RUNNING)
+                return "running";
+        if (!w->peer)
+                return "away";
+        return w->job ? "waiting" : "idle";
 }

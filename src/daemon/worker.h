@@ -32,6 +32,7 @@ struct worker {
 
         /* owned */
         int pidfd;
+        int vmm_pidfd;              /* -1: it was gone already when we found the worker */
         struct cgroup_leaf *cgroup; /* NULL with --cgroup none */
         struct job *job;            /* queued or running */
 
@@ -66,13 +67,13 @@ struct worker *worker_free(struct worker *worker);
 
 struct worker *worker_find(struct manager *manager, pid_t pid, uint64_t starttime);
 
-/* What its packets ask for. */
+/* What its packets ask for. Negative: it broke the rules, or we are out of memory: disconnect. */
 int worker_on_register(struct worker *worker, const struct wire_register *reg);
 int worker_on_request(struct worker *worker, const struct wire_request *request);
-void worker_on_done(struct worker *worker, const struct wire_outcome *outcome);
+int worker_on_done(struct worker *worker, const struct wire_outcome *outcome);
 void worker_on_progress(struct worker *worker, uint64_t bytes_left);
 
-/* Its connection is gone: a queued job is dropped (it asks again), a running one goes on. */
+/* Its connection is gone: a queued job leaves the queue (it asks again), a running one goes on. */
 void worker_on_disconnect(struct worker *worker);
 
 /* Gives its queued job a slot. Negative if it cannot be reached: its connection is to be closed. */
@@ -83,6 +84,9 @@ void worker_check_overdue(struct worker *worker, uint64_t now);
 
 /* CPU time of its teardown work so far: what its cgroup used, or its process without one. */
 int worker_cpu_usec(const struct worker *worker, uint64_t *ret);
+
+/* Whether the VMM whose address space it shares still runs. */
+bool worker_vmm_alive(const struct worker *worker);
 
 /* "idle", "waiting", "running", "found", "overdue", "away" */
 const char *worker_state(const struct worker *worker);

@@ -52,11 +52,14 @@ static void report_lost(struct pvr_vm *vm) {
 
 /* Nothing but system calls from the clone to the keeper's end: the keeper runs on our TLS. */
 static bool clone_and_wait(struct pvr_vm *vm) {
-        char *stack_top = (char *)vm->keeper;
+        char *stack_top = (char *)vm->keeper - KEEPER_STACK_RESERVE;
         pid_t pid;
         long r;
 
         pid = clone(keeper_main, stack_top, CLONE_VM, vm->keeper);
+        if (pid < 0)
+                vm->clone_error = negative_errno();
+        /* From here on the doorbell's EOF tells pvr_vm_new() that there is no keeper. */
         (void)syscall(SYS_close, vm->keeper_bell);
         vm->keeper_bell = -1;
         if (pid < 0)

@@ -348,7 +348,7 @@ static void wait_for_events(struct keeper *k) {
                 read_daemon(k);
         if (fds[1].revents)
                 on_vmm_gone(k);
-        if (fds[0].revents && drain_bell(k) && !k->kind && !k->vmm_gone)
+        if (fds[0].revents && drain_bell(k) && !k->kind && k->vm_fd >= 0)
                 job_begin(k, PVR_KIND_REBOOT);
 }
 

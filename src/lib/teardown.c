@@ -13,6 +13,7 @@
 #include "lib/teardown.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <sys/ioctl.h>
 #include <time.h>
 
@@ -58,9 +59,7 @@ void teardown_perform(int vm_fd, bool governed, struct pvr_outcome *ret) {
 }
 
 void teardown_report(int fd, _Atomic uint64_t *dropped, struct pvr_outcome *outcome) {
-        outcome->dropped = *dropped;
+        outcome->dropped = atomic_exchange(dropped, 0);
         if (packet_send(fd, outcome, sizeof(*outcome)) < 0)
-                (*dropped)++;
-        else
-                *dropped -= outcome->dropped;
+                *dropped += outcome->dropped + 1;
 }

@@ -33,7 +33,7 @@
 #define DEFAULT_SOCKET      "/run/pv-reaper/handoff.sock"
 #define GRACE_REBOOT_USEC   (60 * USEC_PER_SEC)
 #define GRACE_SHUTDOWN_USEC (5 * USEC_PER_SEC)
-#define START_TIMEOUT_MSEC  10000
+#define START_TIMEOUT_USEC  (10 * USEC_PER_SEC)
 #define MAPPING_SIZE        (KEEPER_GUARD_SIZE + KEEPER_STACK_SIZE + sizeof(struct keeper))
 
 /* ---- life and death ---- */
@@ -196,16 +196,19 @@ static int vm_init(struct pvr_vm *vm, const char *name, const uint8_t uuid[16]) 
 
 static int await_ready(struct pvr_vm *vm) {
         struct pollfd pollfd = {.fd = vm->bell, .events = POLLIN};
+        uint64_t now, deadline = now_usec() + START_TIMEOUT_USEC;
         struct bell ready = {};
         int n, fd = -1;
 
-        do
-                n = poll(&pollfd, 1, START_TIMEOUT_MSEC);
-        while (n < 0 && errno == EINTR);
+        do {
+                now = now_usec();
+                n = now >= deadline ? 0
+                                    : poll(&pollfd, 1, (int)((deadline - now) / USEC_PER_MSEC) + 1);
+        } while (n < 0 && errno == EINTR);
         if (n <= 0)
                 return n < 0 ? negative_errno() : -ETIMEDOUT;
         if (packet_recv_fd(vm->bell, &ready, sizeof(ready), &fd) <= 0)
-                return -EAGAIN; /* clone(2) failed */
+                return vm->clone_error < 0 ? vm->clone_error : -EAGAIN;
         return ready.error;
 }
 
@@ -271,7 +274,10 @@ _public_ int pvr_vm_set_fd(struct pvr_vm *vm, int vm_fd, uint64_t mem_bytes) {
         } else if (dup3(vm_fd, vm->vm_fd, O_CLOEXEC) < 0) {
                 return negative_errno();
         }
-        return bell_result(packet_send_fd(vm->bell, &bell, sizeof(bell), vm->vm_fd));
+        vm->keeper_has_fd = false; /* if it is not told, rings would be about another VM, or none */
+        r = bell_result(packet_send_fd(vm->bell, &bell, sizeof(bell), vm->vm_fd));
+        vm->keeper_has_fd = r >= 0;
+        return r;
 }
 
 /* Model: vmm_ring. */
@@ -281,7 +287,7 @@ _public_ int pvr_vm_handoff(struct pvr_vm *vm) {
 
         if (is_fork(vm))
                 return -ECHILD;
-        if (vm->vm_fd < 0)
+        if (!vm->keeper_has_fd)
                 return -ENOTCONN;
         r = packet_send(vm->bell, &bell, sizeof(bell));
         /* Full of rings not yet read, or of a PERFORM that is still running: one of them will take

@@ -20,7 +20,9 @@ struct pvr_vm {
         struct keeper *keeper; /* the mapping: guard page, stack, struct keeper */
 
         /* state */
-        _Atomic unsigned n_refs; /* the user, the heir, threads that perform */
+        _Atomic unsigned n_refs;    /* the user, the heir, threads that perform */
+        _Atomic bool keeper_has_fd; /* it was sent vm_fd */
+        _Atomic int clone_error;    /* why there is no keeper, or 0 */
 };
 
 /* The mapping: a guard (a page on every architecture), the stack, struct keeper. */

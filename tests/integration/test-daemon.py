@@ -5,6 +5,7 @@ user; and what it promises as long as it runs: order, limits, a log line per job
 """
 
 import contextlib
+import fcntl
 import os
 import pwd
 import re
@@ -260,6 +261,33 @@ class Sockets(Case):
         self.assertEqual(process.wait(harness.TIMEOUT), 0)
         self.assertTrue(os.path.exists(self.socket) and os.path.exists(self.control))
         self.end_vmm(vmm)
+
+
+class Log(Case):
+    def test_nobody_reads_it(self):
+        """All guests wait on the loop, and the loop on nobody."""
+        ours, theirs = os.pipe()
+        self.addCleanup(os.close, ours)
+        fcntl.fcntl(ours, fcntl.F_SETPIPE_SZ, 4096)
+        shell = f'echo ready: >&2; exec 2>&{theirs} "$@"'
+        daemon = self.daemon(prefix=("sh", "-c", shell, "sh"), pass_fds=[theirs])
+        os.close(theirs)
+        self.wait("it listens", lambda: os.path.exists(self.control))
+        vmm = self.vmm()
+        self.registered(1)
+        vmm.do("protect")
+        for n in range(1, 61):
+            vmm.do("reboot")
+            vmm.wait_outcomes(n)
+        self.assertEqual(self.ctl_json("status")["done"], 60)
+        os.set_blocking(ours, False)
+        text = os.read(ours, 1 << 16)
+        self.assertLessEqual(len(text), 4096)
+        self.assertIsNone(daemon.process.poll())
+        vmm.do("reboot")
+        vmm.wait_outcomes(61)
+        self.wait("a job is logged", lambda: self.ctl_json("status")["done"] == 61)
+        self.assertRegex(os.read(ours, 1 << 16).decode(), r"[1-9]\d* lines could not be written")
 
 
 class CgroupTree(Case):

