@@ -9,7 +9,6 @@
 struct bus;
 struct manager;
 
-/* Serves the listening, non-blocking SOCK_STREAM socket manager->control_fd, which stays manager's.
- */
+/* Serves the listening, non-blocking stream socket manager->control_fd, which stays manager's. */
 int bus_new(struct bus **ret, struct manager *manager);
 struct bus *bus_free(struct bus *bus);

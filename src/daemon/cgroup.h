@@ -36,8 +36,7 @@ struct cgroup_leaf {
 int cgroup_root_new(struct cgroup_root **ret, const char *path);
 struct cgroup_root *cgroup_root_free(struct cgroup_root *root);
 
-/* Calls found, if there is one, for each worker's cgroup with a process in it; removes the others.
- */
+/* Calls found, unless NULL, for each worker's cgroup that holds a process; removes the others. */
 int cgroup_root_scan(struct cgroup_root *root,
                      void (*found)(void *userdata, pid_t pid, uint64_t starttime), void *userdata);
 
@@ -60,7 +59,6 @@ int cgroup_leaf_cpu_usec(struct cgroup_leaf *leaf, uint64_t *ret);
 /* Removes the cgroup from the tree; -EBUSY while there is a process in it. */
 int cgroup_leaf_remove(struct cgroup_leaf *leaf, struct cgroup_root *root);
 
-/* The mark: a short text that lives as long as the cgroup. -ENODATA: none; -EOPNOTSUPP: Linux
- * < 5.7. */
+/* The mark: a short text that lives as long as the cgroup. -ENODATA: none; -EOPNOTSUPP: too old. */
 int cgroup_leaf_set_mark(struct cgroup_leaf *leaf, const char *text);
 int cgroup_leaf_get_mark(struct cgroup_leaf *leaf, char *buffer, size_t size);

@@ -153,8 +153,7 @@ static void file_error(struct file *f, int error, const char *text) {
                 f->error = error;
 }
 
-/* inih's reader: one line, or NULL at the end. A line that inih would misread becomes an empty one.
- */
+/* inih's reader: one line, or NULL at the end. What inih would misread becomes an empty line. */
 static char *read_line(char *buffer, int size, void *userdata) {
         struct file *f = userdata;
         ssize_t n = getline(&f->line, &f->line_size, f->stream);

@@ -10,7 +10,9 @@
 
 #include "base/util.h"
 
-/* error: negative errno appended as text, or 0. Returns error. Never fails, never blocks for long.
+/*
+ * error: negative errno appended as text, or 0. Returns error. Never fails, never blocks: a line
+ * that cannot be written now is dropped, and the number of those is told later.
  */
 int log_full(int level, int error, const char *format, ...) _printf_(3, 4);
 

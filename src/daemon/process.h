@@ -19,8 +19,7 @@ struct process_stat {
 
 int process_read_stat(pid_t pid, struct process_stat *ret);
 
-/* The pidfd of the process at the other end of a socket, and its pid. *ret_pidfd is the caller's.
- */
+/* Who is at the other end of a socket: pidfd and pid. *ret_pidfd is the caller's. */
 int process_of_peer(int socket, int *ret_pidfd, pid_t *ret_pid);
 
 /* 1: the process behind pidfd has not exited; 0: it has; or a negative errno. */
@@ -38,6 +37,5 @@ int process_cgroup(pid_t pid, char **ret);
 /* Its systemd unit, or its cgroup path outside systemd, malloc()ed, the caller's. */
 int process_unit(pid_t pid, char **ret);
 
-/* A whole small file below /proc or a cgroup, NUL-terminated. Returns the length; -EFBIG if larger.
- */
+/* A whole small file, NUL-terminated. Returns its length; -EFBIG if it is larger. */
 ssize_t read_file_at(int dir, const char *path, char *buffer, size_t size);

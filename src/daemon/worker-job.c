@@ -247,8 +247,7 @@ int worker_on_register(struct worker *w, const struct wire_register *reg) {
                 return r;
         if (news)
                 w->manager->n_unreported += min_u64(reg->unreported, UNREPORTED_MAX);
-        /* Whoever registers is not running: a grant that we gave it never arrived, and it asks
-         * again. */
+        /* Whoever registers is not running: a grant it had was lost, and it asks again. */
         worker_drop_job(w);
         worker_recount(w);
         mark_write(w);

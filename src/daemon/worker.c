@@ -106,8 +106,7 @@ struct worker *worker_find(struct manager *m, pid_t pid, uint64_t starttime) {
 
 /* ---- who may be one ---- */
 
-/* One worker per address space. The VMM's pid alone does not tell: it may have been re-used since.
- */
+/* One worker per address space. The VMM's pid alone does not tell: it may have been re-used. */
 static bool vmm_has_worker(struct manager *m, pid_t vmm_pid) {
         struct worker *w;
 

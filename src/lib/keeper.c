@@ -6,12 +6,12 @@
  *
  * Rules of this file, each with its reason:
  * - System calls and plain arithmetic only: no malloc, no stdio, no lock, no exit handler, ever.
- * The VMM's threads may die holding any lock, and their memory is ours.
- * - It borrows the TLS of the thread it was cloned from, the heir, which sleeps in waitid(2) while
- * the keeper lives. So errno may be used, but nothing that is a cancellation point or keeps
- * per-thread state.
- * - Own fd table: everything that was open in the VMM is closed first, or a dead VMM's sockets and
- *   disks would stay open. All signals are blocked: those of the VMM are not for us.
+ *   The VMM's threads may die holding any lock, and their memory is ours.
+ * - It borrows the TLS of the thread it was cloned from, the heir, which sleeps in waitid(2)
+ *   while the keeper lives. So errno may be used, but nothing that is a cancellation point or
+ *   keeps per-thread state.
+ * - Own fd table: everything that was open in the VMM is closed first, or a dead VMM's sockets
+ *   and disks would stay open. All signals are blocked: those of the VMM are not for us.
  * - oom_score_adj and dumpable belong to the shared mm: never touched.
  *
  * A doorbell says "something is set aside", it is no job number: the kernel has one unnamed slot.
@@ -106,8 +106,7 @@ static int try_connect(struct keeper *k) {
         return r;
 }
 
-/* The delay doubles until a WELCOME: late in a shutdown, connections are accepted only to be
- * dropped. */
+/* The delay doubles until a WELCOME: late in a shutdown, whoever connects is dropped at once. */
 static void link_up(struct keeper *k, uint64_t now) {
         uint64_t limit = k->kind ? RETRY_MAX_WAITING_USEC : RETRY_MAX_IDLE_USEC;
 
@@ -245,8 +244,7 @@ static void on_message(struct keeper *k, const union wire_message *m) {
                 outcome_send(k);
                 break;
         case WIRE_GRANT:
-                /* A slot for the current job, whatever number the grant names. Model: keeper_grant.
-                 */
+                /* A slot for the current job, whatever number it names. Model: keeper_grant. */
                 if (k->kind)
                         run_job(k, true);
                 else
@@ -368,8 +366,7 @@ static void step(struct keeper *k) {
 
 /* ---- the start ---- */
 
-/* Our fds go to 3, 4, 5; all others are closed. Two steps, because an old number may be in the way.
- */
+/* Our fds go to 3, 4, 5; all others are closed. In two steps, for an old number may be in use. */
 static int keep_fds(struct keeper *k) {
         int *keep[] = {&k->bell, &k->outcomes, &k->vmm};
 
@@ -405,8 +402,7 @@ static int start(struct keeper *k) {
         k->vmm = (int)syscall(SYS_fcntl, pidfd, F_DUPFD_CLOEXEC, 3);
         if (k->vmm < 0)
                 return negative_errno();
-        /* Our parent can only be the VMM or, after its death, somebody else: then the pid is not
-         * ours. */
+        /* Our parent is the VMM, or after its death somebody else: then the pid is not ours. */
         if (syscall(SYS_getppid) != k->vmm_pid)
                 return -ESRCH;
         r = keep_fds(k);

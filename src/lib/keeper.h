@@ -79,6 +79,5 @@ struct keeper {
         _Atomic uint64_t dropped;    /* outcomes nobody read */
 };
 
-/* Entry point for clone(2) with CLONE_VM; arg is the struct keeper. Returns only if it could not
- * start. */
+/* For clone(2) with CLONE_VM; arg is the struct keeper. Returns only if it could not start. */
 int keeper_main(void *arg);

@@ -45,8 +45,7 @@ static uint32_t classify(int error, const struct pv_cmd *cmd, bool governed) {
 
 /* Model: take_slot() and finish_slot() of handoff.pml. */
 void teardown_perform(int vm_fd, bool governed, struct pvr_outcome *ret) {
-        /* A machine with fast destroy leaves rc and rrc alone: zero both, or "interrupted" is a
-         * guess. */
+        /* A machine with fast destroy leaves rc and rrc alone: they must be 0 before. */
         struct pv_cmd cmd = {.cmd = PV_ASYNC_CLEANUP_PERFORM};
         uint64_t begin = now_usec();
 

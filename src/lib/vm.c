@@ -290,8 +290,7 @@ _public_ int pvr_vm_handoff(struct pvr_vm *vm) {
         if (!vm->keeper_has_fd)
                 return -ENOTCONN;
         r = packet_send(vm->bell, &bell, sizeof(bell));
-        /* Full of rings not yet read, or of a PERFORM that is still running: one of them will take
-         * it. */
+        /* Full of rings that nobody read yet: the PERFORM that they cause takes it. */
         return r == -EAGAIN ? 0 : bell_result(r);
 }
 

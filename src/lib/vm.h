@@ -43,10 +43,8 @@ struct pvr_vm *vm_unref(struct pvr_vm *vm);
  */
 int heir_start(struct pvr_vm *vm);
 
-/* The same sort of thread, detached, for anything else. Takes no reference. 0 or a negative errno.
- */
+/* The same sort of thread, detached, for anything else. Takes no reference. 0 or negative errno. */
 int start_thread(void *(*function)(void *), void *userdata);
 
-/* PERFORM for vm by the calling thread, without the daemon; tells the reader of outcomes. Blocks.
- */
+/* PERFORM for vm by the calling thread, without the daemon; reports the outcome. Blocks. */
 void perform_here(struct pvr_vm *vm);

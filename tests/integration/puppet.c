@@ -1,58 +1,61 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * puppet SOCKET: a worker in the eyes of the daemon, with everything it says decided elsewhere. The
- * program plays the VMM; a CLONE_VM child of it, the worker, connects to SOCKET whenever a packet
- * of any sort arrives on stdin (a SOCK_SEQPACKET socket), and answers there with a struct answer
- * and the connection (SCM_RIGHTS). The connection's credentials are those of the moment of
- * connect(2), so the daemon takes the child for its peer whoever speaks on it from then on.
+ * puppet SOCKET BEAT: a worker in the eyes of the daemon that does and says what it is told. The
+ * program plays the VMM; its CLONE_VM child, the worker, connects to SOCKET and passes the
+ * connection to whoever asked, so that the packets are somebody else's but the credentials, which
+ * are those of the moment of connect(2), the worker's.
  *
- * The worker uses a little CPU all the time, so it is never overdue. It leaves at the end of file
- * on stdin, the VMM with it. The two share memory and TLS: whoever waits in waitid(2) does not
- * touch it.
+ * Orders are packets on stdin (SOCK_SEQPACKET), each answered there with a struct answer:
+ *   connect  a new connection of this worker (SCM_RIGHTS)
+ *   sibling  one of a second worker in the same address space, a child of the VMM too
+ *   child    the same, but a child of this worker
+ *   burn     nothing but 20 ms of CPU time
+ * Between two orders the worker sleeps. It wakes up every BEAT ms, so that it uses some CPU time
+ * and is never overdue, or not at all if that is -1. It leaves at the end of stdin, the VMM with
+ * it, and the second worker with its parent.
+ *
+ * All of them share memory and TLS, so only one may run at a time: whoever asked waits for the
+ * answer, after which its sender sleeps.
  */
 
 #include <errno.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
-#define STACK_SIZE   (64 * 1024)
-#define HEARTBEAT_MS 200
+#define STACK_SIZE (64 * 1024)
+#define BURN_NSEC  20000000
 
 struct answer {
         int pid;   /* of the worker */
-        int error; /* 0 or a positive errno of connect(2) */
+        int error; /* 0 or a positive errno */
 };
 
 static struct sockaddr_un address = {.sun_family = AF_UNIX};
-static char stack[STACK_SIZE] __attribute__((aligned(16)));
+static int beat_msec;
+static char stacks[2][STACK_SIZE] __attribute__((aligned(16)));
 
-static int connection_new(struct answer *answer) {
-        int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-        answer->pid = getpid();
-        if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-                answer->error = errno;
-        return fd;
-}
-
-static void answer_send(struct answer *answer, int fd) {
+/* fd: goes along; -1: none */
+static void answer_send(const struct answer *answer, int fd) {
         union {
                 struct cmsghdr header;
                 char space[CMSG_SPACE(sizeof(int))];
         } control = {.header = {CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS}};
-        struct iovec iov = {answer, sizeof(*answer)};
+        struct answer copy = *answer;
+        struct iovec iov = {&copy, sizeof(copy)};
         struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
 
-        if (answer->error == 0) {
+        if (fd >= 0) {
                 memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
                 message.msg_control = &control;
                 message.msg_controllen = sizeof(control);
@@ -60,32 +63,81 @@ static void answer_send(struct answer *answer, int fd) {
         (void)!sendmsg(STDIN_FILENO, &message, MSG_NOSIGNAL);
 }
 
-static int worker_main(void *userdata) {
+static void connect_and_answer(void) {
+        int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        struct answer answer = {.pid = getpid()};
+
+        if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+                answer.error = errno;
+                answer_send(&answer, -1);
+        } else {
+                answer_send(&answer, fd);
+        }
+        close(fd);
+}
+
+static int second_worker_main(void *userdata) {
+        prctl(PR_SET_NAME, "pvr-second");
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        connect_and_answer();
+        while (pause() < 0) /* it only returns to say that a signal came */
+                ;
+        return 0;
+}
+
+static void second_worker_start(int flags) {
+        pid_t pid = clone(second_worker_main, stacks[1] + STACK_SIZE, CLONE_VM | flags, NULL);
+        struct answer answer = {.error = errno};
+
+        if (pid < 0)
+                answer_send(&answer, -1);
+}
+
+static void burn(void) {
+        struct answer answer = {.pid = getpid()};
+        struct timespec start, now;
+
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &start);
+        do
+                clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+        while ((now.tv_sec - start.tv_sec) * 1000000000 + now.tv_nsec - start.tv_nsec < BURN_NSEC);
+        answer_send(&answer, -1);
+}
+
+static ssize_t read_order(char *order, size_t size) {
         struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
-        char order[16];
+
+        while (poll(&in, 1, beat_msec) <= 0)
+                ;
+        return read(STDIN_FILENO, order, size);
+}
+
+static int worker_main(void *userdata) {
+        char order[16] = {};
 
         prctl(PR_SET_NAME, "pvr-puppet");
-        for (;;) {
-                struct answer answer = {};
-                int fd;
-
-                if (poll(&in, 1, HEARTBEAT_MS) <= 0)
-                        continue;
-                if (read(STDIN_FILENO, order, sizeof(order)) <= 0)
-                        _exit(0);
-                fd = connection_new(&answer);
-                answer_send(&answer, fd);
-                close(fd);
+        while (read_order(order, sizeof(order) - 1) > 0) {
+                if (strcmp(order, "sibling") == 0)
+                        second_worker_start(CLONE_PARENT);
+                else if (strcmp(order, "child") == 0)
+                        second_worker_start(0);
+                else if (strcmp(order, "burn") == 0)
+                        burn();
+                else
+                        connect_and_answer();
+                memset(order, 0, sizeof(order));
         }
+        _exit(0);
 }
 
 int main(int argc, char *argv[]) {
         pid_t pid;
 
-        if (argc != 2 || strlen(argv[1]) >= sizeof(address.sun_path))
+        if (argc != 3 || strlen(argv[1]) >= sizeof(address.sun_path))
                 return 2;
         strcpy(address.sun_path, argv[1]);
-        pid = clone(worker_main, stack + sizeof(stack), CLONE_VM, NULL);
+        beat_msec = atoi(argv[2]);
+        pid = clone(worker_main, stacks[0] + STACK_SIZE, CLONE_VM, NULL);
         if (pid < 0)
                 return 1;
         close(STDIN_FILENO); /* its end is the worker's to see */

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What tests of a hostile client stand on: workers that say what they are told (raw-worker.c), a
+"""What tests of a hostile client stand on: workers that say what they are told (puppet.c), a
 daemon on an older kernel, an fd whose last close takes long, and a case that looks whether anybody
 else noticed.
 """
@@ -20,7 +20,6 @@ import time
 import harness
 from puppet import Puppet
 
-RAW_WORKER = f"{harness.BUILD}/tests/integration/raw-worker"
 SLOW_SECONDS = 5  # a daemon that answers later than that was held up by somebody
 LINGER_SECONDS = 25
 SO_PASSRIGHTS = 83
@@ -30,13 +29,10 @@ KVM_CREATE_VM = 0xAE01
 class RawWorker(Puppet):
     """A Puppet that sleeps unless it is told not to, and may have a second worker beside it."""
 
+    beat_msec = -1
+
     def __init__(self, case, name="raw", mem=1 << 30):
-        self.name, self.mem, self.link, self.pid = name, mem, None, None
-        self.strings, end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with end:
-            self.process = subprocess.Popen([RAW_WORKER, case.socket], stdin=end)
-        self.strings.settimeout(harness.TIMEOUT)
-        case.addCleanup(self.end)
+        super().__init__(case, name, mem)
 
     def order(self, word):
         """(pid of who answered, its connection or None)"""
