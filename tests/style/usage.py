@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import unittest
 
 import sources
@@ -32,26 +33,43 @@ def compare(in_help, in_man):
             [f"{option}: in the man page, not in --help" for option in sorted(in_man - in_help)])
 
 
+def example_of_man(text):
+    """The indented text in the section CONFIGURATION."""
+    section = re.search(r"^# CONFIGURATION$(.*?)^# ", text, flags=re.MULTILINE | re.DOTALL)
+    return re.search(r"^```$(.*?)^```$", section[1], flags=re.MULTILINE | re.DOTALL)[1].lstrip()
+
+
 class Usage(unittest.TestCase):
-    def check(self, name):
-        pages = glob.glob(os.path.join(sources.ROOT, "man", f"{name}.*.scd"))
+    def run_program(self, name, *arguments):
         programs = [path for path in glob.glob(os.path.join(BUILD_DIR, "**", name), recursive=True)
                     if os.path.isfile(path) and os.access(path, os.X_OK)]
-        if not pages or not programs:
-            self.skipTest(f"no {'program' if pages else 'man page'} {name} yet")
+        if not programs:
+            self.skipTest(f"no program {name} yet")
         program = min(programs, key=len)  # other builds are in folders below
-        done = subprocess.run([program, "--help"], stdin=subprocess.DEVNULL, text=True,
+        done = subprocess.run([program, *arguments], stdin=subprocess.DEVNULL, text=True,
                               capture_output=True, timeout=20, check=False)
-        self.assertEqual(done.returncode, 0, done.stderr)
-        found = compare(options_of_help(done.stdout), options_of_man(sources.read(pages[0])))
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        return done.stdout
+
+    def check(self, name, page):
+        found = compare(options_of_help(self.run_program(name, "--help")),
+                        options_of_man(sources.read(os.path.join(sources.ROOT, "man", page))))
         if found:
             self.fail("\n".join(found))
 
     def test_daemon(self):
-        self.check("pv-reaperd")
+        self.check("pv-reaperd", "pv-reaper.8.scd")
 
     def test_ctl(self):
-        self.check("pv-reaperctl")
+        self.check("pv-reaperctl", "pv-reaperctl.1.scd")
+
+    def test_example_of_the_daemon(self):
+        """The man page's configuration is one, without a warning."""
+        page = sources.read(os.path.join(sources.ROOT, "man", "pv-reaper.8.scd"))
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8") as file:
+            file.write(example_of_man(page))
+            file.flush()
+            self.run_program("pv-reaperd", "--check-config", "--config", file.name)
 
 
 if __name__ == "__main__":
