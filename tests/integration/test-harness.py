@@ -1,9 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Whether assert_all_cleared() can be trusted: logs made up here, right ones and wrong ones."""
+"""Whether assert_all_cleared() can be trusted: logs made up here, right ones and wrong ones. And
+whether the protocol as the tests speak it is the documented one.
+"""
 
 import os
+import re
+import struct
+import unittest
 
+import harness
 from harness import Case, tap
 
 DEAD = (1 << 22) + 1  # above the largest pid there can be
@@ -71,6 +77,18 @@ class AllCleared(Case):
         self.perform()
         self.disable()
         self.refused()
+
+
+class Wire(unittest.TestCase):
+    def test_man_page(self):
+        """The table of messages in pv-reaper-protocol(7) is the one that is spoken here."""
+        page = harness.read(f"{harness.HERE}/../../man/pv-reaper-protocol.7.scd")
+        rows = re.findall(r"^\|  (\w+)\n:  \d\n:  (\d+)\n:  (\d+)\n:  to the (\w+)$", page, re.M)
+        self.assertEqual(len(rows), len(harness.LAYOUT))
+        for name, kind, size, to in rows:
+            self.assertEqual(int(kind), getattr(harness, name))
+            self.assertEqual(int(size), struct.calcsize(harness.LAYOUT[int(kind)]), name)
+            self.assertEqual(to, "daemon" if int(kind) <= harness.DONE else "worker", name)
 
 
 if __name__ == "__main__":
