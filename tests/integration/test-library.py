@@ -114,7 +114,7 @@ class Exports(unittest.TestCase):
         self.assertLessEqual(set(needed), {"libc.so.6", "ld64.so.1", "ld-linux-x86-64.so.2"})
 
     def test_bound_at_load(self):
-        """The keeper may not run the dynamic linker: it takes locks, on a thread that is not its."""
+        """The keeper may not run the dynamic linker, which takes locks and marks its thread."""
         self.assertRegex(run("readelf", "-dW", LIBRARY).stdout, r"FLAGS.*\bNOW\b|BIND_NOW")
         relocations = run("readelf", "-rW", LIBRARY).stdout
         calls = [l for l in relocations.splitlines() if "JUMP_SLO" in l and "pvr_" not in l]
