@@ -109,8 +109,11 @@ class Outcomes(WorkerCase):
             if vmm_dead:
                 worker.process.kill()
                 worker.process.wait()
+            else:  # it would leave when it sees that its worker did
+                worker.process.send_signal(signal.SIGSTOP)
             os.kill(worker.pid, signal.SIGKILL)
             self.wait("it is gone", lambda: self.jobs_of(worker.name))
+            worker.process.send_signal(signal.SIGCONT)
             self.assertEqual([(j["kind"], j["state"]) for j in self.jobs_of(worker.name)],
                              [("shutdown", state)])
             holder.end()
