@@ -33,8 +33,7 @@ static const struct option_key option_keys[] = {
          "where workers connect, unless systemd passes a socket"},
         {"control-socket", "sockets", "control", "PATH", "where pv-reaperctl connects, likewise"},
         {"cgroup", "cgroup", "path", "PATH|none|auto",
-         "a cgroup v2 directory that is ours; none: account by schedstat alone; auto: that of "
-         "pv-reaper-workers.service"},
+         "a cgroup v2 directory that is ours; none: schedstat alone; auto: that of our unit"},
         {"max-concurrent", "limits", "max-concurrent", "N", "how many teardowns run at once"},
 };
 
