@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -14,7 +15,6 @@
 
 #define _cleanup_(f)   __attribute__((__cleanup__(f)))
 #define _printf_(a, b) __attribute__((__format__(printf, a, b)))
-#define _unused_       __attribute__((__unused__))
 
 #define USEC_PER_SEC  UINT64_C(1000000)
 #define USEC_PER_MSEC UINT64_C(1000)
@@ -37,6 +37,11 @@ static inline void close_fd(int *fd) {
                 (void)close(*fd);
         *fd = -1;
         errno = saved;
+}
+
+/* For _cleanup_(): frees what the local pointer at p points to. */
+static inline void freep(void *p) {
+        free(*(void **)p);
 }
 
 /* After a failed call that sets errno; never returns 0, whatever errno says. */

@@ -17,12 +17,6 @@
 
 #define GAP "  "
 
-static void freep(void *pointer) {
-        void **p = pointer;
-
-        free(*p);
-}
-
 /* ---- values ---- */
 
 void format_size(char *buffer, size_t size, uint64_t bytes) {

@@ -14,10 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void freep(char **s) {
-        free(*s);
-}
-
 static int append_escaped(sd_bus_message *m, const char *string) {
         _cleanup_(freep) char *copy = strdup(string);
 

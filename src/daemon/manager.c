@@ -194,8 +194,7 @@ static int on_terminate(sd_event_source *source, const struct signalfd_siginfo *
         return sd_event_exit(sd_event_source_get_event(source), 0);
 }
 
-static int open_cgroup(struct manager *m) {
-        const char *path = m->config->cgroup;
+static int open_cgroup(struct manager *m, const char *path) {
         int r;
 
         if (strcmp(path, "none") == 0)
@@ -239,7 +238,6 @@ int manager_new(struct manager **ret, struct config *config) {
         TAILQ_INIT(&m->history);
         m->handoff_fd = m->control_fd = -1;
         m->next_job_id = 1;
-        m->config = config;
         m->max_peers = find_max_peers();
         queue_init(&m->queue, config->max_concurrent);
         r = sd_event_default(&m->event);
@@ -247,15 +245,12 @@ int manager_new(struct manager **ret, struct config *config) {
                 r = sd_event_set_watchdog(m->event, true); /* fed by the loop itself */
         if (r >= 0)
                 r = add_sources(m);
-        if (r < 0) {
-                m->config = NULL;
+        if (r < 0)
                 return log_error_errno(r, "cannot make the event loop");
-        }
-        r = open_cgroup(m);
-        if (r < 0) {
-                m->config = NULL;
+        r = open_cgroup(m, config->cgroup);
+        if (r < 0)
                 return r;
-        }
+        m->config = config;
         m->started_at = manager_now(m);
         *ret = m;
         m = NULL;

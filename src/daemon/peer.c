@@ -140,7 +140,7 @@ static int find_or_make_worker(struct peer *peer, struct worker **ret) {
         if (process_alive(pidfd) <= 0)
                 return -ESRCH;
         *ret = worker_find(peer->manager, peer->pid, stat.starttime);
-        return *ret ? 0 : worker_new(ret, peer->manager, peer->pid, &pidfd);
+        return *ret ? 0 : worker_new(ret, peer->manager, peer->pid, &stat, &pidfd);
 }
 
 static int handle_register(struct peer *peer, const struct wire_register *reg) {

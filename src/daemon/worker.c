@@ -23,10 +23,6 @@ int worker_cpu_usec(const struct worker *w, uint64_t *ret) {
 
 /* ---- life and death ---- */
 
-static void freep(char **p) {
-        free(*p);
-}
-
 static void worker_freep(struct worker **w) {
         worker_free(*w);
 }
@@ -180,21 +176,18 @@ static int enter_cgroup(struct worker *w) {
         return r < 0 ? r : r == 0 ? -ESRCH : 0;
 }
 
-int worker_new(struct worker **ret, struct manager *m, pid_t pid, int *pidfd) {
+int worker_new(struct worker **ret, struct manager *m, pid_t pid, const struct process_stat *stat,
+               int *pidfd) {
         _cleanup_(worker_freep) struct worker *w = NULL;
-        struct process_stat stat;
         int r;
 
         if (m->n_workers >= m->max_peers)
                 return -EMFILE; /* it costs fds as long as it lives, connected or not */
-        r = process_read_stat(pid, &stat);
-        if (r < 0)
-                return r;
-        r = worker_alloc(&w, m, pid, stat.starttime);
+        r = worker_alloc(&w, m, pid, stat->starttime);
         if (r < 0)
                 return r;
         w->pidfd = take_fd(pidfd);
-        r = verify(w, stat.ppid);
+        r = verify(w, stat->ppid);
         if (r < 0)
                 return r;
         /* Everything above went by number; if its owner still lives, it was its owner's. */

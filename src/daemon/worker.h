@@ -17,6 +17,7 @@
 
 struct manager;
 struct peer;
+struct process_stat;
 
 struct worker {
         struct manager *manager;
@@ -53,11 +54,12 @@ struct worker {
 TAILQ_HEAD(worker_list, worker);
 
 /*
- * A worker for a process that registered; takes *pidfd over. Verifies that it shares its address
- * space with its parent, the VMM, and makes and enters its cgroup. -EPERM: it is none of ours to
- * govern; -EEXIST: its VMM has another worker; -ESRCH: it is gone.
+ * A worker for a process that registered, of which /proc says stat; takes *pidfd over. Verifies
+ * that it shares its address space with its parent, the VMM, and makes and enters its cgroup.
+ * -EPERM: it is none of ours to govern; -EEXIST: its VMM has another worker; -ESRCH: it is gone.
  */
-int worker_new(struct worker **ret, struct manager *manager, pid_t pid, int *pidfd);
+int worker_new(struct worker **ret, struct manager *manager, pid_t pid,
+               const struct process_stat *stat, int *pidfd);
 
 /* A worker found in our cgroups after a restart; counts from now on. */
 int worker_new_found(struct worker **ret, struct manager *manager, pid_t pid, uint64_t starttime);

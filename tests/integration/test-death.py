@@ -85,6 +85,11 @@ class Death(Case):
 
 
 class DaemonDies(Death):
+    def both_done(self, *vmms):
+        for vmm in vmms:
+            vmm.wait_outcomes(1)
+        self.assertEqual([result for vmm in vmms for result in vmm.results()], ["done"] * len(vmms))
+
     def test_no_daemon_at_vm_start(self):
         vmm = self.protected(**SHORT_GRACE)
         place = self.cgroups.of(vmm.keeper) if self.cgroups.top else None
@@ -171,9 +176,7 @@ class DaemonDies(Death):
         self.queued("berta")
         self.assertEqual(len(self.began()), 1)
         os.kill(anna.keeper, signal.SIGCONT)
-        anna.wait_outcomes(1)
-        berta.wait_outcomes(1)
-        self.assertEqual(anna.results() + berta.results(), ["done"] * 2)
+        self.both_done(anna, berta)
         job, = self.jobs_are("anna", "reboot done")
         self.assertGreater(job["cpu_us"], 40000)  # 4 GiB at 50 ns a page: 52 ms
         self.assertGreater(job["ran_us"], 1400000)
@@ -201,9 +204,7 @@ class DaemonDies(Death):
         self.queued("berta")
         self.assertEqual(self.began(), [])
         os.kill(anna.keeper, signal.SIGCONT)
-        anna.wait_outcomes(1)
-        berta.wait_outcomes(1)
-        self.assertEqual(anna.results() + berta.results(), ["done"] * 2)
+        self.both_done(anna, berta)
         self.jobs_are("anna", "reboot done")
         # had it asked again, it would have been the second
         self.assertEqual([int(e["pid"]) for e in self.began()], [anna.keeper, berta.keeper])
@@ -254,9 +255,7 @@ class DaemonDies(Death):
         self.status_is(found=1, running=1, queued=1)
         self.assertEqual(len(self.began()), 1)
         os.kill(anna.keeper, signal.SIGCONT)
-        anna.wait_outcomes(1)
-        berta.wait_outcomes(1)
-        self.assertEqual(anna.results() + berta.results(), ["done"] * 2)
+        self.both_done(anna, berta)
         self.jobs_are("anna", "reboot done")
         self.jobs_are("berta", "reboot done")
         self.assertEqual(self.sim.max_overlap(), 1)
