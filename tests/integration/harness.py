@@ -10,7 +10,6 @@ import collections
 import contextlib
 import json
 import os
-import re
 import select
 import shutil
 import signal
@@ -390,7 +389,3 @@ def register(name=b"raw", state=0, mem=0, last=(0, 0, 0, 0, 0, 0), unreported=0)
 
 def has_tool(name):
     return shutil.which(name) is not None
-
-
-def strip_log(text):
-    return re.sub(r"^pv-reaperd: ", "", text, flags=re.M)
