@@ -11,22 +11,9 @@
 
 #include "daemon/manager.h"
 
-/* All zero: the VMM named none. */
 static bool format_uuid(const uint8_t uuid[16], struct bus_value *ret) {
-        static const char hex[] = "0123456789abcdef";
-        char *p = ret->buffer;
-        unsigned bits = 0;
-
-        for (unsigned i = 0; i < 16; i++) {
-                if (i == 4 || i == 6 || i == 8 || i == 10)
-                        *p++ = '-';
-                *p++ = hex[uuid[i] >> 4];
-                *p++ = hex[uuid[i] & 15];
-                bits |= uuid[i];
-        }
-        *p = '\0';
-        ret->s = ret->buffer;
-        return bits != 0;
+        ret->s = job_uuid_to_string(uuid, ret->buffer);
+        return ret->s;
 }
 
 static uint64_t since(struct manager *manager, uint64_t then) {
@@ -232,30 +219,25 @@ static bool get_job_cpu(void *object, struct bus_value *ret) {
         return true;
 }
 
-/* Nothing is known of what did not end, or ended where nobody saw it. */
-static bool has_outcome(const struct job *job) {
-        return job->state >= JOB_DONE && job->state != JOB_LOST;
-}
-
 static bool get_error(void *object, struct bus_value *ret) {
         struct job *job = object;
 
         ret->i = job->error;
-        return has_outcome(job);
+        return job_has_outcome(job);
 }
 
 static bool get_rc(void *object, struct bus_value *ret) {
         struct job *job = object;
 
         ret->q = job->rc;
-        return has_outcome(job);
+        return job_has_outcome(job);
 }
 
 static bool get_rrc(void *object, struct bus_value *ret) {
         struct job *job = object;
 
         ret->q = job->rrc;
-        return has_outcome(job);
+        return job_has_outcome(job);
 }
 
 const struct bus_field bus_job_fields[] = {

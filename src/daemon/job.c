@@ -113,6 +113,42 @@ const char *job_kind_to_string(uint32_t kind) {
         }
 }
 
+const char *job_uuid_to_string(const uint8_t uuid[16], char buffer[UUID_TEXT_SIZE]) {
+        static const char hex[] = "0123456789abcdef";
+        char *p = buffer;
+        unsigned bits = 0;
+
+        for (unsigned i = 0; i < 16; i++) {
+                if (i == 4 || i == 6 || i == 8 || i == 10)
+                        *p++ = '-';
+                *p++ = hex[uuid[i] >> 4];
+                *p++ = hex[uuid[i] & 15];
+                bits |= uuid[i];
+        }
+        *p = '\0';
+        return bits != 0 ? buffer : NULL;
+}
+
+bool job_has_outcome(const struct job *job) {
+        return job->state >= JOB_DONE && job->state != JOB_LOST;
+}
+
+/* ---- the log ---- */
+
+static const char *job_message_id(enum job_state state) {
+        static const char *const table[_JOB_STATE_MAX] = {
+                [JOB_DONE] = MESSAGE_JOB_DONE,
+                [JOB_UNGOVERNED] = MESSAGE_JOB_UNGOVERNED,
+                [JOB_INTERRUPTED] = MESSAGE_JOB_INTERRUPTED,
+                [JOB_SUPERSEDED] = MESSAGE_JOB_SUPERSEDED,
+                [JOB_FAILED] = MESSAGE_JOB_FAILED,
+                [JOB_FOREIGN] = MESSAGE_JOB_FOREIGN,
+                [JOB_LOST] = MESSAGE_JOB_LOST,
+        };
+
+        return state < _JOB_STATE_MAX ? table[state] : NULL;
+}
+
 static const char *format_usec(char *buffer, size_t size, uint64_t usec) {
         if (usec == USEC_INFINITY)
                 (void)snprintf(buffer, size, "unknown");
@@ -124,17 +160,40 @@ static const char *format_usec(char *buffer, size_t size, uint64_t usec) {
 }
 
 void job_log(const struct job *job) {
-        char waited[32], ran[32], cpu[32];
-        int level = job->state == JOB_DONE || job->state == JOB_SUPERSEDED ? LOG_INFO : LOG_WARNING;
+        char waited[32], ran[32], cpu[32], uuid[UUID_TEXT_SIZE];
+        bool known = job_has_outcome(job);
+        const struct log_event event = {
+                .level = job->state == JOB_DONE || job->state == JOB_SUPERSEDED ? LOG_INFO
+                                                                                : LOG_WARNING,
+                .error = job->error,
+                .id = job_message_id(job->state),
+                .fields =
+                        {
+                                LOG_TEXT("PV_VM", job->name),
+                                LOG_TEXT("PV_UUID", job_uuid_to_string(job->uuid, uuid)),
+                                LOG_TEXT("PV_UNIT", job->unit),
+                                LOG_NUMBER("PV_JOB", job->id),
+                                LOG_TEXT("PV_KIND", job_kind_to_string(job->kind)),
+                                LOG_TEXT("PV_RESULT", job_state_to_string(job->state)),
+                                LOG_NUMBER("PV_CPU_USEC", job->cpu_usec),
+                                LOG_NUMBER("PV_WAIT_USEC", job->waited_usec),
+                                LOG_NUMBER("PV_RUN_USEC", job->ran_usec),
+                                LOG_NUMBER("PV_BYTES", job->bytes),
+                                LOG_NUMBER("PV_RC", known ? job->rc : USEC_INFINITY),
+                                LOG_NUMBER("PV_RRC", known ? job->rrc : USEC_INFINITY),
+                                LOG_NUMBER("PV_PID", (uint64_t)job->pid),
+                                LOG_TEXT("PV_CGROUP", job->cgroup),
+                        },
+        };
 
-        (void)log_full(level, job->error,
-                       "job %llu: %s of %s (pid %d, unit %s) %s: waited %s, ran %s, CPU %s, "
-                       "%llu MiB, rc 0x%x, rrc 0x%x",
-                       (unsigned long long)job->id, job_kind_to_string(job->kind), job->name,
-                       (int)job->pid, job->unit ? job->unit : "unknown",
-                       job_state_to_string(job->state),
-                       format_usec(waited, sizeof(waited), job->waited_usec),
-                       format_usec(ran, sizeof(ran), job->ran_usec),
-                       format_usec(cpu, sizeof(cpu), job->cpu_usec),
-                       (unsigned long long)(job->bytes >> 20), job->rc, job->rrc);
+        (void)log_event(&event,
+                        "job %llu: %s of %s (pid %d, unit %s) %s: waited %s, ran %s, CPU %s, "
+                        "%llu MiB, rc 0x%x, rrc 0x%x",
+                        (unsigned long long)job->id, job_kind_to_string(job->kind), job->name,
+                        (int)job->pid, job->unit ? job->unit : "unknown",
+                        job_state_to_string(job->state),
+                        format_usec(waited, sizeof(waited), job->waited_usec),
+                        format_usec(ran, sizeof(ran), job->ran_usec),
+                        format_usec(cpu, sizeof(cpu), job->cpu_usec),
+                        (unsigned long long)(job->bytes >> 20), job->rc, job->rrc);
 }

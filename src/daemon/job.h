@@ -77,5 +77,12 @@ enum job_state job_state_of_outcome(const struct wire_outcome *outcome, bool gov
 const char *job_state_to_string(enum job_state state);
 const char *job_kind_to_string(uint32_t kind);
 
-/* The one line of the log for a finished job. */
+/* As text, in buffer; NULL if it is all zero: the VMM named none. */
+#define UUID_TEXT_SIZE 37
+const char *job_uuid_to_string(const uint8_t uuid[16], char buffer[UUID_TEXT_SIZE]);
+
+/* Whether its worker said how it ended, so that error, rc and rrc mean something. */
+bool job_has_outcome(const struct job *job);
+
+/* The one line of the log for a finished job, with the fields of JOB_FIELDS in messages.h. */
 void job_log(const struct job *job);

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Log lines go to stderr, one write(2) each, and only if it can take them now: a reader that has
- * stopped, be it a terminal, a pipe or the journal, must not stop the loop, on which all guests
- * wait. What could not be written is counted and told as soon as there is room.
+ * Where lines go. If stderr is the journal (systemd says so in JOURNAL_STREAM), each is an entry
+ * with fields, by journal.c; what that cannot take now goes to stderr as a bare line that begins
+ * with its level, as in sd-daemon(3): another queue of the same journal. Else all goes to stderr,
+ * behind our name.
  *
- * systemd connects stderr to the journal and says so in JOURNAL_STREAM (device and inode); then
- * each line begins with its level as in sd-daemon(3), else with our name.
+ * One write(2) per line, and only if it can be taken now: a reader that has stopped, be it a
+ * terminal, a pipe or the journal, must not stop the loop, on which all guests wait. What could not
+ * be written, or not whole, is counted and told as soon as there is room.
  */
 
 #include "daemon/log.h"
@@ -15,27 +17,20 @@
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
+
+#include "daemon/journal.h"
 
 #define LINE_SIZE 1024 /* below PIPE_BUF: a pipe that is writable takes it whole */
 
 _Static_assert(LINE_SIZE <= PIPE_BUF, "a line is written at once");
 
-static bool stderr_is_journal(void) {
-        static int cached = -1;
-        const char *stream = getenv("JOURNAL_STREAM");
-        unsigned long long device, inode;
-        struct stat st;
-
-        if (cached < 0)
-                cached = stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
-                         fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device &&
-                         st.st_ino == inode;
-        return cached;
-}
+/* What nobody could read so far. */
+static struct {
+        unsigned n_lost; /* lines */
+        unsigned n_bare; /* lines that went without their fields */
+} missing;
 
 static bool write_line(int level, const char *message) {
         struct pollfd pollfd = {.fd = STDERR_FILENO, .events = POLLOUT};
@@ -44,7 +39,7 @@ static bool write_line(int level, const char *message) {
 
         if (poll(&pollfd, 1, 0) <= 0 || !(pollfd.revents & POLLOUT))
                 return false;
-        if (stderr_is_journal())
+        if (journal_is_stderr())
                 n = snprintf(line, sizeof(line) - 1, "<%d>%s", level, message);
         else
                 n = snprintf(line, sizeof(line) - 1, "pv-reaperd: %s%s",
@@ -54,27 +49,95 @@ static bool write_line(int level, const char *message) {
         return write(STDERR_FILENO, line, (size_t)n + 1) == n + 1;
 }
 
-int log_full(int level, int error, const char *format, ...) {
-        static unsigned n_dropped;
+static bool send_entry(const struct log_event *event, const char *message) {
+        struct journal_entry entry;
+
+        entry.size = 0;
+        journal_add(&entry, "MESSAGE", message);
+        journal_add_number(&entry, "PRIORITY", (uint64_t)event->level);
+        journal_add(&entry, "SYSLOG_IDENTIFIER", "pv-reaperd");
+        if (event->id)
+                journal_add(&entry, "MESSAGE_ID", event->id);
+        if (event->error < 0)
+                journal_add_number(&entry, "ERRNO", (uint64_t)-event->error);
+        for (size_t i = 0; i < LOG_FIELDS_MAX && event->fields[i].name; i++) {
+                const struct log_field *field = &event->fields[i];
+
+                if (field->text)
+                        journal_add(&entry, field->name, field->text);
+                else if (field->number != USEC_INFINITY)
+                        journal_add_number(&entry, field->name, field->number);
+        }
+        return journal_send(&entry) >= 0;
+}
+
+enum { LINE_LOST, LINE_BARE, LINE_WHOLE };
+
+static int deliver(const struct log_event *event, const char *message) {
+        if (journal_is_stderr() && send_entry(event, message))
+                return LINE_WHOLE;
+        if (!write_line(event->level, message))
+                return LINE_LOST;
+        return journal_is_stderr() ? LINE_BARE : LINE_WHOLE;
+}
+
+static void tell_missing(void) {
+        const struct log_event event = {
+                .level = LOG_WARNING,
+                .id = MESSAGE_LOG_LOST,
+                .fields = {LOG_NUMBER("PV_LOST", missing.n_lost),
+                           LOG_NUMBER("PV_BARE", missing.n_bare)},
+        };
+        char text[128];
+
+        if (missing.n_lost == 0 && missing.n_bare == 0)
+                return;
+        (void)snprintf(text, sizeof(text), "%u lines could not be written", missing.n_lost);
+        if (missing.n_bare > 0)
+                (void)snprintf(text + strlen(text), sizeof(text) - strlen(text),
+                               ", %u went without their fields", missing.n_bare);
+        if (journal_is_stderr() && send_entry(&event, text))
+                missing.n_lost = missing.n_bare = 0;
+        else if (missing.n_lost > 0 && write_line(event.level, text))
+                missing.n_lost = 0; /* not n_bare: where there is no journal that would not end */
+}
+
+_printf_(2, 0) static void log_eventv(const struct log_event *event, const char *format,
+                                      va_list ap) {
         char message[LINE_SIZE - 64];
         size_t n;
+
+        (void)vsnprintf(message, sizeof(message), format, ap);
+        n = strlen(message);
+        if (event->error < 0 && n < sizeof(message))
+                (void)snprintf(message + n, sizeof(message) - n, ": %s", strerror(-event->error));
+        tell_missing();
+        switch (deliver(event, message)) {
+        case LINE_LOST:
+                missing.n_lost++;
+                break;
+        case LINE_BARE:
+                missing.n_bare++;
+                break;
+        }
+}
+
+int log_event(const struct log_event *event, const char *format, ...) {
         va_list ap;
 
         va_start(ap, format);
-        (void)vsnprintf(message, sizeof(message), format, ap);
+        log_eventv(event, format, ap);
         va_end(ap);
-        n = strlen(message);
-        if (error < 0 && n < sizeof(message))
-                (void)snprintf(message + n, sizeof(message) - n, ": %s", strerror(-error));
+        return event->error;
+}
 
-        if (n_dropped > 0) {
-                char text[64];
+int log_full(int level, int error, const char *format, ...) {
+        const struct log_event event = {.level = level, .error = error};
+        va_list ap;
 
-                (void)snprintf(text, sizeof(text), "%u lines could not be written", n_dropped);
-                n_dropped = write_line(LOG_WARNING, text) ? 0 : n_dropped;
-        }
-        if (!write_line(level, message))
-                n_dropped++;
+        va_start(ap, format);
+        log_eventv(&event, format, ap);
+        va_end(ap);
         return error;
 }
 

@@ -23,7 +23,7 @@ LIBRARIES = {
     "libcgroup.h": ("src/daemon/cgroup.c",),
     "seccomp.h": ("src/daemon/sandbox.c",),
     "ini.h": ("src/daemon/config.c",),
-    "systemd/sd-journal.h": ("src/daemon/log.c",),
+    "systemd/sd-journal.h": ("src/daemon/journal.c",),
     "systemd/sd-bus.h": ("src/daemon/bus*.[ch]", "src/ctl/bus*.[ch]", "src/ctl/connection*.[ch]"),
     "systemd/sd-bus-*.h": ("src/daemon/bus*.[ch]", "src/ctl/bus*.[ch]", "src/ctl/connection*.[ch]"),
     "systemd/*.h": ("src/daemon/*", "src/ctl/*"),

@@ -53,7 +53,7 @@ class Layers(unittest.TestCase):
     def test_one_library_one_file(self):
         for owner, name in [("cgroup.c", "libcgroup.h"), ("sandbox.c", "seccomp.h"),
                             ("config.c", "ini.h"), ("bus.c", "systemd/sd-bus.h"),
-                            ("log.c", "systemd/sd-journal.h"),
+                            ("journal.c", "systemd/sd-journal.h"),
                             ("bus-x.c", "systemd/sd-bus-vtable.h")]:
             self.expect(f"src/daemon/{owner}", f"#include <{name}>", None)
             self.expect("src/daemon/peer.c", f"#  include <{name}>", "belongs to")
