@@ -28,10 +28,8 @@ int log_full(int level, int error, const char *format, ...) _printf_(3, 4);
  * An event that somebody may match on: a line with an id from messages.h and the fields that its
  * row there names.
  *
- *         (void)log_event(&(struct log_event){.level = LOG_INFO,
- *                                             .id = MESSAGE_READY,
- *                                             .fields = {LOG_TEXT("PV_CGROUP", path),
- *                                                        LOG_NUMBER("PV_MAX_CONCURRENT", n)}},
+ *         (void)log_event(LOG_EVENT(LOG_INFO, MESSAGE_READY, 0, LOG_TEXT("PV_CGROUP", path),
+ *                                   LOG_NUMBER("PV_MAX_CONCURRENT", n)),
  *                         "ready: at most %u at once", n);
  */
 #define LOG_FIELDS_MAX 16
@@ -55,6 +53,10 @@ struct log_event {
         struct log_field fields[LOG_FIELDS_MAX]; /* up to the first without a name */
 };
 
+#define LOG_EVENT(level_, id_, error_, ...)                                                        \
+        (&(const struct log_event){                                                                \
+                .level = (level_), .error = (error_), .id = (id_), .fields = {__VA_ARGS__}})
+
 /* Writes it as log_full() does, and returns event->error. */
 int log_event(const struct log_event *event, const char *format, ...) _printf_(2, 3);
 
@@ -73,5 +75,5 @@ bool log_allowed(struct log_limit *limit);
 #define log_warning_limited(limit, error, ...)                                                     \
         ((void)(log_allowed(limit) && log_full(LOG_WARNING, (error), __VA_ARGS__)))
 
-/* The same for an event: log_event_limited(&limit, &(struct log_event){...}, "..."). */
+/* The same for an event: log_event_limited(&limit, LOG_EVENT(...), "..."). */
 #define log_event_limited(limit, ...) ((void)(log_allowed(limit) && log_event(__VA_ARGS__)))

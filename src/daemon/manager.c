@@ -300,7 +300,10 @@ int manager_start(struct manager *m, int *handoff_fd, int *control_fd) {
                         return log_error_errno(r, "cannot read %s/jobs", m->cgroup->path);
         }
         if (m->n_workers > 0)
-                log_info("%u workers of an earlier daemon count until they register", m->n_workers);
+                (void)log_event(LOG_EVENT(LOG_INFO, MESSAGE_WORKERS_FOUND, 0,
+                                          LOG_NUMBER("PV_WORKERS", m->n_workers)),
+                                "%u workers of an earlier daemon count until they register",
+                                m->n_workers);
         (void)packet_refuse_fds(m->handoff_fd);
         r = sd_event_add_io(m->event, &m->handoff_source, m->handoff_fd, EPOLLIN, on_connection, m);
         if (r < 0)
@@ -311,15 +314,31 @@ int manager_start(struct manager *m, int *handoff_fd, int *control_fd) {
         return 0;
 }
 
+static void log_ready(struct manager *m) {
+        const char *cgroup = m->cgroup ? m->cgroup->path : NULL;
+
+        (void)log_event(LOG_EVENT(LOG_INFO, MESSAGE_READY, 0,
+                                  LOG_NUMBER("PV_MAX_CONCURRENT", m->queue.max_concurrent),
+                                  LOG_TEXT("PV_CGROUP", cgroup)),
+                        "ready: at most %u at once, accounting by %s", m->queue.max_concurrent,
+                        cgroup ? cgroup : "schedstat alone (--cgroup none)");
+}
+
+static void log_stopping(struct manager *m) {
+        (void)log_event(LOG_EVENT(LOG_INFO, MESSAGE_STOPPING, 0,
+                                  LOG_NUMBER("PV_RUNNING", m->queue.n_counted),
+                                  LOG_NUMBER("PV_QUEUED", m->queue.n_waiting)),
+                        "stopping with %u running and %u queued: workers will come back",
+                        m->queue.n_counted, m->queue.n_waiting);
+}
+
 int manager_run(struct manager *m) {
         int r;
 
-        log_info("ready: at most %u at once, accounting by %s", m->queue.max_concurrent,
-                 m->cgroup ? m->cgroup->path : "schedstat alone (--cgroup none)");
+        log_ready(m);
         r = sd_event_loop(m->event);
         if (r < 0)
                 return log_error_errno(r, "the event loop failed");
-        log_info("stopping with %u running and %u queued: workers will come back",
-                 m->queue.n_counted, m->queue.n_waiting);
+        log_stopping(m);
         return r;
 }

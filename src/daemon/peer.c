@@ -29,6 +29,13 @@
 /* Lines that any peer can cause. */
 static struct log_limit peer_limit;
 
+static void log_refused(const struct peer *peer, int error, const char *what) {
+        log_event_limited(&peer_limit,
+                          LOG_EVENT(LOG_WARNING, MESSAGE_PEER_REFUSED, error,
+                                    LOG_NUMBER("PV_PID", (uint64_t)peer->pid)),
+                          "pid %d %s", (int)peer->pid, what);
+}
+
 /* ---- disconnecting ---- */
 
 /*
@@ -112,7 +119,7 @@ int peer_send_seq(struct peer *peer, uint16_t type, uint64_t seq) {
 static int refuse(struct peer *peer, int why) {
         union wire_message m = {};
 
-        log_warning_limited(&peer_limit, why, "pid %d is not governed", (int)peer->pid);
+        log_refused(peer, why, "is not governed");
         (void)peer_send(peer, &m, WIRE_UNGOVERNED);
         return -ECONNREFUSED; /* not why, of which on_packet() would have its own opinion */
 }
@@ -213,14 +220,11 @@ static int on_packet(sd_event_source *source, int fd, uint32_t revents, void *us
         if (r >= 0)
                 return 0;
         if (r == -EPERM)
-                log_warning_limited(&peer_limit, 0, "pid %d sent file descriptors: disconnected",
-                                    (int)peer->pid);
+                log_refused(peer, 0, "sent file descriptors: disconnected");
         else if (r == -EBADMSG || r == -EPROTO)
-                log_warning_limited(
-                        &peer_limit, 0,
-                        "pid %d sent something that is no message of ours, or not at this point: "
-                        "disconnected",
-                        (int)peer->pid);
+                log_refused(peer, 0,
+                            "sent something that is no message of ours, or not at this point: "
+                            "disconnected");
         peer_free(peer);
         return 0;
 }
@@ -228,8 +232,7 @@ static int on_packet(sd_event_source *source, int fd, uint32_t revents, void *us
 static int on_timeout(sd_event_source *source, uint64_t usec, void *userdata) {
         struct peer *peer = userdata;
 
-        log_warning_limited(&peer_limit, 0, "pid %d connected and did not register: disconnected",
-                            (int)peer->pid);
+        log_refused(peer, 0, "connected and did not register: disconnected");
         peer_free(peer);
         return 0;
 }

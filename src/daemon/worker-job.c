@@ -20,7 +20,7 @@
 #include "daemon/manager.h"
 #include "daemon/mark.h"
 
-/* A counted worker whose CPU time stands still that long stops counting. */
+/* A counted worker whose CPU time stands still that long stops counting. The log says it, too. */
 #define OVERDUE_USEC (10 * USEC_PER_SEC)
 
 /* What one worker may claim to have ended while nobody was there to be told. */
@@ -51,6 +51,13 @@ void worker_begin_counting(struct worker *w) {
         worker_recount(w);
 }
 
+static void log_overdue(const struct worker *w, int level, const char *id, const char *what) {
+        (void)log_event(LOG_EVENT(level, id, 0, LOG_TEXT("PV_VM", w->name),
+                                  LOG_TEXT("PV_UNIT", w->unit),
+                                  LOG_NUMBER("PV_PID", (uint64_t)w->pid)),
+                        "worker %d of %s %s", (int)w->pid, w->name, what);
+}
+
 /* Model: daemon_overdue. It is never killed, and counts again when it moves. */
 void worker_check_overdue(struct worker *w, uint64_t now) {
         uint64_t cpu;
@@ -61,11 +68,11 @@ void worker_check_overdue(struct worker *w, uint64_t now) {
                 w->cpu_seen = cpu;
                 w->moved_at = now;
                 if (w->overdue)
-                        log_info("worker %d of %s moves again: it counts", (int)w->pid, w->name);
+                        log_overdue(w, LOG_INFO, MESSAGE_WORKER_MOVES, "moves again: it counts");
                 w->overdue = false;
         } else if (!w->overdue && now - w->moved_at >= OVERDUE_USEC) {
-                log_warning("worker %d of %s is overdue: no CPU time for %u s, it no longer counts",
-                            (int)w->pid, w->name, (unsigned)(OVERDUE_USEC / USEC_PER_SEC));
+                log_overdue(w, LOG_WARNING, MESSAGE_WORKER_OVERDUE,
+                            "is overdue: no CPU time for 10 s, it no longer counts");
                 w->overdue = true;
         }
         worker_recount(w);
