@@ -161,32 +161,23 @@ static const char *format_usec(char *buffer, size_t size, uint64_t usec) {
 
 void job_log(const struct job *job) {
         char waited[32], ran[32], cpu[32], uuid[UUID_TEXT_SIZE];
+        bool good = job->state == JOB_DONE || job->state == JOB_SUPERSEDED;
         bool known = job_has_outcome(job);
-        const struct log_event event = {
-                .level = job->state == JOB_DONE || job->state == JOB_SUPERSEDED ? LOG_INFO
-                                                                                : LOG_WARNING,
-                .error = job->error,
-                .id = job_message_id(job->state),
-                .fields =
-                        {
-                                LOG_TEXT("PV_VM", job->name),
-                                LOG_TEXT("PV_UUID", job_uuid_to_string(job->uuid, uuid)),
-                                LOG_TEXT("PV_UNIT", job->unit),
-                                LOG_NUMBER("PV_JOB", job->id),
-                                LOG_TEXT("PV_KIND", job_kind_to_string(job->kind)),
-                                LOG_TEXT("PV_RESULT", job_state_to_string(job->state)),
-                                LOG_NUMBER("PV_CPU_USEC", job->cpu_usec),
-                                LOG_NUMBER("PV_WAIT_USEC", job->waited_usec),
-                                LOG_NUMBER("PV_RUN_USEC", job->ran_usec),
-                                LOG_NUMBER("PV_BYTES", job->bytes),
-                                LOG_NUMBER("PV_RC", known ? job->rc : USEC_INFINITY),
-                                LOG_NUMBER("PV_RRC", known ? job->rrc : USEC_INFINITY),
-                                LOG_NUMBER("PV_PID", (uint64_t)job->pid),
-                                LOG_TEXT("PV_CGROUP", job->cgroup),
-                        },
-        };
+        const struct log_event *event = LOG_EVENT(
+                good ? LOG_INFO : LOG_WARNING, job_message_id(job->state), job->error,
+                LOG_TEXT("PV_VM", job->name),
+                LOG_TEXT("PV_UUID", job_uuid_to_string(job->uuid, uuid)),
+                LOG_TEXT("PV_UNIT", job->unit), LOG_NUMBER("PV_JOB", job->id),
+                LOG_TEXT("PV_KIND", job_kind_to_string(job->kind)),
+                LOG_TEXT("PV_RESULT", job_state_to_string(job->state)),
+                LOG_NUMBER("PV_CPU_USEC", job->cpu_usec),
+                LOG_NUMBER("PV_WAIT_USEC", job->waited_usec),
+                LOG_NUMBER("PV_RUN_USEC", job->ran_usec), LOG_NUMBER("PV_BYTES", job->bytes),
+                LOG_NUMBER("PV_RC", known ? job->rc : USEC_INFINITY),
+                LOG_NUMBER("PV_RRC", known ? job->rrc : USEC_INFINITY),
+                LOG_NUMBER("PV_PID", (uint64_t)job->pid), LOG_TEXT("PV_CGROUP", job->cgroup));
 
-        (void)log_event(&event,
+        (void)log_event(event,
                         "job %llu: %s of %s (pid %d, unit %s) %s: waited %s, ran %s, CPU %s, "
                         "%llu MiB, rc 0x%x, rrc 0x%x",
                         (unsigned long long)job->id, job_kind_to_string(job->kind), job->name,

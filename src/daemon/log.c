@@ -82,12 +82,9 @@ static int deliver(const struct log_event *event, const char *message) {
 }
 
 static void tell_missing(void) {
-        const struct log_event event = {
-                .level = LOG_WARNING,
-                .id = MESSAGE_LOG_LOST,
-                .fields = {LOG_NUMBER("PV_LOST", missing.n_lost),
-                           LOG_NUMBER("PV_BARE", missing.n_bare)},
-        };
+        const struct log_event *event =
+                LOG_EVENT(LOG_WARNING, MESSAGE_LOG_LOST, 0, LOG_NUMBER("PV_LOST", missing.n_lost),
+                          LOG_NUMBER("PV_BARE", missing.n_bare));
         char text[128];
 
         if (missing.n_lost == 0 && missing.n_bare == 0)
@@ -96,9 +93,9 @@ static void tell_missing(void) {
         if (missing.n_bare > 0)
                 (void)snprintf(text + strlen(text), sizeof(text) - strlen(text),
                                ", %u went without their fields", missing.n_bare);
-        if (journal_is_stderr() && send_entry(&event, text))
+        if (journal_is_stderr() && send_entry(event, text))
                 missing.n_lost = missing.n_bare = 0;
-        else if (missing.n_lost > 0 && write_line(event.level, text))
+        else if (missing.n_lost > 0 && write_line(LOG_WARNING, text))
                 missing.n_lost = 0; /* not n_bare: where there is no journal that would not end */
 }
 
