@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 import harness
@@ -338,6 +339,31 @@ class Journald(JournalCase):
         rows = [line.split("\t") for line in done.stdout.splitlines()]
         self.assertEqual([(name, round(float(usage) * 1e6)) for name, usage in rows],
                          [(entry["PV_VM"], int(entry["PV_CPU_USEC"])) for entry in entries])
+
+
+class Premise(Case):
+    SCRIPT = """
+import ctypes, os, socket, subprocess
+subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)
+os.makedirs("/run/systemd/journal")
+with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
+    journal.bind("/run/systemd/journal/socket")
+    for n in range(5000):
+        ctypes.CDLL("libsystemd.so.0").sd_journal_send(b"MESSAGE=x", None)
+        print(n, flush=True)
+"""
+
+    def test_libsystemd_waits_for_the_journal(self):
+        """Why journal.c speaks the protocol itself. 5000 is more than any max_dgram_qlen."""
+        try:
+            done = subprocess.run(["unshare", "-m", "--propagation", "private", sys.executable,
+                                   "-c", self.SCRIPT], capture_output=True, timeout=2, check=False)
+        except subprocess.TimeoutExpired as blocked:
+            self.assertGreater(len(blocked.output.splitlines()), 1)
+            return
+        if done.returncode:
+            self.skipTest(f"no mount namespace, or no libsystemd: {done.stderr[-100:]}")
+        self.skipTest("this libsystemd does not block")
 
 
 if __name__ == "__main__":

@@ -105,28 +105,26 @@ static void test_journal_value_with_newline(void **state) {
         assert_memory_equal(entry.data, expected, n);
 }
 
-/* No room: left out, as a whole; what fits still goes in. */
+/* No room: left out, as a whole; what fits, to the last byte, still goes in. */
 static void test_journal_full_entry(void **state) {
         struct journal_entry entry = {};
         char value[JOURNAL_ENTRY_SIZE + 1] = "";
-        size_t before;
 
-        memset(value, 'v', sizeof(value) - 1);
-        journal_add(&entry, "A", value);
-        assert_int_equal(entry.size, 0);
         memset(value, '\n', sizeof(value) - 1);
+        value[JOURNAL_ENTRY_SIZE - strlen("A\n12345678\n") + 1] = '\0';
         journal_add(&entry, "A", value);
         assert_int_equal(entry.size, 0);
-        value[JOURNAL_ENTRY_SIZE - 100] = '\0';
+        value[strlen(value) - 1] = '\0';
         journal_add(&entry, "A", value);
-        before = entry.size;
-        assert_true(before > JOURNAL_ENTRY_SIZE - 100);
-        value[200] = '\0';
-        journal_add(&entry, "B", value);
-        assert_int_equal(entry.size, before);
+        assert_int_equal(entry.size, JOURNAL_ENTRY_SIZE);
+        journal_add(&entry, "B", "");
+        assert_int_equal(entry.size, JOURNAL_ENTRY_SIZE);
+
+        entry.size = JOURNAL_ENTRY_SIZE - 20;
+        journal_add(&entry, "TOO_LONG_BY", "seven...");
+        assert_int_equal(entry.size, JOURNAL_ENTRY_SIZE - 20);
         journal_add(&entry, "C", "c");
-        assert_memory_equal(entry.data + before, "C=c\n", 4);
-        assert_int_equal(entry.size, before + 4);
+        assert_memory_equal(entry.data + JOURNAL_ENTRY_SIZE - 20, "C=c\n", 4);
 }
 
 /* ---- what is sent ---- */
