@@ -244,12 +244,12 @@ class Stuck(JournalCase):
             worker.done(seq)
             worker.receive(harness.DONE_ACK)
 
-    def status_msec(self):
-        """How long the fastest answer takes: a daemon that is held up has no fast one."""
+    def fastest_msec(self, *arguments):
+        """Of ten tries: a daemon that is held up has no fast answer."""
         times = []
         for _ in range(10):
             start = time.monotonic()
-            self.ctl("status")
+            self.ctl(*arguments)
             times.append((time.monotonic() - start) * 1000)
         return min(times)
 
@@ -258,10 +258,11 @@ class Stuck(JournalCase):
         self.journal.pause()
         try:
             self.jobs()
-            fastest = self.status_msec()
+            fastest = self.fastest_msec("status")
         finally:
             self.journal.resume()
-        self.assertLess(fastest, STATUS_MS)
+        # Without what a program takes to start, which is much under a sanitizer.
+        self.assertLess(fastest - self.fastest_msec("--version"), STATUS_MS)
         self.wait("what was taken is read", lambda: self.entries("JOB_DONE"))
         last = self.worker("last")
         last.take_slot()
