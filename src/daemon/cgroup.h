@@ -6,7 +6,10 @@
  *
  *   PATH/                         ours alone (--cgroup; under systemd pv-reaper-workers.service)
  *   PATH/jobs/                    every worker below it
- *   PATH/jobs/vm-<pid>-<start>/   one worker; its cpu.stat is the bill
+ *   PATH/jobs/vm-<pid>-<start>/   one keeper; its cpu.stat is the bill
+ *
+ * and what is systemd's, beside it: the cgroups of pv-reaper-closer@*.service, which we only read.
+ * They are children of PATH's parent, our slice; of PATH itself if that was named explicitly.
  *
  * The bill of a worker is what its cgroup used, so it is made at first contact and outlives the
  * daemon; an extended attribute of the directory, the mark, carries what the next daemon should
@@ -14,19 +17,24 @@
  * locks.
  */
 
+#include <stdio.h>
 #include <sys/types.h>
 
 #include "base/util.h"
 
 struct cgroup_root {
-        char *path; /* as an absolute path */
-        int jobs;   /* O_PATH fd of PATH/jobs */
+        char *path;         /* PATH, absolute */
+        char *jobs_path;    /* PATH/jobs */
+        char *closers_path; /* where the closers' cgroups are, absolute */
+        int jobs;           /* the directory of jobs_path */
+        int closers;        /* the directory of closers_path */
 };
 
 struct cgroup_leaf {
         char *path; /* absolute */
         int dir;
-        char name[48];
+        bool foreign;     /* a closer's: never changed by us */
+        const char *name; /* the end of path */
 };
 
 /*
@@ -36,18 +44,31 @@ struct cgroup_leaf {
 int cgroup_root_new(struct cgroup_root **ret, const char *path);
 struct cgroup_root *cgroup_root_free(struct cgroup_root *root);
 
-/* Calls found, unless NULL, for each worker's cgroup that holds a process; removes the others. */
+/*
+ * Calls found, unless NULL, for the worker in each keeper's cgroup that holds a process, and for
+ * each process in a closer's. Removes the keepers' that are empty, and never a closer's.
+ */
 int cgroup_root_scan(struct cgroup_root *root,
                      void (*found)(void *userdata, pid_t pid, uint64_t starttime), void *userdata);
 
-/* Makes the worker's cgroup, or opens it if it is there. */
+/* Makes the keeper's cgroup, or opens it if it is there. */
 int cgroup_leaf_new(struct cgroup_leaf **ret, struct cgroup_root *root, pid_t pid,
                     uint64_t starttime);
+
+/*
+ * Opens the closer's cgroup in which pid is, and makes none; leaf->foreign is then true. -ENOENT:
+ * pid is in none (it is in no direct child of closers_path that is named like a closer's unit).
+ * pid is only a number here: ask its pidfd for life afterwards.
+ */
+int cgroup_leaf_open_closer(struct cgroup_leaf **ret, struct cgroup_root *root, pid_t pid);
 
 /* Closes it; the cgroup itself stays. */
 struct cgroup_leaf *cgroup_leaf_free(struct cgroup_leaf *leaf);
 
-/* Moves a process in. The kernel reports success also for an exiting one, which does not move. */
+/*
+ * Moves a process in. The kernel reports success also for an exiting one, which does not move.
+ * A foreign cgroup: 0, and nothing is done (whoever belongs there is there).
+ */
 int cgroup_leaf_attach(struct cgroup_leaf *leaf, pid_t pid);
 
 /* 1: the process is in it; 0: it is not. */
@@ -56,9 +77,23 @@ int cgroup_leaf_contains(struct cgroup_leaf *leaf, pid_t pid);
 /* CPU time used by everything that ever ran in it, in µs. */
 int cgroup_leaf_cpu_usec(struct cgroup_leaf *leaf, uint64_t *ret);
 
-/* Removes the cgroup from the tree; -EBUSY while there is a process in it. */
+/*
+ * Removes the cgroup from the tree; -EBUSY while there is a process in it. A foreign one: 0, and
+ * nothing is done (systemd removes it).
+ */
 int cgroup_leaf_remove(struct cgroup_leaf *leaf, struct cgroup_root *root);
 
-/* The mark: a short text that lives as long as the cgroup. -ENODATA: none; -EOPNOTSUPP: too old. */
+/*
+ * The mark: a short text that lives as long as the cgroup. -ENODATA: none; -EOPNOTSUPP: the kernel
+ * is too old, or, from set_mark, the cgroup is foreign.
+ */
 int cgroup_leaf_set_mark(struct cgroup_leaf *leaf, const char *text);
 int cgroup_leaf_get_mark(struct cgroup_leaf *leaf, char *buffer, size_t size);
+
+/* ---- between the files of this module ---- */
+
+/* Whether that is what systemd calls a closer's cgroup. */
+bool cgroup_is_closer_name(const char *name);
+
+/* To read a list of any length. NULL: errno says why. */
+FILE *cgroup_fopen_at(int dir, const char *path);

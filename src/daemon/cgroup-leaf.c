@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * One worker's cgroup: a directory that we hold open, so that a path that changes under us cannot
+ * lead us astray. A keeper's is ours: made, entered, marked and removed by us. A closer's is
+ * systemd's: opened and read, and nothing else.
+ *
+ * /proc/PID/cgroup only says which name to look for. Whether the process is there is asked of the
+ * directory itself, since what that path means depends on namespaces and on when it was read.
+ */
+
+#include "daemon/cgroup.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+
+#include "daemon/process.h"
+
+#define MARK_NAME   "user.pvreaper"
+#define LEAF_FORMAT "vm-%d-%" PRIu64
+
+#define CLOSER_PREFIX "pv-reaper-closer@"
+#define CLOSER_SUFFIX ".service"
+
+static int write_file_at(int dir, const char *path, const char *text) {
+        _cleanup_(close_fd) int fd = openat(dir, path, O_WRONLY | O_CLOEXEC);
+
+        if (fd < 0)
+                return negative_errno();
+        return write(fd, text, strlen(text)) < 0 ? negative_errno() : 0;
+}
+
+FILE *cgroup_fopen_at(int dir, const char *path) {
+        int fd = openat(dir, path, O_RDONLY | O_CLOEXEC);
+        FILE *f = fd < 0 ? NULL : fdopen(fd, "r");
+
+        if (!f)
+                close_fd(&fd);
+        return f;
+}
+
+bool cgroup_is_closer_name(const char *name) {
+        size_t prefix = strlen(CLOSER_PREFIX), suffix = strlen(CLOSER_SUFFIX), n = strlen(name);
+
+        return n > prefix + suffix && strncmp(name, CLOSER_PREFIX, prefix) == 0 &&
+               strcmp(name + n - suffix, CLOSER_SUFFIX) == 0 && !strchr(name, '/');
+}
+
+/* ---- life and death ---- */
+
+static void cgroup_leaf_freep(struct cgroup_leaf **leaf) {
+        cgroup_leaf_free(*leaf);
+}
+
+/* One that is not open yet. */
+static int leaf_alloc(struct cgroup_leaf **ret, const char *parent, const char *name) {
+        struct cgroup_leaf *leaf = calloc(1, sizeof(*leaf));
+
+        if (!leaf)
+                return -ENOMEM;
+        leaf->dir = -1;
+        if (asprintf(&leaf->path, "%s/%s", parent, name) < 0) {
+                free(leaf);
+                return -ENOMEM;
+        }
+        leaf->name = leaf->path + strlen(parent) + 1;
+        *ret = leaf;
+        return 0;
+}
+
+static int leaf_open(struct cgroup_leaf *leaf, int parent) {
+        leaf->dir = openat(parent, leaf->name, O_DIRECTORY | O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+        return leaf->dir < 0 ? negative_errno() : 0;
+}
+
+int cgroup_leaf_new(struct cgroup_leaf **ret, struct cgroup_root *root, pid_t pid,
+                    uint64_t starttime) {
+        _cleanup_(cgroup_leaf_freep) struct cgroup_leaf *leaf = NULL;
+        char name[48];
+        int r;
+
+        (void)snprintf(name, sizeof(name), LEAF_FORMAT, (int)pid, starttime);
+        r = leaf_alloc(&leaf, root->jobs_path, name);
+        if (r < 0)
+                return r;
+        if (mkdirat(root->jobs, leaf->name, 0755) < 0 && errno != EEXIST)
+                return negative_errno();
+        r = leaf_open(leaf, root->jobs);
+        if (r < 0)
+                return r;
+        *ret = leaf;
+        leaf = NULL;
+        return 0;
+}
+
+int cgroup_leaf_open_closer(struct cgroup_leaf **ret, struct cgroup_root *root, pid_t pid) {
+        _cleanup_(cgroup_leaf_freep) struct cgroup_leaf *leaf = NULL;
+        _cleanup_(freep) char *path = NULL;
+        const char *name;
+        int r;
+
+        r = process_cgroup(pid, &path);
+        if (r < 0)
+                return r == -ENODATA ? -ENOENT : r;
+        name = strrchr(path, '/') + 1;
+        if (!cgroup_is_closer_name(name))
+                return -ENOENT;
+        r = leaf_alloc(&leaf, root->closers_path, name);
+        if (r < 0)
+                return r;
+        leaf->foreign = true;
+        r = leaf_open(leaf, root->closers);
+        if (r < 0)
+                return r;
+        r = cgroup_leaf_contains(leaf, pid); /* or it is in another of that name, elsewhere */
+        if (r <= 0)
+                return r < 0 ? r : -ENOENT;
+        *ret = leaf;
+        leaf = NULL;
+        return 0;
+}
+
+struct cgroup_leaf *cgroup_leaf_free(struct cgroup_leaf *leaf) {
+        if (!leaf)
+                return NULL;
+        close_fd(&leaf->dir);
+        free(leaf->path);
+        free(leaf);
+        return NULL;
+}
+
+/* ---- who is in it ---- */
+
+int cgroup_leaf_attach(struct cgroup_leaf *leaf, pid_t pid) {
+        char text[16];
+
+        if (leaf->foreign)
+                return 0;
+        (void)snprintf(text, sizeof(text), "%d", (int)pid);
+        return write_file_at(leaf->dir, "cgroup.procs", text);
+}
+
+int cgroup_leaf_contains(struct cgroup_leaf *leaf, pid_t pid) {
+        FILE *f = cgroup_fopen_at(leaf->dir, "cgroup.procs");
+        int r, other;
+
+        if (!f)
+                return negative_errno();
+        do
+                r = fscanf(f, "%d", &other);
+        while (r == 1 && other != pid);
+        r = ferror(f) ? negative_errno() : r == 1;
+        (void)fclose(f);
+        return r;
+}
+
+/* ---- what it says ---- */
+
+int cgroup_leaf_cpu_usec(struct cgroup_leaf *leaf, uint64_t *ret) {
+        char stat[2048];
+        ssize_t n;
+
+        n = read_file_at(leaf->dir, "cpu.stat", stat, sizeof(stat));
+        if (n < 0)
+                return (int)n;
+        return sscanf(stat, "usage_usec %" SCNu64, ret) == 1 ? 0 : -EBADMSG;
+}
+
+int cgroup_leaf_remove(struct cgroup_leaf *leaf, struct cgroup_root *root) {
+        if (leaf->foreign)
+                return 0;
+        return unlinkat(root->jobs, leaf->name, AT_REMOVEDIR) < 0 ? negative_errno() : 0;
+}
+
+int cgroup_leaf_set_mark(struct cgroup_leaf *leaf, const char *text) {
+        if (leaf->foreign)
+                return -EOPNOTSUPP;
+        return fsetxattr(leaf->dir, MARK_NAME, text, strlen(text), 0) < 0 ? negative_errno() : 0;
+}
+
+int cgroup_leaf_get_mark(struct cgroup_leaf *leaf, char *buffer, size_t size) {
+        ssize_t n = fgetxattr(leaf->dir, MARK_NAME, buffer, size - 1);
+
+        if (n < 0)
+                return negative_errno();
+        buffer[n] = '\0';
+        return 0;
+}

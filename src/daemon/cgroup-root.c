@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The directories that hold the workers' cgroups: found once, then held open, so that a path that
+ * changes under us cannot lead us astray. Whatever lies above PATH belongs to others, systemd as a
+ * rule, and is never written to (the single-writer rule). Of it we only read the closers' cgroups.
+ *
+ * No process lives in PATH or PATH/jobs themselves: only leaves hold any (the no-internal-process
+ * rule, which the kernel enforces as soon as controllers are enabled).
+ */
+
+#include "daemon/cgroup.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <mntent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include "daemon/process.h"
+
+#define WORKERS_UNIT "pvreaper.slice/pv-reaper-workers.service"
+#define MARK_NAME    "user.pvreaper"
+#define LEAF_FORMAT  "vm-%d-%" PRIu64
+
+static int find_workers_unit(char **ret) {
+        struct mntent *m;
+        int r = -ENOENT;
+        FILE *f;
+
+        f = setmntent("/proc/self/mounts", "re");
+        if (!f)
+                return negative_errno();
+        while ((m = getmntent(f))) {
+                if (strcmp(m->mnt_type, "cgroup2") != 0)
+                        continue;
+                r = asprintf(ret, "%s/%s", m->mnt_dir, WORKERS_UNIT) < 0 ? -ENOMEM : 0;
+                break;
+        }
+        (void)endmntent(f);
+        return r;
+}
+
+static int resolve(const char *path, char **ret) {
+        *ret = realpath(path, NULL);
+        return *ret ? 0 : negative_errno();
+}
+
+static int open_directory(int dir, const char *path) {
+        int fd = openat(dir, path, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
+
+        return fd < 0 ? negative_errno() : fd;
+}
+
+static int open_jobs(struct cgroup_root *root, int dir) {
+        if (asprintf(&root->jobs_path, "%s/jobs", root->path) < 0) {
+                root->jobs_path = NULL;
+                return -ENOMEM;
+        }
+        if (mkdirat(dir, "jobs", 0755) < 0 && errno != EEXIST)
+                return negative_errno();
+        root->jobs = open_directory(dir, "jobs");
+        return root->jobs < 0 ? root->jobs : 0;
+}
+
+/* beside: in PATH's parent; else in PATH. */
+static int open_closers(struct cgroup_root *root, int dir, bool beside) {
+        size_t length = strlen(root->path);
+
+        if (beside)
+                length = (size_t)(strrchr(root->path, '/') - root->path);
+        root->closers_path = strndup(root->path, length);
+        if (!root->closers_path)
+                return -ENOMEM;
+        root->closers = open_directory(dir, beside ? ".." : ".");
+        return root->closers < 0 ? root->closers : 0;
+}
+
+static int open_all(struct cgroup_root *root, bool beside) {
+        _cleanup_(close_fd) int dir = open_directory(AT_FDCWD, root->path);
+        struct statfs fs;
+        int r;
+
+        if (dir < 0)
+                return dir;
+        if (fstatfs(dir, &fs) < 0)
+                return negative_errno();
+        if (fs.f_type != CGROUP2_SUPER_MAGIC)
+                return -EMEDIUMTYPE;
+        r = open_closers(root, dir, beside);
+        if (r < 0)
+                return r;
+        return open_jobs(root, dir);
+}
+
+static void cgroup_root_freep(struct cgroup_root **root) {
+        cgroup_root_free(*root);
+}
+
+int cgroup_root_new(struct cgroup_root **ret, const char *path) {
+        _cleanup_(cgroup_root_freep) struct cgroup_root *root = calloc(1, sizeof(*root));
+        int r;
+
+        if (!root)
+                return -ENOMEM;
+        root->jobs = root->closers = -1;
+        r = path ? resolve(path, &root->path) : find_workers_unit(&root->path);
+        if (r < 0)
+                return r;
+        r = open_all(root, !path);
+        if (r < 0)
+                return r;
+        *ret = root;
+        root = NULL;
+        return 0;
+}
+
+struct cgroup_root *cgroup_root_free(struct cgroup_root *root) {
+        if (!root)
+                return NULL;
+        close_fd(&root->jobs);
+        close_fd(&root->closers);
+        free(root->path);
+        free(root->jobs_path);
+        free(root->closers_path);
+        free(root);
+        return NULL;
+}
+
+/* ---- who is there ---- */
+
+struct scan {
+        struct cgroup_root *root;
+        void (*found)(void *userdata, pid_t pid, uint64_t starttime);
+        void *userdata;
+};
+
+static bool is_populated(int parent, const char *name) {
+        char path[NAME_MAX + 32], events[256];
+
+        (void)snprintf(path, sizeof(path), "%s/cgroup.events", name);
+        return read_file_at(parent, path, events, sizeof(events)) >= 0 &&
+               strstr(events, "populated 1") != NULL;
+}
+
+static void scan_job(struct scan *scan, const char *name) {
+        uint64_t starttime;
+        int pid;
+
+        if (sscanf(name, "vm-%d-%" SCNu64, &pid, &starttime) != 2)
+                return;
+        if (!is_populated(scan->root->jobs, name))
+                (void)unlinkat(scan->root->jobs, name, AT_REMOVEDIR);
+        else if (scan->found)
+                scan->found(scan->userdata, pid, starttime);
+}
+
+static void scan_closer(struct scan *scan, const char *name) {
+        char path[NAME_MAX + 32];
+        int pid;
+        FILE *f;
+
+        if (!scan->found || !cgroup_is_closer_name(name))
+                return;
+        (void)snprintf(path, sizeof(path), "%s/cgroup.procs", name);
+        f = cgroup_fopen_at(scan->root->closers, path);
+        if (!f)
+                return; /* gone since */
+        while (fscanf(f, "%d", &pid) == 1) {
+                struct process_stat stat;
+
+                if (pid > 0 && process_read_stat(pid, &stat) >= 0)
+                        scan->found(scan->userdata, pid, stat.starttime);
+        }
+        (void)fclose(f);
+}
+
+/* Through a directory fd of its own: the one we hold has a position that calls would share. */
+static int scan_directory(struct scan *scan, int dir, void (*each)(struct scan *, const char *)) {
+        int fd = open_directory(dir, ".");
+        struct dirent *e;
+        DIR *d;
+
+        if (fd < 0)
+                return fd;
+        d = fdopendir(fd);
+        if (!d) {
+                int r = negative_errno();
+
+                close_fd(&fd);
+                return r;
+        }
+        while ((e = readdir(d)))
+                if (e->d_type == DT_DIR)
+                        each(scan, e->d_name);
+        (void)closedir(d);
+        return 0;
+}
+
+int cgroup_root_scan(struct cgroup_root *root,
+                     void (*found)(void *userdata, pid_t pid, uint64_t starttime), void *userdata) {
+        struct scan scan = {.root = root, .found = found, .userdata = userdata};
+        int r;
+
+        r = scan_directory(&scan, root->jobs, scan_job);
+        if (r < 0)
+                return r;
+        return found ? scan_directory(&scan, root->closers, scan_closer) : 0;
+}
