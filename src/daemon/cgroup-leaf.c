@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
+#include "daemon/log.h"
 #include "daemon/process.h"
 
 #define MARK_NAME   "user.pvreaper"
@@ -27,7 +28,7 @@
 #define CLOSER_PREFIX "pv-reaper-closer@"
 #define CLOSER_SUFFIX ".service"
 
-static int write_file_at(int dir, const char *path, const char *text) {
+int cgroup_write_at(int dir, const char *path, const char *text) {
         _cleanup_(close_fd) int fd = openat(dir, path, O_WRONLY | O_CLOEXEC);
 
         if (fd < 0)
@@ -52,6 +53,8 @@ bool cgroup_is_closer_name(const char *name) {
 }
 
 /* ---- life and death ---- */
+
+static struct log_limit limit_failed;
 
 static void cgroup_leaf_freep(struct cgroup_leaf **leaf) {
         cgroup_leaf_free(*leaf);
@@ -78,6 +81,14 @@ static int leaf_open(struct cgroup_leaf *leaf, int parent) {
         return leaf->dir < 0 ? negative_errno() : 0;
 }
 
+/* A keeper is one task and must stay one, whoever may come to rule it. */
+static int limit_tasks(struct cgroup_leaf *leaf) {
+        if (leaf->library_name &&
+            cgroup_library_set(leaf->library_name, "pids", "pids.max", "1") >= 0)
+                return 0;
+        return cgroup_write_at(leaf->dir, "pids.max", "1");
+}
+
 int cgroup_leaf_new(struct cgroup_leaf **ret, struct cgroup_root *root, pid_t pid,
                     uint64_t starttime) {
         _cleanup_(cgroup_leaf_freep) struct cgroup_leaf *leaf = NULL;
@@ -93,6 +104,14 @@ int cgroup_leaf_new(struct cgroup_leaf **ret, struct cgroup_root *root, pid_t pi
         r = leaf_open(leaf, root->jobs);
         if (r < 0)
                 return r;
+        if (root->library_jobs)
+                leaf->library_name = leaf->path + (root->library_jobs - root->jobs_path);
+        if (root->leaf_controllers & CGROUP_PIDS) {
+                r = limit_tasks(leaf);
+                if (r < 0)
+                        log_warning_limited(&limit_failed, r, "cannot limit %s to one task",
+                                            leaf->path);
+        }
         *ret = leaf;
         leaf = NULL;
         return 0;
@@ -141,8 +160,10 @@ int cgroup_leaf_attach(struct cgroup_leaf *leaf, pid_t pid) {
 
         if (leaf->foreign)
                 return 0;
+        if (leaf->library_name && cgroup_library_attach(leaf->library_name, "pids", pid) >= 0)
+                return 0;
         (void)snprintf(text, sizeof(text), "%d", (int)pid);
-        return write_file_at(leaf->dir, "cgroup.procs", text);
+        return cgroup_write_at(leaf->dir, "cgroup.procs", text);
 }
 
 int cgroup_leaf_contains(struct cgroup_leaf *leaf, pid_t pid) {

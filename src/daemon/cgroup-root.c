@@ -23,6 +23,7 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
+#include "daemon/log.h"
 #include "daemon/process.h"
 
 #define WORKERS_UNIT "pvreaper.slice/pv-reaper-workers.service"
@@ -82,13 +83,10 @@ static int open_closers(struct cgroup_root *root, int dir, bool beside) {
         return root->closers < 0 ? root->closers : 0;
 }
 
-static int open_all(struct cgroup_root *root, bool beside) {
-        _cleanup_(close_fd) int dir = open_directory(AT_FDCWD, root->path);
+static int open_all(struct cgroup_root *root, int dir, bool beside) {
         struct statfs fs;
         int r;
 
-        if (dir < 0)
-                return dir;
         if (fstatfs(dir, &fs) < 0)
                 return negative_errno();
         if (fs.f_type != CGROUP2_SUPER_MAGIC)
@@ -99,23 +97,47 @@ static int open_all(struct cgroup_root *root, bool beside) {
         return open_jobs(root, dir);
 }
 
+/* libcgroup is for what pids limits; what it knows of our hierarchy shows whether it can be used.
+ */
+static void prepare_library(struct cgroup_root *root) {
+        struct stat st;
+        int r;
+
+        if (!(root->leaf_controllers & CGROUP_PIDS) || fstat(root->jobs, &st) < 0)
+                return;
+        r = cgroup_library_init();
+        if (r < 0)
+                (void)log_warning_errno(r, "cannot use libcgroup; going on without it");
+        else
+                root->library_jobs = cgroup_library_name("pids", root->jobs_path, st.st_dev);
+}
+
 static void cgroup_root_freep(struct cgroup_root **root) {
         cgroup_root_free(*root);
 }
 
 int cgroup_root_new(struct cgroup_root **ret, const char *path) {
         _cleanup_(cgroup_root_freep) struct cgroup_root *root = calloc(1, sizeof(*root));
+        const char *shown = path ? path : "auto";
+        _cleanup_(close_fd) int dir = -1;
         int r;
 
         if (!root)
-                return -ENOMEM;
+                return log_error_errno(-ENOMEM, "cannot start");
         root->jobs = root->closers = -1;
         r = path ? resolve(path, &root->path) : find_workers_unit(&root->path);
+        if (r >= 0)
+                r = dir = open_directory(AT_FDCWD, root->path);
+        if (r >= 0)
+                r = open_all(root, dir, !path);
+        if (r == -EMEDIUMTYPE)
+                return log_error_errno(r, "%s is not in a cgroup v2 hierarchy", shown);
+        if (r < 0)
+                return log_error_errno(r, "cannot use the cgroup %s (--cgroup)", shown);
+        r = cgroup_enable_controllers(root, dir);
         if (r < 0)
                 return r;
-        r = open_all(root, !path);
-        if (r < 0)
-                return r;
+        prepare_library(root);
         *ret = root;
         root = NULL;
         return 0;

@@ -22,24 +22,36 @@
 
 #include "base/util.h"
 
+/* Controllers that we use where they reach us. */
+enum {
+        CGROUP_CPU = 1,
+        CGROUP_PIDS = 2,
+};
+
 struct cgroup_root {
         char *path;         /* PATH, absolute */
         char *jobs_path;    /* PATH/jobs */
         char *closers_path; /* where the closers' cgroups are, absolute */
         int jobs;           /* the directory of jobs_path */
         int closers;        /* the directory of closers_path */
+
+        unsigned controllers;      /* CGROUP_*: those that act on PATH/jobs */
+        unsigned leaf_controllers; /* those that act on each keeper's cgroup */
+        const char *library_jobs;  /* jobs_path for libcgroup; NULL: it cannot be used */
 };
 
 struct cgroup_leaf {
         char *path; /* absolute */
         int dir;
-        bool foreign;     /* a closer's: never changed by us */
-        const char *name; /* the end of path */
+        bool foreign;             /* a closer's: never changed by us */
+        const char *name;         /* the end of path */
+        const char *library_name; /* a part of path, for libcgroup; NULL: it cannot be used */
 };
 
 /*
- * Takes over a cgroup v2 directory that is ours. path NULL: the one of pv-reaper-workers.service on
- * this host. -EMEDIUMTYPE: not cgroup v2.
+ * Takes over a cgroup v2 directory that is ours, in which no process may be, and enables the
+ * controllers that we use where they are there. path NULL: the one of pv-reaper-workers.service on
+ * this host. Logs what is wrong, and which controllers are missing.
  */
 int cgroup_root_new(struct cgroup_root **ret, const char *path);
 struct cgroup_root *cgroup_root_free(struct cgroup_root *root);
@@ -51,7 +63,10 @@ struct cgroup_root *cgroup_root_free(struct cgroup_root *root);
 int cgroup_root_scan(struct cgroup_root *root,
                      void (*found)(void *userdata, pid_t pid, uint64_t starttime), void *userdata);
 
-/* Makes the keeper's cgroup, or opens it if it is there. */
+/*
+ * Makes the keeper's cgroup, or opens it if it is there. With the pids controller nothing in it can
+ * fork: a keeper is one task and stays one.
+ */
 int cgroup_leaf_new(struct cgroup_leaf **ret, struct cgroup_root *root, pid_t pid,
                     uint64_t starttime);
 
@@ -97,3 +112,27 @@ bool cgroup_is_closer_name(const char *name);
 
 /* To read a list of any length. NULL: errno says why. */
 FILE *cgroup_fopen_at(int dir, const char *path);
+/* All of text in one write. */
+int cgroup_write_at(int dir, const char *path, const char *text);
+
+/* CGROUP_* of the controllers in a list such as cgroup.controllers. */
+unsigned cgroup_parse_controllers(const char *list);
+
+/* Enables what we need of what reaches PATH, which is open at dir. Logs. -EBUSY: see the log. */
+int cgroup_enable_controllers(struct cgroup_root *root, int dir);
+
+/* Once per process; the same answer each time. */
+int cgroup_library_init(void);
+
+/*
+ * How libcgroup must be asked for the cgroup at path, a part of it: NULL if it cannot be, because
+ * it knows that controller elsewhere (v1) or not at all. device: st_dev of our hierarchy.
+ */
+const char *cgroup_library_name(const char *controller, const char *path, dev_t device);
+
+/* A value of at most 99 bytes. */
+int cgroup_library_set(const char *name, const char *controller, const char *key,
+                       const char *value);
+
+/* controller must be enabled there. */
+int cgroup_library_attach(const char *name, const char *controller, pid_t pid);

@@ -195,16 +195,9 @@ static int on_terminate(sd_event_source *source, const struct signalfd_siginfo *
 }
 
 static int open_cgroup(struct manager *m, const char *path) {
-        int r;
-
         if (strcmp(path, "none") == 0)
                 return 0;
-        r = cgroup_root_new(&m->cgroup, strcmp(path, "auto") == 0 ? NULL : path);
-        if (r == -EMEDIUMTYPE)
-                return log_error_errno(r, "%s is not in a cgroup v2 hierarchy", path);
-        if (r < 0)
-                return log_error_errno(r, "cannot use the cgroup %s (--cgroup)", path);
-        return 0;
+        return cgroup_root_new(&m->cgroup, strcmp(path, "auto") == 0 ? NULL : path);
 }
 
 static int add_sources(struct manager *m) {
