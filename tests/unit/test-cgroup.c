@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Which controllers are enabled, where, and when not: on directories with plain files for a cgroup
+ * tree. What would be written goes through a door (the linker's --wrap), and so do libcgroup's
+ * answers, since what it finds mounted is this host's business.
+ */
+
+#include "fds.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libcgroup.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "capture.h"
+#include "daemon/cgroup.h"
+
+/* ---- the doors ---- */
+
+static struct {
+        int path, jobs;    /* the directories that may be written to */
+        char written[256]; /* what was, in order */
+        int error;         /* what writing gives */
+        const char *mount; /* where libcgroup finds any controller */
+        int library_error; /* what its calls give */
+        int last_errno;
+} fake;
+
+int __wrap_cgroup_write_at(int dir, const char *path, const char *text);
+int __wrap_cgroup_init(void);
+int __wrap_cgroup_get_subsys_mount_point(const char *controller, char **ret);
+int __wrap_cgroup_modify_cgroup(struct cgroup *group);
+int __wrap_cgroup_attach_task_pid(struct cgroup *group, pid_t pid);
+int __wrap_cgroup_get_last_errno(void);
+
+int __wrap_cgroup_write_at(int dir, const char *path, const char *text) {
+        size_t n = strlen(fake.written);
+
+        assert_true(dir == fake.path || dir == fake.jobs);
+        assert_string_equal(path, "cgroup.subtree_control");
+        (void)snprintf(fake.written + n, sizeof(fake.written) - n, "%s:%s ",
+                       dir == fake.path ? "PATH" : "jobs", text);
+        return fake.error;
+}
+
+int __wrap_cgroup_init(void) {
+        return 0;
+}
+
+int __wrap_cgroup_get_subsys_mount_point(const char *controller, char **ret) {
+        if (!fake.mount)
+                return ECGROUPNOTEXIST;
+        *ret = strdup(fake.mount);
+        return 0;
+}
+
+int __wrap_cgroup_modify_cgroup(struct cgroup *group) {
+        char *value = NULL;
+        int r = cgroup_get_value_string(cgroup_get_controller(group, "pids"), "pids.max", &value);
+
+        assert_int_equal(r, 0);
+        assert_string_equal(value, "1");
+        free(value);
+        return fake.library_error;
+}
+
+int __wrap_cgroup_attach_task_pid(struct cgroup *group, pid_t pid) {
+        assert_non_null(cgroup_get_controller(group, "pids"));
+        return fake.library_error;
+}
+
+int __wrap_cgroup_get_last_errno(void) {
+        return fake.last_errno;
+}
+
+/* ---- a cgroup tree of plain files ---- */
+
+struct tree {
+        char directory[64];
+        int dir;
+        struct cgroup_root root;
+        char jobs_path[96];
+};
+
+static void put(int dir, const char *name, const char *text) {
+        int fd = openat(dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+        assert_true(fd >= 0);
+        assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+        close_fd(&fd);
+}
+
+static void tree_make(struct tree *t, const char *available) {
+        memset(t, 0, sizeof(*t));
+        memset(&fake, 0, sizeof(fake));
+        (void)snprintf(t->directory, sizeof(t->directory), "/tmp/pvr-test-XXXXXX");
+        assert_non_null(mkdtemp(t->directory));
+        (void)snprintf(t->jobs_path, sizeof(t->jobs_path), "%s/jobs", t->directory);
+        assert_int_equal(mkdir(t->jobs_path, 0700), 0);
+        t->root.path = t->directory;
+        t->root.jobs_path = t->jobs_path;
+        fake.path = t->dir = open(t->directory, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
+        fake.jobs = t->root.jobs = open(t->jobs_path, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
+        put(t->dir, "cgroup.controllers", available);
+        for (int i = 0; i < 2; i++) {
+                put(i ? t->root.jobs : t->dir, "cgroup.subtree_control", "");
+                put(i ? t->root.jobs : t->dir, "cgroup.procs", "");
+                put(i ? t->root.jobs : t->dir, "cgroup.type", "domain\n");
+        }
+}
+
+static void tree_remove(struct tree *t) {
+        static const char *const files[] = {"cgroup.subtree_control", "cgroup.procs",
+                                            "cgroup.type"};
+
+        for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+                (void)unlinkat(t->dir, files[i], 0);
+                (void)unlinkat(t->root.jobs, files[i], 0);
+        }
+        (void)unlinkat(t->dir, "cgroup.controllers", 0);
+        close_fd(&t->root.jobs);
+        close_fd(&t->dir);
+        assert_int_equal(rmdir(t->jobs_path), 0);
+        assert_int_equal(rmdir(t->directory), 0);
+}
+
+/* What cgroup_enable_controllers() says; what it logs is in *log. */
+static int enable(struct tree *t, const char **log) {
+        int r;
+
+        capture_begin();
+        r = cgroup_enable_controllers(&t->root, t->dir);
+        *log = capture_end();
+        return r;
+}
+
+/* ---- names ---- */
+
+static void test_cgroup_parse_controllers(void **state) {
+        static const struct {
+                const char *list;
+                unsigned set;
+        } rows[] = {
+                {"", 0},
+                {"\n", 0},
+                {"cpu\n", CGROUP_CPU},
+                {"cpuset io memory\n", 0},
+                {"cpuset cpu io memory hugetlb pids rdma misc\n", CGROUP_CPU | CGROUP_PIDS},
+                {"pids", CGROUP_PIDS},
+                {"xpids pidsx cpu.x\n", 0},
+                {"cpucpu cpu", CGROUP_CPU},
+        };
+
+        for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+                assert_int_equal(cgroup_parse_controllers(rows[i].list), rows[i].set);
+}
+
+static void test_cgroup_closer_names(void **state) {
+        assert_true(cgroup_is_closer_name("pv-reaper-closer@0-1234-0.service"));
+        assert_true(cgroup_is_closer_name("pv-reaper-closer@x.service"));
+        assert_false(cgroup_is_closer_name("pv-reaper-closer@.service"));
+        assert_false(cgroup_is_closer_name("pv-reaper-closer@1.service.d"));
+        assert_false(cgroup_is_closer_name("pv-reaper-closer@1.scope"));
+        assert_false(cgroup_is_closer_name("pv-reaper-closer@/../x.service"));
+        assert_false(cgroup_is_closer_name("xpv-reaper-closer@1.service"));
+        assert_false(cgroup_is_closer_name("pv-reaper.service"));
+        assert_false(cgroup_is_closer_name(""));
+}
+
+/* ---- enabling ---- */
+
+static void test_cgroup_enables_top_down(void **state) {
+        struct tree t;
+        const char *log;
+
+        tree_make(&t, "cpuset cpu io memory pids\n");
+        assert_int_equal(enable(&t, &log), 0);
+        assert_string_equal(fake.written, "PATH:+cpu PATH:+pids jobs:+pids ");
+        assert_string_equal(log, "");
+        assert_int_equal(t.root.controllers, CGROUP_CPU | CGROUP_PIDS);
+        assert_int_equal(t.root.leaf_controllers, CGROUP_PIDS);
+        tree_remove(&t);
+}
+
+static void test_cgroup_enables_what_is_missing_only(void **state) {
+        struct tree t;
+        const char *log;
+
+        tree_make(&t, "cpu pids\n");
+        put(t.dir, "cgroup.subtree_control", "cpu\n");
+        assert_int_equal(enable(&t, &log), 0);
+        assert_string_equal(fake.written, "PATH:+pids jobs:+pids ");
+        put(t.dir, "cgroup.subtree_control", "memory cpu pids\n");
+        put(t.root.jobs, "cgroup.subtree_control", "pids\n");
+        fake.written[0] = '\0';
+        assert_int_equal(enable(&t, &log), 0);
+        assert_string_equal(fake.written, "");
+        assert_int_equal(t.root.leaf_controllers, CGROUP_PIDS);
+        tree_remove(&t);
+}
+
+static void test_cgroup_without_controllers(void **state) {
+        struct tree t;
+        const char *log;
+
+        tree_make(&t, "hugetlb cpuset\n");
+        put(t.dir, "cgroup.procs", "1\n"); /* it is in nobody's way */
+        assert_int_equal(enable(&t, &log), 0);
+        assert_string_equal(fake.written, "");
+        assert_int_equal(t.root.controllers | t.root.leaf_controllers, 0);
+        assert_non_null(strstr(log, " lacks cpu, pids: accounting only, no CPU limits, no pids "
+                                    "limit\n"));
+        put(t.dir, "cgroup.controllers", "pids\n");
+        put(t.dir, "cgroup.procs", "");
+        assert_int_equal(enable(&t, &log), 0);
+        assert_non_null(strstr(log, " lacks cpu: no CPU limits\n"));
+        tree_remove(&t);
+}
+
+static void test_cgroup_that_may_not_enable(void **state) {
+        struct tree t;
+        const char *log;
+
+        tree_make(&t, "cpu pids\n");
+        fake.error = -EACCES;
+        assert_int_equal(enable(&t, &log), 0);
+        assert_string_equal(fake.written, "PATH:+cpu PATH:+pids ");
+        assert_non_null(strstr(log, "cannot enable pids below "));
+        assert_non_null(strstr(log, "Permission denied"));
+        assert_non_null(strstr(log, "accounting only"));
+        assert_int_equal(t.root.controllers | t.root.leaf_controllers, 0);
+        tree_remove(&t);
+}
+
+/* Named, whoever it is: cpu and pids would be enabled all the same. */
+static void test_cgroup_with_a_process_in_it(void **state) {
+        char procs[32], expected[64];
+        struct tree t;
+        const char *log;
+
+        (void)snprintf(procs, sizeof(procs), "%d\n", (int)getpid());
+        (void)snprintf(expected, sizeof(expected), "process %d (test-cgroup) is in it",
+                       (int)getpid());
+        tree_make(&t, "cpu pids\n");
+        put(t.dir, "cgroup.procs", procs);
+        assert_int_equal(enable(&t, &log), -EBUSY);
+        assert_string_equal(fake.written, "");
+        assert_non_null(strstr(log, expected));
+        put(t.dir, "cgroup.procs", "");
+        put(t.root.jobs, "cgroup.procs", procs);
+        assert_int_equal(enable(&t, &log), -EBUSY);
+        assert_string_equal(fake.written, "PATH:+cpu PATH:+pids ");
+        assert_non_null(strstr(log, "/jobs (--cgroup): process "));
+        assert_non_null(strstr(log, expected));
+        tree_remove(&t);
+}
+
+static void test_cgroup_of_threads(void **state) {
+        struct tree t;
+        const char *log;
+
+        tree_make(&t, "cpu pids\n");
+        put(t.root.jobs, "cgroup.type", "domain invalid\n");
+        assert_int_equal(enable(&t, &log), -EOPNOTSUPP);
+        assert_string_equal(fake.written, "PATH:+cpu PATH:+pids ");
+        assert_non_null(strstr(log, "it is domain invalid: "));
+        tree_remove(&t);
+}
+
+/* ---- libcgroup ---- */
+
+/* By the file system, not by name alone: a controller of v1 is mounted elsewhere, or over ours. */
+static void test_cgroup_library_names(void **state) {
+        struct stat st;
+
+        memset(&fake, 0, sizeof(fake));
+        assert_int_equal(stat("/proc", &st), 0);
+        assert_null(cgroup_library_name("pids", "/proc/jobs", st.st_dev));
+        fake.mount = "/proc";
+        assert_string_equal(cgroup_library_name("pids", "/proc/a/jobs", st.st_dev), "/a/jobs");
+        assert_null(cgroup_library_name("pids", "/proc/a/jobs", st.st_dev + 1));
+        assert_null(cgroup_library_name("pids", "/process/jobs", st.st_dev));
+        assert_null(cgroup_library_name("pids", "/sys/a/jobs", st.st_dev));
+        fake.mount = "/nowhere";
+        assert_null(cgroup_library_name("pids", "/nowhere/a", st.st_dev));
+}
+
+static void test_cgroup_library_errors(void **state) {
+        static const struct {
+                int error, last_errno, r;
+        } rows[] = {
+                {0, EBUSY, 0},
+                {ECGOTHER, ESRCH, -ESRCH},
+                {ECGOTHER, 0, -EIO},
+                {ECGROUPNOTMOUNTED, ESRCH, -ENODEV},
+                {ECGROUPNOTEXIST, 0, -ENOENT},
+                {ECGROUPVALUENOTEXIST, 0, -ENOENT},
+                {ECGROUPNOTALLOWED, 0, -EACCES},
+                {ECGROUPNOTOWNER, 0, -EPERM},
+                {ECGINVAL, 0, -EIO},
+        };
+
+        for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+                fake.library_error = rows[i].error;
+                fake.last_errno = rows[i].last_errno;
+                assert_int_equal(cgroup_library_set("/a", "pids", "pids.max", "1"), rows[i].r);
+                assert_int_equal(cgroup_library_attach("/a", "pids", 1), rows[i].r);
+        }
+}
+
+int main(void) {
+        static const struct CMUnitTest tests[] = {
+                checked_test(test_cgroup_parse_controllers),
+                checked_test(test_cgroup_closer_names),
+                checked_test(test_cgroup_enables_top_down),
+                checked_test(test_cgroup_enables_what_is_missing_only),
+                checked_test(test_cgroup_without_controllers),
+                checked_test(test_cgroup_that_may_not_enable),
+                checked_test(test_cgroup_with_a_process_in_it),
+                checked_test(test_cgroup_of_threads),
+                checked_test(test_cgroup_library_names),
+                checked_test(test_cgroup_library_errors),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
