@@ -290,6 +290,23 @@ class Log(Case):
         self.assertRegex(os.read(ours, 1 << 16).decode(), r"[1-9]\d* lines could not be written")
 
 
+CHANGES = ("openat", "open", "creat", "mkdir", "mkdirat", "rmdir", "unlink", "unlinkat", "rename",
+           "renameat", "renameat2", "setxattr", "fsetxattr", "chmod", "fchmodat", "chown",
+           "fchownat", "truncate")
+
+
+def changed_paths(trace):
+    """What a trace with strace -y shows to have been opened for writing, made or removed."""
+    paths = []
+    for line in trace.splitlines():
+        match = re.search(r"(\w+)\((?:(?:AT_FDCWD|\d+)<([^>]*)>, )?\"([^\"]*)\"(.*)", line)
+        if not match or (match[1].startswith("open") and
+                         not re.search(r"O_(WRONLY|RDWR|CREAT)", match[4])):
+            continue
+        paths.append(os.path.normpath(os.path.join(match[2] or "/", match[3])))
+    return paths
+
+
 class CgroupTree(Case):
     """What --cgroup may be, and what is left there."""
 
@@ -347,6 +364,74 @@ class CgroupTree(Case):
         vmm.do("protect")
         vmm.do("reboot")
         self.assertEqual(vmm.wait_outcomes(1)[0]["result"], "ungoverned")
+
+    def test_missing_controllers_are_told_once(self):
+        """What is there depends on the host; v1 may have it all. Work goes on without."""
+        self.need_cgroup()
+        top = self.cgroups.top
+        missing = sorted({"cpu", "pids"} - set(harness.read(f"{top}/cgroup.controllers").split()))
+        daemon = self.daemon()
+        vmms = [self.vmm(f"vm-{i}") for i in range(2)]
+        self.registered(2)
+        for vmm in vmms:
+            vmm.do("protect")
+            self.reboot(vmm)
+        lines = [line for line in daemon.log().splitlines() if " lacks " in line]
+        self.assertEqual([line.partition(f"{top} lacks ")[2].partition(": ")[0] for line in lines],
+                         [", ".join(missing)] if missing else [])
+        if len(missing) == 2:
+            self.assertIn("accounting only, no CPU limits, no pids limit", lines[0])
+
+    def test_writes_nowhere_else(self):
+        """Into PATH and below, by what strace sees: neither above it nor in a v1 hierarchy."""
+        self.need_cgroup()
+        trace, top = f"{self.directory}/trace", self.cgroups.top
+        prefix = ["strace", "-D", "-f", "-y", "-o", trace, "-e", f"trace={','.join(CHANGES)}"]
+        if not shutil.which("strace"):
+            self.skipTest("no strace")
+        daemon = self.daemon(prefix=prefix)
+        vmm = self.vmm()
+        self.registered(1)
+        vmm.do("protect")
+        self.reboot(vmm)
+        vmm.quit()
+        self.wait("its cgroup is gone", lambda: not [name for name in self.leaves() if name.startswith("vm-")])
+        daemon.kill(signal.SIGTERM)
+        self.wait("strace is done", lambda: "+++ exited" in harness.read(trace))
+        changed = changed_paths(harness.read(trace))
+        self.assertIn(f"{top}/jobs", changed)
+        self.assertTrue([path for path in changed if path.endswith("/cgroup.procs")], changed)
+        ours = (f"{top}/", f"{self.directory}/", "/dev/null")
+        self.assertEqual([path for path in changed if not path.startswith(ours)], [])
+
+    def test_closers_are_found_and_left_alone(self):
+        """By the name of their cgroup in PATH: with an explicit path that is where they are."""
+        self.need_cgroup()
+        top = self.cgroups.top
+        names = ["pv-reaper-closer@1-2-3.service", "pv-reaper-closer@empty.service",
+                 "pv-reaper-closer.service"]
+        sleepers = []
+        for name in names:
+            os.mkdir(f"{top}/{name}")
+            self.addCleanup(os.rmdir, f"{top}/{name}")
+        for name in (names[0], names[2]):
+            sleeper = subprocess.Popen(["sleep", "600"])
+            self.addCleanup(sleeper.wait)
+            self.addCleanup(sleeper.kill)
+            sleepers.append(sleeper)
+            with open(f"{top}/{name}/cgroup.procs", "w", encoding="ascii") as file:
+                file.write(str(sleeper.pid))
+        daemon = self.daemon()
+        self.assertIn("1 workers of an earlier daemon", daemon.log())
+        closer, = self.ctl_json("list")
+        self.assertEqual((closer["pid"], closer["state"]), (sleepers[0].pid, "found"))
+        self.assertEqual(self.cgroups.of(sleepers[0].pid), f"{top}/{names[0]}")
+        daemon.kill()
+        self.daemon()
+        self.assertEqual(len(self.ctl_json("list")), 1)
+        sleepers[0].kill()
+        self.wait("it is gone", lambda: not self.ctl_json("list"))
+        self.assertLess(set(names), set(os.listdir(top)))
 
     def test_is_empty_after_the_last_worker(self):
         self.need_cgroup()
