@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #define ARRAY_SIZE(x) (sizeof(x) / sizeof((x)[0]))
@@ -49,6 +50,14 @@ static inline int negative_errno(void) {
         int r = -errno;
 
         return r < 0 ? r : -EIO;
+}
+
+/* CLOCK_MONOTONIC in µs. */
+static inline uint64_t now_usec(void) {
+        struct timespec ts;
+
+        (void)clock_gettime(CLOCK_MONOTONIC, &ts);
+        return (uint64_t)ts.tv_sec * USEC_PER_SEC + (uint64_t)ts.tv_nsec / NSEC_PER_USEC;
 }
 
 static inline uint64_t min_u64(uint64_t a, uint64_t b) {

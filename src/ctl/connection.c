@@ -16,7 +16,6 @@
 #include <sys/time.h>
 #include <sys/un.h>
 #include <systemd/sd-bus.h>
-#include <time.h>
 
 #include "ctl/say.h"
 
@@ -75,13 +74,6 @@ static int connect_socket(int *ret, const char *path) {
                 return negative_errno();
         *ret = take_fd(&fd);
         return 0;
-}
-
-static uint64_t now_usec(void) {
-        struct timespec now;
-
-        (void)clock_gettime(CLOCK_MONOTONIC, &now);
-        return (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / NSEC_PER_USEC;
 }
 
 /* sd-bus itself would give the authentication a minute and a half. */

@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/kvm-pv.h"
 #include "daemon/log.h"
 #include "daemon/worker.h"
 
@@ -70,34 +69,19 @@ struct job *job_free(struct job *job) {
 }
 
 enum job_state job_state_of_outcome(const struct wire_outcome *outcome, bool governed) {
-        switch (outcome->error) {
-        case 0:
-                if (outcome->rc == PV_RC_INTERRUPTED && outcome->rrc == PV_RRC_INTERRUPTED)
-                        return JOB_INTERRUPTED;
-                return governed ? JOB_DONE : JOB_UNGOVERNED;
-        case -EINVAL:
-                return JOB_SUPERSEDED;
-        case -EIO:
-                return JOB_FOREIGN;
-        default:
-                return JOB_FAILED;
-        }
+        return JOB_RUNNING + result_of_perform(outcome->error, outcome->rc, outcome->rrc, governed);
 }
 
 const char *job_state_to_string(enum job_state state) {
-        static const char *const table[_JOB_STATE_MAX] = {
-                [JOB_QUEUED] = "queued",
-                [JOB_RUNNING] = "running",
-                [JOB_DONE] = "done",
-                [JOB_UNGOVERNED] = "ungoverned",
-                [JOB_INTERRUPTED] = "interrupted",
-                [JOB_SUPERSEDED] = "superseded",
-                [JOB_FAILED] = "failed",
-                [JOB_FOREIGN] = "foreign",
-                [JOB_LOST] = "lost",
-        };
+        const char *word = NULL;
 
-        return state < _JOB_STATE_MAX ? table[state] : "?";
+        if (state == JOB_QUEUED)
+                return "queued";
+        if (state == JOB_RUNNING)
+                return "running";
+        if (state < _JOB_STATE_MAX)
+                word = result_to_string(state - JOB_RUNNING);
+        return word ? word : "?";
 }
 
 const char *job_kind_to_string(uint32_t kind) {

@@ -10,6 +10,7 @@
 #include <sys/queue.h>
 #include <sys/types.h>
 
+#include "base/result.h"
 #include "base/util.h"
 #include "base/wire.h"
 
@@ -19,13 +20,13 @@ enum job_state {
         JOB_QUEUED,
         JOB_RUNNING,
         /* the ends, in the words of G8 */
-        JOB_DONE,
-        JOB_UNGOVERNED,
-        JOB_INTERRUPTED,
-        JOB_SUPERSEDED,
-        JOB_FAILED,
-        JOB_FOREIGN,
-        JOB_LOST,
+        JOB_DONE = JOB_RUNNING + RESULT_DONE,
+        JOB_UNGOVERNED = JOB_RUNNING + RESULT_UNGOVERNED,
+        JOB_INTERRUPTED = JOB_RUNNING + RESULT_INTERRUPTED,
+        JOB_SUPERSEDED = JOB_RUNNING + RESULT_SUPERSEDED,
+        JOB_FAILED = JOB_RUNNING + RESULT_FAILED,
+        JOB_FOREIGN = JOB_RUNNING + RESULT_FOREIGN,
+        JOB_LOST = JOB_RUNNING + RESULT_LOST,
         _JOB_STATE_MAX,
 };
 

@@ -18,8 +18,7 @@
  * So rings that are read before PERFORM are all answered by that one PERFORM, and the doorbell is
  * emptied right before it (model: keeper_drain). One job at a time; job.kind == 0 means idle.
  *
- * Fail-open: whoever was not WELCOMEd within the grace time since the job's start or the link's
- * loss goes ahead ungoverned. connect() proves nothing: systemd's socket accepts for a dead daemon.
+ * The connection to the daemon, its fail-open clock included, is base/link.c.
  */
 
 #include "lib/keeper.h"
@@ -37,11 +36,8 @@
 #include "base/util.h"
 #include "lib/teardown.h"
 
-#define RETRY_MIN_USEC         (100 * USEC_PER_MSEC) /* between two tries to connect, always */
-#define RETRY_MAX_WAITING_USEC (1 * USEC_PER_SEC)
-#define RETRY_MAX_IDLE_USEC    (10 * USEC_PER_SEC)
-#define POLL_MAX_MSEC          (3600 * UINT64_C(1000))
-#define LINGER_USEC            (10 * USEC_PER_SEC)
+#define POLL_MAX_MSEC (3600 * UINT64_C(1000))
+#define LINGER_USEC   (10 * USEC_PER_SEC)
 
 /*
  * Does not return, and does not say so to the compiler: before a call that is known not to return
@@ -51,127 +47,14 @@ static void leave(void) {
         (void)syscall(SYS_exit_group, 0);
 }
 
-/* ---- the link to the daemon ---- */
-
-static void link_down(struct keeper *k) {
-        close_fd(&k->daemon);
-        if (k->link == LINK_WELCOMED)
-                k->clock_since = now_usec();
-        k->link = LINK_DOWN;
-        k->requested = false;
-}
-
-/*
- * A send failed. If the daemon is gone poll(2) will say so, and read_daemon() looks for its last
- * words first, since a GRANT among them counts. Anything else (a full queue: it does not read; no
- * memory) leaves it without what we had to say: part, and say it all again in the next REGISTER.
- */
-static void link_failed(struct keeper *k, int error) {
-        if (error < 0 && error != -EPIPE && error != -ECONNRESET)
-                link_down(k);
-}
-
-static int link_send(struct keeper *k, union wire_message *m, uint16_t type) {
-        int size = wire_encode(m, WIRE_VERSION, type);
-
-        return packet_send(k->daemon, m, (size_t)size);
-}
-
-static int send_register(struct keeper *k) {
-        union wire_message m = {};
-
-        m.reg.state = k->kind ? WIRE_STATE_WAITING : WIRE_STATE_IDLE;
-        memcpy(m.reg.name, k->name, sizeof(m.reg.name));
-        memcpy(m.reg.uuid, k->uuid, sizeof(m.reg.uuid));
-        m.reg.mem = k->mem;
-        m.reg.last = k->unacked;
-        m.reg.unreported = k->unreported;
-        return link_send(k, &m, WIRE_REGISTER);
-}
-
-static int try_connect(struct keeper *k) {
-        union wire_message hello = {};
-        int r;
-
-        k->daemon =
-                (int)syscall(SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-        if (k->daemon < 0)
-                return negative_errno();
-        /* A full backlog is EAGAIN here: as good as no daemon. */
-        if (syscall(SYS_connect, k->daemon, &k->daemon_address, sizeof(k->daemon_address)) < 0)
-                return negative_errno();
-        r = link_send(k, &hello, WIRE_HELLO);
-        if (r >= 0)
-                r = send_register(k);
-        return r;
-}
-
-/* The delay doubles until a WELCOME: late in a shutdown, whoever connects is dropped at once. */
-static void link_up(struct keeper *k, uint64_t now) {
-        uint64_t limit = k->kind ? RETRY_MAX_WAITING_USEC : RETRY_MAX_IDLE_USEC;
-
-        k->retry_at = now + min_u64(k->retry_delay, limit);
-        k->retry_delay = min_u64(k->retry_delay * 2, RETRY_MAX_IDLE_USEC);
-        k->link = LINK_CONNECTED;
-        if (try_connect(k) < 0)
-                link_down(k);
-}
-
-static void send_request(struct keeper *k) {
-        union wire_message m = {};
-        int r;
-
-        m.request.kind = k->kind;
-        m.request.seq = k->seq;
-        m.request.mem = k->mem;
-        r = link_send(k, &m, WIRE_REQUEST);
-        k->requested = r >= 0;
-        link_failed(k, r);
-}
-
 /* ---- the job ---- */
-
-static void job_begin(struct keeper *k, uint32_t kind) {
-        k->kind = kind;
-        k->seq++;
-        k->requested = false;
-        k->stay_away = false;
-        k->job_since = k->clock_since = now_usec();
-        k->retry_delay = RETRY_MIN_USEC;
-        k->retry_at = min_u64(k->retry_at, k->job_since + RETRY_MIN_USEC);
-}
-
-static void outcome_keep(struct keeper *k, const struct wire_outcome *outcome) {
-        if (k->unacked.seq != 0)
-                k->unreported++;
-        k->unacked = *outcome;
-}
-
-static void outcome_send(struct keeper *k) {
-        union wire_message m = {};
-
-        if (k->link != LINK_WELCOMED || k->unacked.seq == 0)
-                return; /* the next WELCOME is answered with it */
-        m.done.outcome = k->unacked;
-        link_failed(k, link_send(k, &m, WIRE_DONE));
-}
-
-/* A grant for somebody who has nothing to do: give the slot back. */
-static void grant_return(struct keeper *k, uint64_t seq) {
-        union wire_message m = {};
-
-        m.done.outcome.seq = seq ? seq : 1;
-        m.done.outcome.kind = WIRE_KIND_REBOOT;
-        m.done.outcome.error = -ECANCELED;
-        link_failed(k, link_send(k, &m, WIRE_DONE));
-}
 
 static void set_fd(struct keeper *k, int *fd, uint64_t mem) {
         if (*fd < 0)
                 return;
         close_fd(&k->vm_fd); /* the VMM still holds it, so this is never the last reference */
         k->vm_fd = take_fd(fd);
-        k->mem = mem;
+        k->link.mem = mem;
 }
 
 /* Empties the doorbell. Returns whether somebody rang. Model: keeper_drain. */
@@ -201,81 +84,35 @@ static bool drain_bell(struct keeper *k) {
 
 /* Model: keeper_perform. */
 static void perform(struct keeper *k, bool governed) {
-        struct pvr_outcome outcome = {.job = k->seq};
-        struct wire_outcome wire = {.seq = k->seq, .kind = k->kind, .ungoverned = !governed};
+        struct pvr_outcome outcome = {.job = k->link.seq};
+        struct wire_outcome wire = {
+                .seq = k->link.seq, .kind = k->link.kind, .ungoverned = !governed};
 
         (void)drain_bell(k);
-        outcome.waited_us = now_usec() - k->job_since;
-        k->performing = k->seq;
+        outcome.waited_us = now_usec() - k->link.job_since;
+        k->performing = k->link.seq;
         teardown_perform(k->vm_fd, governed, &outcome);
         k->performing = 0;
-        k->kind = 0;
-        k->requested = false;
 
         wire.error = outcome.error;
         wire.rc = outcome.rc;
         wire.rrc = outcome.rrc;
-        outcome_keep(k, &wire);
-        outcome_send(k);
+        link_job_end(&k->link, &wire);
         teardown_report(k->outcomes, &k->dropped, &outcome);
 }
 
 static void run_job(struct keeper *k, bool governed) {
-        if (k->kind == PVR_KIND_SHUTDOWN)
+        if (k->link.kind == WIRE_KIND_SHUTDOWN)
                 leave(); /* exit_mmap() is the job; the daemon sees our end */
         perform(k, governed);
 }
 
-/* ---- what the daemon says ---- */
-
-static void on_ungoverned(struct keeper *k) {
-        link_down(k);
-        k->stay_away = true;
-        if (k->kind)
-                run_job(k, false);
-}
-
-static void on_message(struct keeper *k, const union wire_message *m) {
-        switch (m->header.type) {
-        case WIRE_WELCOME:
-                k->link = LINK_WELCOMED;
-                k->retry_delay = RETRY_MIN_USEC;
-                /* An outcome since REGISTER was sent (the fail-open clock ran out), or a repeat. */
-                outcome_send(k);
-                break;
-        case WIRE_GRANT:
-                /* A slot for the current job, whatever number it names. Model: keeper_grant. */
-                if (k->kind)
-                        run_job(k, true);
-                else
-                        grant_return(k, m->grant.seq);
-                break;
-        case WIRE_DONE_ACK:
-                if (m->done_ack.seq == k->unacked.seq) {
-                        k->unacked = (struct wire_outcome){};
-                        k->unreported = 0;
-                }
-                break;
-        case WIRE_UNGOVERNED:
-                on_ungoverned(k);
-                break;
-        }
-}
-
-/* Reads to EOF before the link counts as down: a GRANT found on the way is used. */
 static void read_daemon(struct keeper *k) {
-        while (k->daemon >= 0) {
-                union wire_message packet, m;
-                ssize_t n = packet_recv(k->daemon, &packet, sizeof(packet));
+        enum link_event event;
 
-                if (n == -EAGAIN)
-                        return;
-                if (n <= 0 || (size_t)n > sizeof(packet) ||
-                    wire_decode(&m, WIRE_TO_WORKER, &packet, (size_t)n) < 0)
-                        link_down(k);
-                else
-                        on_message(k, &m);
-        }
+        while ((event = link_read(&k->link)) != LINK_NOTHING)
+                if (k->link.kind)
+                        run_job(k, event == LINK_GRANT);
 }
 
 /* ---- the VMM's end ---- */
@@ -291,30 +128,19 @@ static void on_vmm_gone(struct keeper *k) {
         k->vmm_gone = true;
         close_fd(&k->vmm);
         close_fd(&k->vm_fd);
-        job_begin(k, PVR_KIND_SHUTDOWN);
+        link_job_begin(&k->link, WIRE_KIND_SHUTDOWN, k->grace_shutdown_usec);
 }
 
 /* ---- the loop ---- */
 
-static uint64_t fail_open_at(const struct keeper *k) {
-        uint64_t grace =
-                k->kind == PVR_KIND_SHUTDOWN ? k->grace_shutdown_usec : k->grace_reboot_usec;
-
-        return max_u64(k->job_since, k->clock_since) + grace;
-}
-
 /* A VMM without a VM has nothing to be governed. */
 static bool wants_link(const struct keeper *k) {
-        return k->link == LINK_DOWN && !k->stay_away && (k->vm_fd >= 0 || k->kind);
+        return k->vm_fd >= 0;
 }
 
 static int poll_timeout(const struct keeper *k, uint64_t now) {
-        uint64_t at = USEC_INFINITY;
+        uint64_t at = link_wakeup(&k->link, wants_link(k));
 
-        if (wants_link(k))
-                at = min_u64(at, k->retry_at);
-        if (k->kind && k->link != LINK_WELCOMED)
-                at = min_u64(at, fail_open_at(k));
         if (k->bell_eof_at && !k->vmm_gone)
                 at = min_u64(at, k->bell_eof_at + LINGER_USEC);
         if (at == USEC_INFINITY)
@@ -336,7 +162,7 @@ static void wait_for_events(struct keeper *k) {
         struct pollfd fds[] = {
                 {.fd = k->bell_eof_at ? -1 : k->bell, .events = POLLIN},
                 {.fd = k->vmm, .events = POLLIN},
-                {.fd = k->daemon, .events = POLLIN},
+                {.fd = k->link.fd, .events = POLLIN},
         };
 
         if (raw_poll(fds, ARRAY_SIZE(fds), poll_timeout(k, now_usec())) < 0)
@@ -346,18 +172,15 @@ static void wait_for_events(struct keeper *k) {
                 read_daemon(k);
         if (fds[1].revents)
                 on_vmm_gone(k);
-        if (fds[0].revents && drain_bell(k) && !k->kind && k->vm_fd >= 0)
-                job_begin(k, PVR_KIND_REBOOT);
+        if (fds[0].revents && drain_bell(k) && !k->link.kind && k->vm_fd >= 0)
+                link_job_begin(&k->link, WIRE_KIND_REBOOT, k->grace_reboot_usec);
 }
 
 static void step(struct keeper *k) {
         uint64_t now = now_usec();
 
-        if (wants_link(k) && now >= k->retry_at)
-                link_up(k, now);
-        if (k->kind && !k->requested && k->link == LINK_WELCOMED)
-                send_request(k);
-        if (k->kind && k->link != LINK_WELCOMED && now >= fail_open_at(k))
+        link_step(&k->link, now, wants_link(k));
+        if (link_must_go_ahead(&k->link, now))
                 run_job(k, false); /* model: keeper_fail_open */
         if (k->bell_eof_at && !k->vmm_gone && now >= k->bell_eof_at + LINGER_USEC)
                 leave(); /* execve(2): the VMM's pid lives on with another address space */
@@ -416,7 +239,6 @@ int keeper_main(void *arg) {
         ready.error = start(k);
         if (packet_send(k->bell, &ready, sizeof(ready)) < 0 || ready.error < 0)
                 return 0;
-        k->retry_delay = RETRY_MIN_USEC;
         for (;;)
                 step(k);
 }

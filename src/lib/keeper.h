@@ -11,9 +11,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
-#include <sys/un.h>
 
-#include "base/wire.h"
+#include "base/link.h"
 #include "lib/filter.h"
 
 /* VMM to keeper, over the socketpair; the SET_FD packet carries the VM fd. */
@@ -30,18 +29,9 @@ struct bell {
         uint64_t mem;  /* SET_FD: bytes */
 };
 
-enum link_state {
-        LINK_DOWN = 0,
-        LINK_CONNECTED, /* connect() returned, which proves nothing */
-        LINK_WELCOMED,  /* the daemon answered: it accounts us and will grant */
-};
-
 struct keeper {
         /* identity; written before the clone */
         pid_t vmm_pid;
-        struct sockaddr_un daemon_address;
-        char name[WIRE_NAME_MAX];
-        uint8_t uuid[16];
         uint64_t grace_reboot_usec;
         uint64_t grace_shutdown_usec;
         struct filter filter;
@@ -50,25 +40,9 @@ struct keeper {
         int bell;
         int outcomes;
         int vmm; /* pidfd */
-        int daemon;
         int vm_fd;
 
-        /* state: the job; kind is PVR_KIND_* or 0 for none */
-        uint32_t kind;
-        bool requested; /* on this connection */
-        uint64_t seq;   /* of the current or else the last job */
-        uint64_t job_since;
-        uint64_t mem;
-
-        /* state: the link to the daemon */
-        enum link_state link;
-        bool stay_away;       /* UNGOVERNED: no connection before the next job */
-        uint64_t clock_since; /* when the fail-open clock last began: the job's start or the link's
-                                 loss */
-        uint64_t retry_at;
-        uint64_t retry_delay;
-        struct wire_outcome unacked;
-        uint64_t unreported;
+        struct link link; /* to the daemon; with name and job */
 
         /* state: the VMM */
         bool vmm_gone;        /* its pidfd said so */

@@ -15,33 +15,14 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <sys/ioctl.h>
-#include <time.h>
 
 #include "base/kvm-pv.h"
 #include "base/packet.h"
+#include "base/result.h"
 #include "base/util.h"
 
-uint64_t now_usec(void) {
-        struct timespec ts;
-
-        (void)clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (uint64_t)ts.tv_sec * USEC_PER_SEC + (uint64_t)ts.tv_nsec / NSEC_PER_USEC;
-}
-
-static uint32_t classify(int error, const struct pv_cmd *cmd, bool governed) {
-        switch (error) {
-        case 0:
-                if (cmd->rc == PV_RC_INTERRUPTED && cmd->rrc == PV_RRC_INTERRUPTED)
-                        return PVR_RESULT_INTERRUPTED;
-                return governed ? PVR_RESULT_DONE : PVR_RESULT_UNGOVERNED;
-        case -EINVAL:
-                return PVR_RESULT_SUPERSEDED;
-        case -EIO:
-                return PVR_RESULT_FOREIGN;
-        default:
-                return PVR_RESULT_FAILED;
-        }
-}
+_Static_assert((int)RESULT_DONE == (int)PVR_RESULT_DONE && (int)RESULT_LOST == (int)PVR_RESULT_LOST,
+               "base/result.h has the numbers of pvreaper.h");
 
 /* Model: take_slot() and finish_slot() of handoff.pml. */
 void teardown_perform(int vm_fd, bool governed, struct pvr_outcome *ret) {
@@ -52,7 +33,7 @@ void teardown_perform(int vm_fd, bool governed, struct pvr_outcome *ret) {
         ret->error = ioctl(vm_fd, PV_COMMAND, &cmd) < 0 ? negative_errno() : 0;
         ret->ran_us = now_usec() - begin;
         ret->kind = PVR_KIND_REBOOT;
-        ret->result = classify(ret->error, &cmd, governed);
+        ret->result = result_of_perform(ret->error, cmd.rc, cmd.rrc, governed);
         ret->rc = cmd.rc;
         ret->rrc = cmd.rrc;
 }

@@ -10,9 +10,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* CLOCK_MONOTONIC in µs. */
-uint64_t now_usec(void);
-
 /*
  * Tears down what is set aside in vm_fd's VM and fills in result, error, rc, rrc, ran_us and kind
  * of *ret. Blocks for minutes; only a fatal signal ends it. governed: the daemon said so.

@@ -20,11 +20,12 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 
+#include "base/environment.h"
 #include "base/kvm-pv.h"
 #include "base/packet.h"
+#include "base/result.h"
 #include "base/util.h"
 #include "lib/teardown.h"
 
@@ -130,40 +131,6 @@ static int map_keeper(struct keeper **ret) {
         return 0;
 }
 
-static int daemon_address(struct sockaddr_un *ret) {
-        const char *path = secure_getenv("PVREAPER_SOCKET");
-
-        if (!path || !*path)
-                path = DEFAULT_SOCKET;
-        if (strlen(path) >= sizeof(ret->sun_path))
-                return -ENAMETOOLONG;
-        ret->sun_family = AF_UNIX;
-        memcpy(ret->sun_path, path, strlen(path) + 1);
-        return 0;
-}
-
-/* Up to a quarter more, so that a host full of guests does not go ahead in the same second. */
-static uint64_t with_jitter(uint64_t usec) {
-        uint32_t random = 0;
-
-        (void)getrandom(&random, sizeof(random), GRND_NONBLOCK);
-        return usec + usec / 4 * (random % 1024) / 1024;
-}
-
-static void grace_times(struct keeper *k) {
-        const char *text = secure_getenv("PVREAPER_GRACE_MSEC");
-        char *end = NULL;
-        unsigned long long msec =
-                text && *text >= '0' && *text <= '9' ? strtoull(text, &end, 10) : 0;
-
-        k->grace_reboot_usec = GRACE_REBOOT_USEC;
-        k->grace_shutdown_usec = GRACE_SHUTDOWN_USEC;
-        if (end && *end == '\0' && msec <= 24ULL * 3600 * 1000)
-                k->grace_reboot_usec = k->grace_shutdown_usec = msec * USEC_PER_MSEC;
-        k->grace_reboot_usec = with_jitter(k->grace_reboot_usec);
-        k->grace_shutdown_usec = with_jitter(k->grace_shutdown_usec);
-}
-
 static int vm_init(struct pvr_vm *vm, const char *name, const uint8_t uuid[16]) {
         struct keeper *k;
         int r;
@@ -172,7 +139,8 @@ static int vm_init(struct pvr_vm *vm, const char *name, const uint8_t uuid[16]) 
         if (r < 0)
                 return r;
         k = vm->keeper; /* zeroes, as the kernel made it */
-        r = daemon_address(&k->daemon_address);
+        link_init(&k->link);
+        r = environment_socket(&k->link.address, NULL, "PVREAPER_SOCKET", DEFAULT_SOCKET);
         if (r < 0)
                 return r;
         r = socket_pair(&vm->bell, &vm->keeper_bell);
@@ -184,12 +152,13 @@ static int vm_init(struct pvr_vm *vm, const char *name, const uint8_t uuid[16]) 
         k->vmm_pid = vm->owner;
         k->bell = vm->keeper_bell;
         k->outcomes = vm->outcomes_sink;
-        k->daemon = k->vmm = k->vm_fd = -1;
+        k->vmm = k->vm_fd = -1;
         if (name)
-                memcpy(k->name, name, strnlen(name, sizeof(k->name)));
+                memcpy(k->link.name, name, strnlen(name, sizeof(k->link.name)));
         if (uuid)
-                memcpy(k->uuid, uuid, sizeof(k->uuid));
-        grace_times(k);
+                memcpy(k->link.uuid, uuid, sizeof(k->link.uuid));
+        k->grace_reboot_usec = environment_grace(GRACE_REBOOT_USEC);
+        k->grace_shutdown_usec = environment_grace(GRACE_SHUTDOWN_USEC);
         filter_build(&k->filter);
         return 0;
 }
@@ -343,15 +312,5 @@ _public_ int pvr_vm_next_outcome(struct pvr_vm *vm, struct pvr_outcome *ret) {
 }
 
 _public_ const char *pvr_result_to_string(uint32_t result) {
-        static const char *const table[] = {
-                [PVR_RESULT_DONE] = "done",
-                [PVR_RESULT_UNGOVERNED] = "ungoverned",
-                [PVR_RESULT_INTERRUPTED] = "interrupted",
-                [PVR_RESULT_SUPERSEDED] = "superseded",
-                [PVR_RESULT_FAILED] = "failed",
-                [PVR_RESULT_FOREIGN] = "foreign",
-                [PVR_RESULT_LOST] = "lost",
-        };
-
-        return result < ARRAY_SIZE(table) ? table[result] : NULL;
+        return result_to_string(result);
 }

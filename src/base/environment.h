@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * The settings that come from the environment, where it may be trusted (secure_getenv(3)): for the
+ * library and the closer, which have no configuration file. Not for a keeper: this is libc.
+ */
+
+#include <stdint.h>
+#include <sys/un.h>
+
+/*
+ * The unix socket that path names, or if that is NULL the variable, or if that is unset or empty
+ * fallback. -ENAMETOOLONG.
+ */
+int environment_socket(struct sockaddr_un *ret, const char *path, const char *variable,
+                       const char *fallback);
+
+/* PVREAPER_GRACE_MSEC or fallback, in µs, and at random up to a quarter more. */
+uint64_t environment_grace(uint64_t fallback);
