@@ -25,10 +25,13 @@ const struct wire_row wire_rows[] = {
         ROW(1, REQUEST, wire_request, WIRE_TO_DAEMON),
         ROW(1, PROGRESS, wire_progress, WIRE_TO_DAEMON),
         ROW(1, DONE, wire_done, WIRE_TO_DAEMON),
+        ROW(1, RELEASE, wire_release, WIRE_TO_CLOSER),
         ROW(1, WELCOME, wire_welcome, WIRE_TO_WORKER),
         ROW(1, GRANT, wire_grant, WIRE_TO_WORKER),
         ROW(1, DONE_ACK, wire_done_ack, WIRE_TO_WORKER),
         ROW(0, UNGOVERNED, wire_ungoverned, WIRE_TO_WORKER),
+        ROW(0, READY, wire_ready, WIRE_TO_CLIENT),
+        ROW(0, HELD, wire_held, WIRE_TO_CLIENT),
 };
 const size_t wire_n_rows = ARRAY_SIZE(wire_rows);
 
@@ -44,6 +47,9 @@ _Static_assert(sizeof(struct wire_welcome) == 8, "WELCOME");
 _Static_assert(sizeof(struct wire_grant) == 16, "GRANT");
 _Static_assert(sizeof(struct wire_done_ack) == 16, "DONE_ACK");
 _Static_assert(sizeof(struct wire_ungoverned) == 8, "UNGOVERNED");
+_Static_assert(sizeof(struct wire_release) == 4 + 4 + WIRE_NAME_MAX + 8, "RELEASE");
+_Static_assert(sizeof(struct wire_ready) == 8, "READY");
+_Static_assert(sizeof(struct wire_held) == 8, "HELD");
 _Static_assert(sizeof(union wire_message) == WIRE_SIZE_MAX, "WIRE_SIZE_MAX");
 
 const struct wire_row *wire_find_row(uint16_t version, uint16_t type) {
@@ -64,11 +70,15 @@ int wire_encode(union wire_message *message, uint16_t version, uint16_t type) {
         return row->size;
 }
 
+static bool error_valid(int32_t error) {
+        return error <= 0 && error >= -4095;
+}
+
 static bool outcome_valid(const struct wire_outcome *o) {
         if (o->seq == 0)
                 return true;
-        return o->kind > WIRE_KIND_NONE && o->kind < _WIRE_KIND_MAX && o->error <= 0 &&
-               o->error >= -4095 && o->ungoverned <= 1;
+        return o->kind > WIRE_KIND_NONE && o->kind < _WIRE_KIND_MAX && error_valid(o->error) &&
+               o->ungoverned <= 1;
 }
 
 static bool fields_valid(const union wire_message *m) {
@@ -80,6 +90,8 @@ static bool fields_valid(const union wire_message *m) {
                        m->request.seq != 0;
         case WIRE_DONE:
                 return m->done.outcome.seq != 0 && outcome_valid(&m->done.outcome);
+        case WIRE_HELD:
+                return error_valid(m->held.error);
         default:
                 return true;
         }
@@ -98,7 +110,8 @@ int wire_decode(union wire_message *ret, enum wire_direction direction, const vo
         if (!row || row->direction != direction || row->size != size)
                 return -EBADMSG;
         memcpy(&m, packet, size);
-        /* HELLO and UNGOVERNED are the rows that exist in versions we do not speak. */
+        /* HELLO and what answers the unknown are the rows that exist in versions we do not speak.
+         */
         known = m.header.version > 0 && m.header.version <= WIRE_VERSION;
         if (!fields_valid(&m) || (m.header.version == 0 && m.header.type != WIRE_HELLO))
                 return -EBADMSG;

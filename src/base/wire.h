@@ -2,15 +2,15 @@
 #pragma once
 
 /*
- * The protocol between a worker and pv-reaperd on handoff.sock: one SOCK_SEQPACKET packet per
- * message, fixed size, native byte order (both ends run on one kernel).
+ * The protocol between a worker and pv-reaperd on handoff.sock, and the one on release.sock: one
+ * SOCK_SEQPACKET packet per message, fixed size, native byte order (both ends run on one kernel).
  *
  * Every message is a struct below as it stands, without padding, behind a struct wire_header. The
  * rows of wire_rows[] {version, type, size} are the whole grammar: a packet whose length is not
  * *equal* to its row's is malformed. Every version ever released keeps its rows, since keepers live
- * as long as their guests and outlive upgrades. The header, HELLO and UNGOVERNED never change, so
- * that two ends that share no version can still part in peace: an unknown version is answered with
- * UNGOVERNED.
+ * as long as their guests and outlive upgrades. The header, HELLO, UNGOVERNED, READY and HELD never
+ * change, so that two ends that share no version can still part in peace: an unknown version is
+ * answered with UNGOVERNED.
  *
  *   worker                                   daemon
  *   HELLO, REGISTER ------------------------>       (once per connection, in this order)
@@ -23,6 +23,16 @@
  *          <----------------------------- DONE_ACK
  *          <--------------------------- UNGOVERNED  (go ahead; do not come back before the next
  * job)
+ *
+ * And on release.sock, between a VMM without keeper and the closer that systemd starts for it:
+ *
+ *   client                                   closer
+ *          <--------------------------------- READY (somebody is here: send the fd now)
+ *   RELEASE, with one VM fd ---------------->
+ *          <---------------------------------- HELD (the fd is held, or why not; both hang up)
+ *
+ * READY is there for the sake of PID 1: a VM fd that waits unread in a connection that systemd
+ * drops, for it cannot start a closer, would be closed by PID 1, for minutes if it is the last.
  *
  * This file is pure: no system call, no allocation, no lock, no errno; a keeper may use all of it.
  */
@@ -41,11 +51,16 @@ enum wire_type {
         WIRE_REQUEST = 3,
         WIRE_PROGRESS = 4,
         WIRE_DONE = 5,
+        /* client to closer */
+        WIRE_RELEASE = 33,
         /* daemon to worker */
         WIRE_WELCOME = 65,
         WIRE_GRANT = 66,
         WIRE_DONE_ACK = 67,
         WIRE_UNGOVERNED = 68,
+        /* closer to client */
+        WIRE_READY = 97,
+        WIRE_HELD = 98,
 };
 
 enum wire_kind { /* = enum pvr_kind */
@@ -136,6 +151,23 @@ struct wire_ungoverned {
         uint32_t reserved;
 };
 
+struct wire_release { /* brings exactly one fd */
+        struct wire_header header;
+        uint32_t reserved;
+        char name[WIRE_NAME_MAX]; /* a claim; NUL-padded, not necessarily terminated */
+        uint64_t mem;             /* bytes, a claim */
+};
+
+struct wire_ready {
+        struct wire_header header;
+        uint32_t reserved;
+};
+
+struct wire_held {
+        struct wire_header header;
+        int32_t error; /* 0: the closer holds the VM fd; or a negative errno: it does not */
+};
+
 /* Any message; header.type says which member is the valid one. */
 union wire_message {
         struct wire_header header;
@@ -148,10 +180,18 @@ union wire_message {
         struct wire_grant grant;
         struct wire_done_ack done_ack;
         struct wire_ungoverned ungoverned;
+        struct wire_release release;
+        struct wire_ready ready;
+        struct wire_held held;
         uint8_t bytes[WIRE_SIZE_MAX];
 };
 
-enum wire_direction { WIRE_TO_DAEMON = 1, WIRE_TO_WORKER = 2 };
+enum wire_direction {
+        WIRE_TO_DAEMON = 1,
+        WIRE_TO_WORKER = 2,
+        WIRE_TO_CLOSER = 3,
+        WIRE_TO_CLIENT = 4,
+};
 
 struct wire_row {
         uint16_t version; /* 0: the same in every version */

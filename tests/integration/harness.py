@@ -361,11 +361,13 @@ def own_fds(pid):
 # ---- the wire, as wire.h describes it, written a second time from the description ----
 
 HELLO, REGISTER, REQUEST, PROGRESS, DONE = 1, 2, 3, 4, 5
+RELEASE, READY, HELD = 33, 97, 98
 WELCOME, GRANT, DONE_ACK, UNGOVERNED = 65, 66, 67, 68
 OUTCOME = "QIiHHI"
 LAYOUT = {
     HELLO: "=HHI", REGISTER: "=HHI64s16sQ" + OUTCOME + "Q", REQUEST: "=HHIQQ", PROGRESS: "=HHIQ",
     DONE: "=HHI" + OUTCOME, WELCOME: "=HHI", GRANT: "=HHIQ", DONE_ACK: "=HHIQ", UNGOVERNED: "=HHI",
+    RELEASE: "=HHI64sQ", READY: "=HHI", HELD: "=HHi",
 }
 
 

@@ -79,6 +79,9 @@ class AllCleared(Case):
         self.refused()
 
 
+DIRECTIONS = ("daemon", "closer", "worker", "client")  # which 32 numbers are whose
+
+
 class Wire(unittest.TestCase):
     def test_man_page(self):
         """The table of messages in pv-reaper-protocol(7) is the one that is spoken here."""
@@ -88,7 +91,7 @@ class Wire(unittest.TestCase):
         for name, kind, size, to in rows:
             self.assertEqual(int(kind), getattr(harness, name))
             self.assertEqual(int(size), struct.calcsize(harness.LAYOUT[int(kind)]), name)
-            self.assertEqual(to, "daemon" if int(kind) <= harness.DONE else "worker", name)
+            self.assertEqual(to, DIRECTIONS[int(kind) // 32], name)
 
 
 if __name__ == "__main__":

@@ -108,11 +108,31 @@ static void test_wire_golden_to_worker(void **state) {
         check_golden(&m, WIRE_UNGOVERNED, ungoverned, sizeof(ungoverned));
 }
 
+static void test_wire_golden_release(void **state) {
+        static const uint8_t release[] = {
+                U16(00, 01), U16(00, 21), U32(00, 00, 00, 00),
+                /* name, 64 bytes */
+                'g', 'u', 'e', 's', 't', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+                0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+                0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, U64(11, 12, 13, 14, 15, 16, 17, 18)};
+        static const uint8_t ready[] = {U16(00, 01), U16(00, 61), U32(00, 00, 00, 00)};
+        static const uint8_t held[] = {U16(00, 01), U16(00, 62), U32(ff, ff, ff, ea)};
+        union wire_message m = {.release.mem = 0x1112131415161718};
+
+        memcpy(m.release.name, "guest", 5);
+        check_golden(&m, WIRE_RELEASE, release, sizeof(release));
+        m = (union wire_message){};
+        check_golden(&m, WIRE_READY, ready, sizeof(ready));
+        m = (union wire_message){.held.error = -22};
+        check_golden(&m, WIRE_HELD, held, sizeof(held));
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 checked_test(test_wire_golden_register),
                 checked_test(test_wire_golden_to_daemon),
                 checked_test(test_wire_golden_to_worker),
+                checked_test(test_wire_golden_release),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
