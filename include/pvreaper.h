@@ -24,6 +24,7 @@
  * Environment, ignored in secure-execution mode (see secure_getenv(3)): PVREAPER_SOCKET is the
  * daemon's socket instead of /run/pv-reaper/handoff.sock; PVREAPER_GRACE_MSEC is how long a keeper
  * waits for a daemon before it goes ahead by itself, instead of 60 s (reboot) and 5 s (shutdown).
+ * PVREAPER_RELEASE_SOCKET is where pvr_release_vm_fd() goes.
  */
 
 #include <stddef.h>
@@ -136,6 +137,26 @@ const char *pvr_result_to_string(uint32_t result);
  * because of this call; a PERFORM that is running goes on. Takes NULL; returns NULL.
  */
 struct pvr_vm *pvr_vm_free(struct pvr_vm *vm);
+
+/*
+ * For a VMM without keeper: hands a VM that it is done with to a closer, a process that systemd
+ * starts for it and that drops the VM, and with it does whatever teardown is left, in a cgroup of
+ * its own and when the daemon says so. Needs no struct pvr_vm; any thread, any process.
+ * socket_path: where, or NULL: PVREAPER_RELEASE_SOCKET or else /run/pv-reaper/release.sock.
+ * vm_fd: stays the caller's, who closes it, and all else that holds the VM (fds of vCPUs and
+ *        devices, mappings of kvm_run), at once after success: whoever comes last does the work,
+ *        and that should be the closer.
+ * name, mem_bytes: as for pvr_vm_new() and pvr_vm_set_fd().
+ * 0: a closer holds the VM. It outlives the caller.
+ * Blocks until then, as a rule for as long as a process takes to start, 10 s at the very most.
+ * Errors after which no closer holds it, so close vm_fd as you would have: -EBADF, -ENAMETOOLONG,
+ * -EMFILE, -ENOMEM; -ENOENT, -ECONNREFUSED (nobody listens), -EACCES, -EPERM (not for this user);
+ * -EAGAIN (too many wait already), -EBUSY (no closer could be started: too many run already),
+ * -EINVAL (vm_fd is not a VM's), -EPROTO and -EBADMSG (it is no closer, or does not understand us),
+ * -ETOOMANYREFS (too many fds of this user in flight). -ETIMEDOUT (nobody answered) and -ECONNRESET
+ * (the closer went away): very likely none does, and if one does it only comes before the caller.
+ */
+int pvr_release_vm_fd(const char *socket_path, int vm_fd, const char *name, uint64_t mem_bytes);
 
 #ifdef __cplusplus
 }

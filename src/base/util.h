@@ -4,6 +4,7 @@
 /* Small things every layer uses. libc only; no allocation, no logging. */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -38,6 +39,23 @@ static inline void close_fd(int *fd) {
                 (void)close(*fd);
         *fd = -1;
         errno = saved;
+}
+
+/*
+ * Moves *fd out of the way of 0 to 2, which may be closed in a program that a library is in:
+ * whatever else runs there must not take ours for them. *fd stays the caller's also on failure.
+ */
+static inline int above_stdio(int *fd) {
+        int r;
+
+        if (*fd > 2)
+                return 0;
+        r = fcntl(*fd, F_DUPFD_CLOEXEC, 3);
+        if (r < 0)
+                return -errno;
+        close_fd(fd);
+        *fd = r;
+        return 0;
 }
 
 /* For _cleanup_(): frees what the local pointer at p points to. */

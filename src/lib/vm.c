@@ -89,20 +89,6 @@ static void vm_freep(struct pvr_vm **vm) {
 
 /* ---- making one ---- */
 
-/* fds 0 to 2 may be closed in the VMM: whatever else runs there must not take ours for them. */
-static int above_stdio(int *fd) {
-        int r;
-
-        if (*fd > 2)
-                return 0;
-        r = fcntl(*fd, F_DUPFD_CLOEXEC, 3);
-        if (r < 0)
-                return negative_errno();
-        close_fd(fd);
-        *fd = r;
-        return 0;
-}
-
 static int socket_pair(int *ret_a, int *ret_b) {
         int fds[2], r;
 
