@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Reading the environment. A value that makes no sense counts as not set: whoever reads it is a
- * VMM in the middle of starting, which must not fail because of us.
+ * Reading the environment. A grace time that makes no sense counts as not set, since whoever reads
+ * it is a VMM in the middle of starting, which must not fail because of us; a path that is too long
+ * is an error, since to go somewhere else than told would be worse.
  */
 
 #include "base/environment.h"

@@ -9,6 +9,9 @@
 #include <stdint.h>
 #include <sys/un.h>
 
+#define HANDOFF_SOCKET "/run/pv-reaper/handoff.sock"
+#define RELEASE_SOCKET "/run/pv-reaper/release.sock"
+
 /*
  * The unix socket that path names, or if that is NULL the variable, or if that is unset or empty
  * fallback. -ENAMETOOLONG.

@@ -11,6 +11,8 @@
 
 #include "base/packet.h"
 
+#include <limits.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -157,6 +159,20 @@ ssize_t packet_recv_fd(int fd, void *buffer, size_t size, int *ret_fd) {
                 return n;
         r = take_cmsg_fd(&mh, ret_fd);
         return r < 0 ? r : n;
+}
+
+int packet_await(int fd, uint64_t deadline) {
+        struct pollfd pollfd = {.fd = fd, .events = POLLIN};
+        uint64_t now;
+        int r;
+
+        do {
+                now = now_usec();
+                if (now >= deadline)
+                        return -ETIMEDOUT;
+                r = poll(&pollfd, 1, (int)min_u64((deadline - now) / USEC_PER_MSEC + 1, INT_MAX));
+        } while (r == 0 || (r < 0 && errno == EINTR));
+        return r < 0 ? negative_errno() : 0;
 }
 
 int packet_refuse_fds(int fd) {

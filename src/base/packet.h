@@ -2,7 +2,8 @@
 #pragma once
 
 /*
- * One datagram on a SOCK_SEQPACKET socket, without ever blocking and without ever taking an fd.
+ * One datagram on a SOCK_SEQPACKET socket, without ever blocking (but packet_await(), which is not
+ * for a keeper or the daemon) and without ever taking an fd.
  * A daemon that received a VM fd would have to close it, and the last close of a VM runs its whole
  * teardown inside close(2), unkillable, for minutes. So a packet is looked at before it is taken
  * (MSG_PEEK without a control buffer installs nothing and tells by MSG_CTRUNC that fds came with
@@ -11,6 +12,7 @@
  */
 
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 /*
@@ -40,6 +42,9 @@ int packet_discard(int fd);
  * the caller's), or -1. More than one fd: -EPROTO. Else as packet_recv().
  */
 ssize_t packet_recv_fd(int fd, void *buffer, size_t size, int *ret_fd);
+
+/* Waits until there is something to receive. 0, or -ETIMEDOUT at deadline (CLOCK_MONOTONIC, µs). */
+int packet_await(int fd, uint64_t deadline);
 
 /* Asks the kernel to refuse fds on this socket (SO_PASSRIGHTS, Linux 6.16). 0 or -ENOPROTOOPT. */
 int packet_refuse_fds(int fd);

@@ -2,7 +2,8 @@
 
 /*
  * The one place that judges PERFORM's answer, for the keeper, the heir and the closer, who got it,
- * and for the daemon, who is told of it: all of them say the same word or one of them lies.
+ * and for the daemon, who is told of it: all of them say the same word or one of them lies. "lost"
+ * is no answer, so it is a word here and never a judgement.
  */
 
 #include "base/result.h"

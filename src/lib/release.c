@@ -9,7 +9,6 @@
  */
 
 #include <fcntl.h>
-#include <poll.h>
 #include <pvreaper.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -21,8 +20,7 @@
 
 #define _public_ __attribute__((visibility("default")))
 
-#define DEFAULT_SOCKET "/run/pv-reaper/release.sock"
-#define TIMEOUT_USEC   (10 * USEC_PER_SEC)
+#define TIMEOUT_USEC (10 * USEC_PER_SEC)
 
 static int open_connection(const struct sockaddr_un *address) {
         _cleanup_(close_fd) int fd = -1;
@@ -41,19 +39,13 @@ static int open_connection(const struct sockaddr_un *address) {
 
 /* A message of this type. -ENODATA: the connection ended. */
 static int await_message(int fd, uint16_t type, uint64_t deadline, union wire_message *ret) {
-        struct pollfd pollfd = {.fd = fd, .events = POLLIN};
         union wire_message packet;
         ssize_t n;
         int r;
 
-        do {
-                uint64_t now = now_usec();
-
-                r = now >= deadline ? 0
-                                    : poll(&pollfd, 1, (int)((deadline - now) / USEC_PER_MSEC) + 1);
-        } while (r < 0 && errno == EINTR);
-        if (r <= 0)
-                return r < 0 ? negative_errno() : -ETIMEDOUT;
+        r = packet_await(fd, deadline);
+        if (r < 0)
+                return r;
         n = packet_recv(fd, &packet, sizeof(packet));
         if (n <= 0)
                 return n == 0 || n == -ECONNRESET ? -ENODATA : (int)n;
@@ -81,7 +73,7 @@ _public_ int pvr_release_vm_fd(const char *socket_path, int vm_fd, const char *n
 
         if (fcntl(vm_fd, F_GETFD) < 0)
                 return negative_errno();
-        r = environment_socket(&address, socket_path, "PVREAPER_RELEASE_SOCKET", DEFAULT_SOCKET);
+        r = environment_socket(&address, socket_path, "PVREAPER_RELEASE_SOCKET", RELEASE_SOCKET);
         if (r < 0)
                 return r;
         fd = open_connection(&address);

@@ -15,7 +15,6 @@
 #include "lib/vm.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -31,7 +30,6 @@
 
 #define _public_ __attribute__((visibility("default")))
 
-#define DEFAULT_SOCKET      "/run/pv-reaper/handoff.sock"
 #define GRACE_REBOOT_USEC   (60 * USEC_PER_SEC)
 #define GRACE_SHUTDOWN_USEC (5 * USEC_PER_SEC)
 #define START_TIMEOUT_USEC  (10 * USEC_PER_SEC)
@@ -126,7 +124,7 @@ static int vm_init(struct pvr_vm *vm, const char *name, const uint8_t uuid[16]) 
                 return r;
         k = vm->keeper; /* zeroes, as the kernel made it */
         link_init(&k->link);
-        r = environment_socket(&k->link.address, NULL, "PVREAPER_SOCKET", DEFAULT_SOCKET);
+        r = environment_socket(&k->link.address, NULL, "PVREAPER_SOCKET", HANDOFF_SOCKET);
         if (r < 0)
                 return r;
         r = socket_pair(&vm->bell, &vm->keeper_bell);
@@ -150,18 +148,12 @@ static int vm_init(struct pvr_vm *vm, const char *name, const uint8_t uuid[16]) 
 }
 
 static int await_ready(struct pvr_vm *vm) {
-        struct pollfd pollfd = {.fd = vm->bell, .events = POLLIN};
-        uint64_t now, deadline = now_usec() + START_TIMEOUT_USEC;
         struct bell ready = {};
-        int n, fd = -1;
+        int r, fd = -1;
 
-        do {
-                now = now_usec();
-                n = now >= deadline ? 0
-                                    : poll(&pollfd, 1, (int)((deadline - now) / USEC_PER_MSEC) + 1);
-        } while (n < 0 && errno == EINTR);
-        if (n <= 0)
-                return n < 0 ? negative_errno() : -ETIMEDOUT;
+        r = packet_await(vm->bell, now_usec() + START_TIMEOUT_USEC);
+        if (r < 0)
+                return r;
         if (packet_recv_fd(vm->bell, &ready, sizeof(ready), &fd) <= 0)
                 return vm->clone_error < 0 ? vm->clone_error : -EAGAIN;
         return ready.error;

@@ -11,15 +11,20 @@
 #include <grp.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "helper.h"
@@ -198,6 +203,66 @@ static void test_sandbox(struct helper *helper) {
         check(count_numbers("/proc/self/fd") == n_fds);
 }
 
+/* ---- pvr_release_vm_fd(), as far as it needs no closer ---- */
+
+/* A socket that is bound and has this backlog, or is none to connect to: -1. */
+static int bind_socket(const char *path, int backlog) {
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+        int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+        check(fd >= 0 && strlen(path) < sizeof(address.sun_path));
+        strcpy(address.sun_path, path);
+        (void)unlink(path);
+        check(bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0);
+        check(backlog < 0 || listen(fd, backlog) == 0);
+        return fd;
+}
+
+/* Nobody accepts: it gives up in time. And while it waits there is no room for a second one. */
+static void test_release_timeout(const char *path, int fd) {
+        struct timespec begin, end;
+        int listener = bind_socket(path, 0);
+        pid_t child;
+        int status;
+
+        child = fork();
+        check(child >= 0);
+        if (child == 0) {
+                clock_gettime(CLOCK_MONOTONIC, &begin);
+                check(pvr_release_vm_fd(path, fd, NULL, 0) == -ETIMEDOUT);
+                clock_gettime(CLOCK_MONOTONIC, &end);
+                check(end.tv_sec - begin.tv_sec >= 9 && end.tv_sec - begin.tv_sec <= 12);
+                _exit(EXIT_SUCCESS);
+        }
+        check(poll(&(struct pollfd){.fd = listener, .events = POLLIN}, 1, 30000) == 1);
+        check(pvr_release_vm_fd(path, fd, NULL, 0) == -EAGAIN);
+        check(waitpid(child, &status, 0) == child && status == 0);
+        close(listener);
+}
+
+static void test_release(int fd) {
+        char directory[] = "/tmp/pvr-api-XXXXXX", path[64], name[300];
+        unsigned n_fds = count_numbers("/proc/self/fd");
+        int bound;
+
+        check(mkdtemp(directory));
+        (void)snprintf(path, sizeof(path), "%s/sock", directory);
+        memset(name, 'x', sizeof(name) - 1);
+        name[sizeof(name) - 1] = '\0';
+        check(pvr_release_vm_fd(path, -1, NULL, 0) == -EBADF);
+        check(pvr_release_vm_fd(path, 1000, NULL, 0) == -EBADF);
+        check(pvr_release_vm_fd(name, fd, name, UINT64_MAX) == -ENAMETOOLONG);
+        check(pvr_release_vm_fd(path, fd, name, UINT64_MAX) == -ENOENT);
+        bound = bind_socket(path, -1);
+        check(pvr_release_vm_fd(path, fd, NULL, 0) == -ECONNREFUSED);
+        close(bound);
+        test_release_timeout(path, fd);
+        check(fcntl(fd, F_GETFD) != -1);
+        check(count_numbers("/proc/self/fd") == n_fds);
+        (void)unlink(path);
+        (void)rmdir(directory);
+}
+
 int main(void) {
         struct helper helper = {};
         int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -209,6 +274,7 @@ int main(void) {
         test_fd(&helper, fd);
         test_stopped(&helper, fd);
         test_killed(&helper, fd);
+        test_release(fd);
         test_no_fds(&helper);
         test_no_tasks(1);
         test_no_tasks(2);
