@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * pv-reaper-closer: takes over the VM of a VMM that has no keeper. systemd starts one for each
+ * connection to release.sock (Accept=yes), which it passes as fd 3; main() owns it until the VM fd
+ * has come over it, and that until it is closed, which is the job.
+ *
+ * Exit status: 0 the VM is closed; 1 it is not, and why was said; 2 it was not started as it must
+ * be.
+ */
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "closer/receive.h"
+#include "closer/say.h"
+#include "closer/work.h"
+
+#define EXIT_USAGE 2
+#define FIRST_FD   3 /* SD_LISTEN_FDS_START; three lines are not worth a library */
+
+static int print_help(void) {
+        printf("pv-reaper-closer [OPTION]\n\n"
+               "Takes one VM fd from the connection that is fd 3, and closes it when pv-reaperd\n"
+               "says so. Started by systemd for each connection to pv-reaper-release.socket.\n\n"
+               "  --version  show the version\n"
+               "  --help     this text\n");
+        return EXIT_SUCCESS;
+}
+
+static bool is_number(const char *text, long number) {
+        char *end;
+
+        return text && *text && strtol(text, &end, 10) == number && *end == '\0';
+}
+
+/* The connection that systemd passed. */
+static int take_connection(void) {
+        socklen_t size = sizeof(int);
+        int type = 0, domain = 0;
+
+        if (!is_number(getenv("LISTEN_PID"), getpid()) || !is_number(getenv("LISTEN_FDS"), 1))
+                return -ENOTCONN;
+        if (fcntl(FIRST_FD, F_SETFD, FD_CLOEXEC) < 0 ||
+            getsockopt(FIRST_FD, SOL_SOCKET, SO_TYPE, &type, &size) < 0 ||
+            getsockopt(FIRST_FD, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0)
+                return negative_errno();
+        return type == SOCK_SEQPACKET && domain == AF_UNIX ? FIRST_FD : -EPROTOTYPE;
+}
+
+int main(int argc, char *argv[]) {
+        struct release release = {.vm_fd = -1};
+        int client, signals, r;
+
+        if (argc == 2 && strcmp(argv[1], "--help") == 0)
+                return print_help();
+        if (argc == 2 && strcmp(argv[1], "--version") == 0)
+                return printf("pv-reaper-closer %s\n", PVR_VERSION) < 0;
+        if (argc > 1) {
+                (void)say(LOG_ERR, 0, "unknown argument \"%s\": try --help", argv[1]);
+                return EXIT_USAGE;
+        }
+        client = take_connection();
+        if (client < 0) {
+                (void)say(LOG_ERR, client, "no connection was passed by systemd");
+                return EXIT_USAGE;
+        }
+        r = receive_release(client, &release);
+        if (r < 0)
+                return EXIT_FAILURE;
+        r = signals = work_open_signals();
+        receive_confirm(client);
+        close_fd(&client);
+        if (r >= 0)
+                r = work(&release, signals);
+        if (r < 0)
+                (void)say(LOG_ERR, r, "closing the VM at once, untold");
+        return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
