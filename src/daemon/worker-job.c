@@ -7,7 +7,7 @@
  *
  * The mark on a worker's cgroup tells the next daemon what only this one knows: which outcome was
  * reported last, and, while a job runs, what it is and what the bill said when it began. Without a
- * mark (--cgroup none, Linux < 5.7) the next daemon says "unknown" where it would need it.
+ * mark (--cgroup none, closers, Linux < 5.7) the next daemon says "unknown" where it would need it.
  */
 
 #include "daemon/worker.h"
@@ -179,8 +179,8 @@ static int report_outcome(struct worker *w, const struct wire_outcome *o) {
         if (o->seq <= w->last_seq)
                 return 0; /* a repeat: our acknowledgement did not arrive */
         governed = w->job && w->job->state == JOB_RUNNING;
-        /* Without a cgroup nothing tells what an earlier daemon granted: take the worker's word. */
-        if (!w->job && !w->cgroup)
+        /* Without a mark nothing tells what an earlier daemon granted: take the worker's word. */
+        if (!w->job && (!w->cgroup || w->closer))
                 governed = !o->ungoverned;
         r = job_for_outcome(w, o);
         if (r < 0)
@@ -205,6 +205,10 @@ static void acknowledge(struct worker *w, uint64_t seq) {
 void worker_on_exit(struct worker *w) {
         bool released;
 
+        if (w->found && w->closer)
+                log_warning("closer %d in %s, found at start, ended without a word: whether it had "
+                            "a VM to close is not known",
+                            (int)w->pid, w->cgroup->path);
         if (!w->job)
                 return;
         released = w->job->kind == WIRE_KIND_SHUTDOWN && !worker_vmm_alive(w);
@@ -230,11 +234,19 @@ static char *escape_name(const char *name, size_t size) {
         return strdup(i > 0 ? buffer : "?");
 }
 
+/* A closer has no guest to reboot, and a keeper no VM fd of somebody else's. */
+static bool kind_fits(const struct worker *w, uint32_t kind) {
+        return (kind == WIRE_KIND_CLOSE) == w->closer;
+}
+
 int worker_on_register(struct worker *w, const struct wire_register *reg) {
-        char *name = escape_name(reg->name, sizeof(reg->name));
+        char *name;
         bool news;
         int r = 0;
 
+        if (reg->last.seq != 0 && !kind_fits(w, reg->last.kind))
+                return -EPROTO;
+        name = escape_name(reg->name, sizeof(reg->name));
         if (!name)
                 return -ENOMEM;
         free(w->name);
@@ -267,7 +279,7 @@ int worker_on_request(struct worker *w, const struct wire_request *request) {
         struct job *job = w->job;
         int r;
 
-        if (request->seq <= w->last_seq)
+        if (request->seq <= w->last_seq || !kind_fits(w, request->kind))
                 return -EPROTO;
         /*
          * Our GRANT crossed its new request: the slot is for the worker's current job, and that is
@@ -302,6 +314,8 @@ int worker_on_done(struct worker *w, const struct wire_outcome *o) {
                 mark_write(w);
                 return 0;
         }
+        if (!kind_fits(w, o->kind))
+                return -EPROTO;
         if (running && o->seq <= w->last_seq)
                 return -EPROTO; /* neither a repeat nor the end of what runs */
         r = report_outcome(w, o);

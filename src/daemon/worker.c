@@ -4,6 +4,9 @@
  * Workers: who may be one, and where they live in the cgroup tree. What they do there, their jobs
  * and when they count, is in worker-job.c.
  *
+ * Without cgroups there is nothing to know a closer by: then whoever shares no memory with his
+ * parent is taken for one. All he gets by it is his turn.
+ *
  * Identity goes by pid and start time, and is believed only if the pidfd says afterwards that the
  * process still lives: a number alone may have found a new owner meanwhile.
  */
@@ -22,6 +25,10 @@ int worker_cpu_usec(const struct worker *w, uint64_t *ret) {
 }
 
 /* ---- life and death ---- */
+
+static void cgroup_leaf_freep(struct cgroup_leaf **leaf) {
+        cgroup_leaf_free(*leaf);
+}
 
 static void worker_freep(struct worker **w) {
         worker_free(*w);
@@ -150,6 +157,40 @@ static int verify(struct worker *w, pid_t ppid) {
         return find_vmm(w, ppid);
 }
 
+/* TasksMax= lets only one process be there; for two, one bill would have to do. */
+static bool cgroup_has_worker(struct manager *m, const char *path) {
+        struct worker *w;
+
+        TAILQ_FOREACH (w, &m->workers, link)
+                if (w->closer && w->cgroup && strcmp(w->cgroup->path, path) == 0 &&
+                    process_alive(w->pidfd) > 0)
+                        return true;
+        return false;
+}
+
+/* 1: it is a closer; 0: it is none. */
+static int find_closer(struct worker *w, pid_t ppid) {
+        _cleanup_(cgroup_leaf_freep) struct cgroup_leaf *leaf = NULL;
+        int r;
+
+        if (w->manager->cgroup) {
+                r = cgroup_leaf_open_closer(&leaf, w->manager->cgroup, w->pid);
+                if (r < 0)
+                        return r == -ENOENT ? 0 : r;
+                if (cgroup_has_worker(w->manager, leaf->path))
+                        return -EEXIST;
+        } else if (process_same_mm(w->pid, ppid) != 0) {
+                return 0; /* a keeper, or whether it is one cannot be told */
+        }
+        r = process_unit(w->pid, &w->unit);
+        if (r < 0)
+                return r;
+        w->closer = true;
+        w->cgroup = leaf;
+        leaf = NULL;
+        return 1;
+}
+
 bool worker_vmm_alive(const struct worker *w) {
         return w->vmm_pidfd >= 0 && process_alive(w->vmm_pidfd) > 0;
 }
@@ -187,14 +228,16 @@ int worker_new(struct worker **ret, struct manager *m, pid_t pid, const struct p
         if (r < 0)
                 return r;
         w->pidfd = take_fd(pidfd);
-        r = verify(w, stat->ppid);
+        r = find_closer(w, stat->ppid);
+        if (r == 0)
+                r = verify(w, stat->ppid);
         if (r < 0)
                 return r;
         /* Everything above went by number; if its owner still lives, it was its owner's. */
         r = process_alive(w->pidfd);
         if (r <= 0)
                 return r < 0 ? r : -ESRCH;
-        r = enter_cgroup(w);
+        r = w->closer ? 0 : enter_cgroup(w);
         if (r < 0)
                 return r;
         worker_restore(w); /* there is one if an earlier daemon knew it and we failed to count it */
@@ -223,13 +266,16 @@ int worker_new_found(struct worker **ret, struct manager *m, pid_t pid, uint64_t
                 return r;
         if (stat.starttime != starttime)
                 return -ESRCH;
-        r = cgroup_leaf_new(&w->cgroup, m->cgroup, pid, starttime);
+        r = find_closer(w, stat.ppid);
+        if (r == 0)
+                r = cgroup_leaf_new(&w->cgroup, m->cgroup, pid, starttime);
         if (r < 0)
                 return r;
         r = worker_watch(w);
         if (r < 0)
                 return r;
-        (void)find_vmm(w, stat.ppid); /* it may be gone */
+        if (!w->closer)
+                (void)find_vmm(w, stat.ppid); /* it may be gone */
         worker_restore(w);
         w->found = true;
         worker_begin_counting(w);

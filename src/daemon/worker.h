@@ -2,8 +2,10 @@
 #pragma once
 
 /*
- * A worker is a process that does teardown work: a keeper, as long as it lives, connected or not.
- * It is known by pid and start time, so a reconnecting keeper is the same worker.
+ * A worker is a process that does teardown work, as long as it lives, connected or not: a keeper,
+ * which shares its address space with a VMM, or a closer, which is known by systemd's cgroup for
+ * its unit, stays there, and has jobs of the kind `close` only. It is known by pid and start time,
+ * so one that reconnects is the same worker.
  *
  * It counts against max-concurrent from GRANT until DONE, and from being found in our cgroups after
  * a restart until it registers, whichever it is; never while it is overdue.
@@ -28,7 +30,8 @@ struct worker {
         pid_t vmm_pid;    /* its parent when it was verified; 0: found, not seen alive since */
         uint8_t uuid[16]; /* a claim */
         char *name;       /* a claim, escaped; owned */
-        char *unit;       /* of the VMM, verified; owned; may be NULL */
+        bool closer;      /* no keeper: no VMM, a cgroup that is not ours to change */
+        char *unit;       /* of the VMM or closer, verified; owned; may be NULL */
         uint64_t mem;     /* bytes, a claim */
 
         /* owned */
@@ -55,8 +58,9 @@ TAILQ_HEAD(worker_list, worker);
 
 /*
  * A worker for a process that registered, of which /proc says stat; takes *pidfd over. Verifies
- * that it shares its address space with its parent, the VMM, and makes and enters its cgroup.
- * -EPERM: it is none of ours to govern; -EEXIST: its VMM has another worker; -ESRCH: it is gone.
+ * that it is in a closer's cgroup, or else that it shares its address space with its parent, the
+ * VMM; then it makes and enters its cgroup. -EPERM: it is none of ours to govern; -EEXIST: its VMM
+ * or cgroup has another worker; -ESRCH: it is gone.
  */
 int worker_new(struct worker **ret, struct manager *manager, pid_t pid,
                const struct process_stat *stat, int *pidfd);
