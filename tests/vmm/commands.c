@@ -143,6 +143,22 @@ static int command_free(struct vmm *vmm, int argc, char **argv) {
         return 0;
 }
 
+/* "keep": without letting go of the VM, as a VMM that has no mind to */
+static int command_release(struct vmm *vmm, int argc, char **argv) {
+        uint64_t start_ns = now_ns(), took_ns;
+        int r;
+
+        r = pvr_release_vm_fd(NULL, vmm->guest.vm_fd, vmm->name, vmm->guest.memory_size);
+        took_ns = now_ns() - start_ns;
+        if (r < 0)
+                return r;
+
+        if (argc < 2)
+                guest_deinit(&vmm->guest);
+        say("ok release us=%" PRIu64, took_ns / 1000);
+        return 0;
+}
+
 /* As QEMU leaves: by exit(), without a word to the library. */
 _Noreturn static int command_quit(struct vmm *vmm, int argc, char **argv) {
         say("ok quit pid=%d", getpid());
@@ -181,6 +197,8 @@ const struct command commands[] = {
         {"exec", command_exec, "[SECONDS]", "become /bin/sleep", false},
         {"abort", command_abort, "", "abort(3)", false},
         {"free", command_free, "", "let the keeper go; the VM lives on", true},
+        {"release", command_release, "[keep]",
+         "hand the VM fd to a closer, and let go of the VM; keep: do not let go", false},
         {"help", command_help, "", "the verbs", false},
         {"quit", command_quit, "", "exit(0), as at end of file", false},
         {NULL, NULL, NULL, NULL, false},

@@ -146,6 +146,7 @@ static int fail(const char *what, int r) {
 static int vmm_start(struct vmm *vmm, const struct options *options) {
         int r;
 
+        vmm->name = options->name;
         if (!options->no_keeper) {
                 r = pvr_vm_new(&vmm->pvr, options->name, options->has_uuid ? options->uuid : NULL);
                 if (r < 0)

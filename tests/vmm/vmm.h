@@ -20,6 +20,7 @@
 #include "guest.h"
 
 struct vmm {
+        const char *name;
         struct guest guest;
         struct pvr_vm *pvr; /* NULL: --no-keeper, or after `free` */
         int own_fds[2];     /* pipe: outcomes of PERFORMs on threads of our own; 0 read, 1 write */

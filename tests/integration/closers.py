@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""release.sock as systemd would serve it: a closer for each connection, each in a cgroup of its own
+named like its unit, and at most so many of them; and a client that says what it is told.
+"""
+
+import array
+import os
+import socket
+import subprocess
+import threading
+
+import harness
+from raw import make_vm
+
+CLOSER = f"{harness.BUILD}/src/closer/pv-reaper-closer"
+SLOW_PERFORM = f"{harness.BUILD}/tests/integration/slow-perform.so"
+START = 'exec 3<&0 </dev/null; exec env LISTEN_FDS=1 LISTEN_PID=$$ "$0"'
+
+
+class Closer:
+    def __init__(self, case, number, connection, env):
+        self.unit = f"pv-reaper-closer@{number}-9-0.service"
+        self.log_path = f"{case.directory}/{self.unit}.log"
+        with open(self.log_path, "wb") as log:
+            self.process = subprocess.Popen(
+                ["sh", "-c", START, CLOSER], stdin=connection, stderr=log,
+                preexec_fn=case.cgroups.enter(self.unit),
+                env={**os.environ, "PVREAPER_SOCKET": case.socket, **env})
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def log(self):
+        return harness.read(self.log_path)
+
+    def wait(self):
+        return self.process.wait(harness.TIMEOUT)
+
+    def holds_vm(self):
+        return "anon_inode:kvm-vm" in harness.own_fds(self.pid).values()
+
+
+class Closers(threading.Thread):
+    """What pv-reaper-release.socket is: Accept=yes, MaxConnections=limit."""
+
+    def __init__(self, case, path, limit=64, **env):
+        super().__init__(daemon=True)
+        self.case, self.limit, self.env, self.started = case, limit, env, []
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.socket.bind(path)
+        self.socket.listen(128)
+        self.start()
+
+    def run(self):
+        while True:
+            try:
+                connection, _ = self.socket.accept()
+            except OSError:
+                return
+            with connection:
+                if sum(c.process.poll() is None for c in self.started) < self.limit:
+                    self.started.append(Closer(self.case, len(self.started), connection, self.env))
+
+    def end(self):
+        self.socket.shutdown(socket.SHUT_RDWR)
+        self.join()
+        self.socket.close()
+        for closer in self.started:
+            if closer.process.poll() is None:
+                closer.process.kill()
+            closer.process.wait(harness.TIMEOUT)
+
+
+class Client:
+    """A connection to release.sock."""
+
+    def __init__(self, case):
+        self.link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        case.addCleanup(self.link.close)
+        self.link.settimeout(harness.TIMEOUT)
+        self.link.connect(case.release_socket)
+
+    def receive(self):
+        """(type, fields...) or () at the end.
+
+        What a closer left unread is announced by one ECONNRESET, ahead of its last words.
+        """
+        try:
+            packet = self.link.recv(4096)
+        except ConnectionResetError:
+            packet = self.link.recv(4096)
+        return harness.unpack(packet) if packet else ()
+
+    def send(self, packet, *fds):
+        control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        self.link.sendmsg([packet], control)
+
+    def close(self):
+        self.link.close()
+
+
+def release_packet(name=b"raw", mem=1 << 30):
+    return harness.pack(harness.RELEASE, 0, name, mem)
+
+
+class CloserCase(harness.Case):
+    """close_vm() makes a VM and hands it over; nobody else holds it then."""
+
+    def setUp(self):
+        super().setUp()
+        self.need_kvm()
+        self.release_socket = f"{self.directory}/release.sock"
+        self.closers = None
+
+    def serve(self, limit=64, **env):
+        self.closers = Closers(self, self.release_socket, limit, **env)
+        self.addCleanup(self.closers.end)
+        return self.closers
+
+    def serve_slowly(self, msec, error=5, **env):
+        """Closers in whose kernel PERFORM takes a while (see slow-perform.c)."""
+        return self.serve(LD_PRELOAD=SLOW_PERFORM, SLOW_PERFORM_MSEC=str(msec),
+                          SLOW_PERFORM_ERROR=str(error), **env)
+
+    def close_vm(self, name="raw", n_fds=1):
+        """Its closer."""
+        number, vm = len(self.closers.started), make_vm()
+        try:
+            client = Client(self)
+            self.assertEqual(client.receive()[0], harness.READY)
+            client.send(release_packet(name.encode()), *[vm] * n_fds)
+            self.assertEqual(client.receive(), (harness.HELD, 0))
+            client.close()
+        finally:
+            os.close(vm)
+        return self.started(number)
+
+    def started(self, number):
+        self.wait(f"closer {number}", lambda: len(self.closers.started) > number)
+        return self.closers.started[number]
+
+    def ended(self, name, n=1):
+        """Waits until n jobs of that name have ended; how."""
+        def ends():
+            states = [j["state"] for j in self.jobs_of(name)]
+            return len(states) >= n and not {"queued", "running"} & set(states) and states
+        return self.wait(f"{n} jobs of {name} have ended", ends)
+
+    def job(self, name):
+        jobs = self.jobs_of(name)
+        self.assertEqual(len(jobs), 1, jobs)
+        return jobs[0]
