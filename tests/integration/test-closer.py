@@ -11,9 +11,10 @@ import signal
 import socket
 import subprocess
 import time
+import unittest
 
 import harness
-from closers import Client, CloserCase, release_packet
+from closers import CLOSER, Client, CloserCase, release_packet
 from harness import DONE, HELD, READY, REGISTER, UNGOVERNED, pack, tap
 from puppet import Puppet
 from raw import RawWorker, make_vm
@@ -145,7 +146,9 @@ class Deaths(CloserCase):
                 self.assertEqual(harness.unpack(link.recv(4096))[0], harness.HELLO)
                 self.assertEqual(harness.unpack(link.recv(4096))[0], REGISTER)
                 link.send(pack(UNGOVERNED, 0))
+                start = time.monotonic()
                 self.assertEqual(closer.wait(), 0)
+                self.assertLess(time.monotonic() - start, 5)
 
     def test_daemon_killed_while_it_waits(self):
         daemon = self.daemon("--max-concurrent=1")
@@ -419,6 +422,40 @@ class Hostile(CloserCase):
         self.wait("it is gone", lambda: self.ctl_json("status")["found"] == 0)
         self.assertEqual(self.ctl_json("jobs"), [])
         self.assertIn("ended without a word", daemon.log())
+
+
+class Start(unittest.TestCase):
+    """Started otherwise than systemd does it takes nothing and says so."""
+
+    def start(self, *arguments, stdin=subprocess.DEVNULL, script='"$0" "$@"', **env):
+        return subprocess.run(["sh", "-c", f"exec 3<&0; exec {script}", CLOSER, *arguments],
+                              stdin=stdin, env=env, capture_output=True, text=True,
+                              timeout=harness.TIMEOUT, check=False)
+
+    def refused(self, why, **how):
+        done = self.start(**how)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn(why, done.stderr)
+
+    def test_start_by_hand(self):
+        self.refused("no connection was passed")
+
+    def test_start_for_another(self):
+        a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with a, b:
+            self.refused("no connection was passed", stdin=a, LISTEN_FDS="1", LISTEN_PID="1")
+
+    def test_start_wrong_socket(self):
+        mine = 'env LISTEN_FDS=1 LISTEN_PID=$$ "$0"'
+        a, b = socket.socketpair()
+        with a, b:
+            self.refused("Protocol wrong type for socket", stdin=a, script=mine)
+        self.refused("Socket operation on non-socket", script=mine)
+
+    def test_start_arguments(self):
+        self.assertEqual(self.start("--nonsense").returncode, 2)
+        self.assertEqual(self.start("--help").returncode, 0)
+        self.assertIn("pv-reaper-closer ", self.start("--version").stdout)
 
 
 class Api(CloserCase):
