@@ -21,6 +21,7 @@ from raw import RawWorker, make_vm
 
 SLOW_CLOSE = f"{harness.BUILD}/tests/integration/slow-close"
 SKIP = 77
+STATUS_SECONDS = 0.010
 
 
 class Release(CloserCase):
@@ -333,7 +334,6 @@ class Hostile(CloserCase):
         """An fd whose close hangs, hangs in the closer only: the daemon answers as ever."""
         self.daemon()
         self.serve()
-        before = self.fastest_status()
         with subprocess.Popen([SLOW_CLOSE, self.release_socket], stdin=subprocess.PIPE,
                               stdout=subprocess.PIPE, text=True) as slow:
             if (line := slow.stdout.readline()) == "":
@@ -346,7 +346,8 @@ class Hostile(CloserCase):
             self.assertIsNone(closer.process.poll())
             self.assertIn("which is no VM", closer.log())
             closer.process.kill()
-            self.assertLess(self.fastest_status(), before + 0.010)
+            # Without what a program takes to start, which is much under a sanitizer.
+            self.assertLess(self.fastest("status") - self.fastest("--version"), STATUS_SECONDS)
             self.close_vm("guest")
             self.assertEqual(self.ended("guest"), ["foreign"])
             self.assertIsNone(closer.process.poll())
@@ -354,10 +355,11 @@ class Hostile(CloserCase):
             closer.wait()
             self.assertEqual(slow.wait(harness.TIMEOUT), 0)
 
-    def fastest_status(self):
+    def fastest(self, *arguments):
+        """Of ten tries: a daemon that is held up has no fast answer."""
         def once():
             start = time.monotonic()
-            self.ctl("status")
+            self.ctl(*arguments)
             return time.monotonic() - start
         return min(once() for _ in range(10))
 

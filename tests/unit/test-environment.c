@@ -2,7 +2,8 @@
 
 /*
  * Settings from the environment: which of argument, variable and default wins, and that nothing
- * that stands there can do harm. The jitter is at random, so only its bounds are looked at.
+ * that stands there can do harm: nonsense counts as not set, and a path that is too long is
+ * refused. The jitter is at random, so only its bounds are looked at.
  */
 
 #include "fds.h"
