@@ -50,7 +50,7 @@ class Release(CloserCase):
         self.serve_slowly(200, error=0)
         self.close_vm("guest")
         self.assertEqual(self.ended("guest"), ["done"])
-        self.assertGreaterEqual(self.job("guest")["cpu_us"], 200000)
+        self.assertGreaterEqual(self.job("guest")["cpu_us"], 190000)
 
     def test_failed(self):
         self.daemon()
