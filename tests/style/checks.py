@@ -14,6 +14,7 @@ LAYERS = {
     "src/preload": ("base", "lib", "preload", "pvreaper.h"),
     "src/daemon": ("base", "daemon", "pvreaper.h"),
     "src/closer": ("base", "closer"),
+    "src/hold": ("base", "hold"),
     "src/ctl": ("base", "ctl"),
     "include": (),
 }

@@ -36,7 +36,8 @@ class Layers(unittest.TestCase):
         for path, name in [("src/base/wire.c", "lib/vm.h"), ("src/lib/vm.c", "daemon/peer.h"),
                            ("src/daemon/peer.c", "lib/vm.h"), ("src/daemon/peer.c", "ctl/verb.h"),
                            ("src/ctl/main.c", "daemon/job.h"), ("src/ctl/main.c", "pvreaper.h"),
-                           ("src/closer/closer.c", "lib/vm.h"), ("src/base/wire.h", "pvreaper.h"),
+                           ("src/closer/closer.c", "lib/vm.h"), ("src/hold/main.c", "daemon/log.h"),
+                           ("src/base/wire.h", "pvreaper.h"),
                            ("src/lib/vm.c", "../daemon/peer.h"),
                            ("include/pvreaper.h", "base/wire.h")]:
             self.expect(path, f'#include "{name}"', "must not include")
