@@ -8,14 +8,15 @@
 #         ensure_packages build test
 #
 # libc6-dev and libclang-rt-14-dev are only recommended by gcc and clang, and are named since
-# recommended packages are not installed; llvm-14 turns addresses in sanitizer reports into names.
+# recommended packages are not installed; systemd has systemd.pc (directories of units); llvm-14
+# turns addresses in sanitizer reports into names.
 
 # shellcheck disable=SC2034  # used by name
-packages_build=(meson ninja-build gcc libc6-dev pkg-config libsystemd-dev libinih-dev
+packages_build=(meson ninja-build gcc libc6-dev pkg-config systemd libsystemd-dev libinih-dev
         libjansson-dev libcgroup-dev libcmocka-dev scdoc)
 # shellcheck disable=SC2034
 packages_test=(clang libclang-rt-14-dev llvm-14 clang-format clang-tidy valgrind
-        strace gdb spin python3 dbus systemd procps git)
+        strace gdb spin python3 dbus procps git)
 
 missing_packages() {
         local list package status
