@@ -395,7 +395,8 @@ class CgroupTree(Case):
         vmm.do("protect")
         self.reboot(vmm)
         vmm.quit()
-        self.wait("its cgroup is gone", lambda: not [name for name in self.leaves() if name.startswith("vm-")])
+        self.wait("its cgroup is gone",
+                  lambda: not any(name.startswith("vm-") for name in self.leaves()))
         daemon.kill(signal.SIGTERM)
         self.wait("strace is done", lambda: "+++ exited" in harness.read(trace))
         changed = changed_paths(harness.read(trace))
