@@ -188,6 +188,8 @@ int process_cgroup(pid_t pid, char **ret) {
 int process_unit(pid_t pid, char **ret) {
         int r;
 
+        if (pid <= 0) /* to sd_pid_get_unit() 0 is the caller */
+                return -ESRCH;
         r = sd_pid_get_unit(pid, ret);
         return r >= 0 ? 0 : process_cgroup(pid, ret);
 }
