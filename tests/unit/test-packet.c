@@ -347,6 +347,31 @@ static void test_packet_recv_fd_more(void **state) {
         }
 }
 
+/* ---- where the kernel is an emulator's ---- */
+
+/* qemu-user's recvmsg(2) and setsockopt(2) are not the kernel's; by this one it gives itself away:
+ * with no data to read the answer must be "not now", but it does not even ask. */
+static bool is_emulated(void) {
+        struct pair p = pair_new();
+        struct msghdr mh = {};
+        bool asked = recvmsg(p.b, &mh, MSG_PEEK | MSG_DONTWAIT) < 0;
+
+        pair_close(&p);
+        return !asked;
+}
+
+static const char *no_bare_recvmsg(void) {
+        return is_emulated() ? "recvmsg(2) without a buffer returns 0 unasked (qemu-user)" : NULL;
+}
+
+static const char *no_ctrunc(void) {
+        return is_emulated() ? "fds without room come without MSG_CTRUNC (qemu-user)" : NULL;
+}
+
+static const char *no_options(void) {
+        return is_emulated() ? "unknown socket options never reach the kernel (qemu-user)" : NULL;
+}
+
 /* ---- asking the kernel to refuse them ---- */
 
 static const char *no_refusal(void) {
@@ -354,6 +379,8 @@ static const char *no_refusal(void) {
         int r = packet_refuse_fds(p.b);
 
         pair_close(&p);
+        if (no_options())
+                return no_options();
         return r == -ENOPROTOOPT ? "no SO_PASSRIGHTS (Linux before 6.16)" : NULL;
 }
 
@@ -393,13 +420,13 @@ int main(void) {
                 checked_test(test_packet_refuses_fds),
                 checked_test(test_packet_refuses_many_fds),
                 checked_test(test_packet_refuses_fds_without_data),
-                checked_test(test_packet_discard),
-                checked_test(test_packet_discard_finds_fds),
+                checked_test_unless(no_bare_recvmsg(), test_packet_discard),
+                checked_test_unless(no_bare_recvmsg(), test_packet_discard_finds_fds),
                 checked_test(test_packet_recv_fd_without),
                 checked_test(test_packet_recv_fd_one),
-                checked_test(test_packet_recv_fd_more),
+                checked_test_unless(no_ctrunc(), test_packet_recv_fd_more),
                 checked_test_unless(no_refusal(), test_packet_kernel_refuses_fds),
-                checked_test(test_packet_refuse_fds_elsewhere),
+                checked_test_unless(no_options(), test_packet_refuse_fds_elsewhere),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
