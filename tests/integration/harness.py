@@ -32,7 +32,7 @@ DAEMON = f"{BUILD}/src/daemon/pv-reaperd"
 CTL = f"{BUILD}/src/ctl/pv-reaperctl"
 VMM = f"{BUILD}/tests/vmm/pvr-vmm"
 SIMULATOR = f"{BUILD}/tests/sim/libpvsim.so"
-TIMEOUT = 30
+TIMEOUT = int(os.environ.get("PVR_TIMEOUT", "30"))  # an emulated machine needs more
 
 
 class Daemon:
