@@ -138,6 +138,9 @@ class Texts(unittest.TestCase):
         opening = checks.check_opening
         self.expect(opening, "src/x.c", OPENING + "int a;\n", 0)
         self.expect(opening, "src/x.c", OPENING.replace("LGPL-2.1", "GPL-2.0"), 1)
+        module, gpl = "tests/system/pvsim/x.c", OPENING.replace("LGPL-2.1-or-later", "GPL-2.0-only")
+        self.expect(opening, module, gpl, 0)
+        self.expect(opening, module, OPENING, 1)
         self.expect(opening, "src/x.c", OPENING.replace(" * Two.\n", " *\n"), 1)
         self.expect(opening, "src/x.c", OPENING.replace("/*\n * One", "int a;\n/*\n * One"), 1)
         self.expect(opening, "src/x.c", "", 2)
