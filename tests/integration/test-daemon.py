@@ -16,6 +16,7 @@ import stat
 import subprocess
 import time
 
+import audit
 import harness
 from harness import Case, tap
 from raw import RawWorker, fds_at_rest, resident_kib
@@ -290,23 +291,6 @@ class Log(Case):
         self.assertRegex(os.read(ours, 1 << 16).decode(), r"[1-9]\d* lines could not be written")
 
 
-CHANGES = ("openat", "open", "creat", "mkdir", "mkdirat", "rmdir", "unlink", "unlinkat", "rename",
-           "renameat", "renameat2", "setxattr", "fsetxattr", "chmod", "fchmodat", "chown",
-           "fchownat", "truncate")
-
-
-def changed_paths(trace):
-    """What a trace with strace -y shows to have been opened for writing, made or removed."""
-    paths = []
-    for line in trace.splitlines():
-        match = re.search(r"(\w+)\((?:(?:AT_FDCWD|\d+)<([^>]*)>, )?\"([^\"]*)\"(.*)", line)
-        if not match or (match[1].startswith("open") and
-                         not re.search(r"O_(WRONLY|RDWR|CREAT)", match[4])):
-            continue
-        paths.append(os.path.normpath(os.path.join(match[2] or "/", match[3])))
-    return paths
-
-
 class CgroupTree(Case):
     """What --cgroup may be, and what is left there."""
 
@@ -386,10 +370,9 @@ class CgroupTree(Case):
         """Into PATH and below, by what strace sees: neither above it nor in a v1 hierarchy."""
         self.need_cgroup()
         trace, top = f"{self.directory}/trace", self.cgroups.top
-        prefix = ["strace", "-D", "-f", "-y", "-o", trace, "-e", f"trace={','.join(CHANGES)}"]
         if not shutil.which("strace"):
             self.skipTest("no strace")
-        daemon = self.daemon(prefix=prefix)
+        daemon = self.daemon(prefix=audit.strace(trace))
         vmm = self.vmm()
         self.registered(1)
         vmm.do("protect")
@@ -399,7 +382,7 @@ class CgroupTree(Case):
                   lambda: not any(name.startswith("vm-") for name in self.leaves()))
         daemon.kill(signal.SIGTERM)
         self.wait("strace is done", lambda: "+++ exited" in harness.read(trace))
-        changed = changed_paths(harness.read(trace))
+        changed = audit.changed_paths(harness.read(trace))
         self.assertIn(f"{top}/jobs", changed)
         self.assertTrue([path for path in changed if path.endswith("/cgroup.procs")], changed)
         ours = (f"{top}/", f"{self.directory}/", "/dev/null")
