@@ -2,15 +2,14 @@
 
 /*
  * Which controllers are enabled, where, and when not: on directories with plain files for a cgroup
- * tree. What would be written goes through a door (the linker's --wrap), and so do libcgroup's
- * answers, since what it finds mounted is this host's business.
+ * tree. What would be written goes through a door (the linker's --wrap), so that its order is seen
+ * and errors can be had: no host has all of these cases at once.
  */
 
 #include "fds.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libcgroup.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,17 +24,9 @@ static struct {
         int path, jobs;    /* the directories that may be written to */
         char written[256]; /* what was, in order */
         int error;         /* what writing gives */
-        const char *mount; /* where libcgroup finds any controller */
-        int library_error; /* what its calls give */
-        int last_errno;
 } fake;
 
 int __wrap_cgroup_write_at(int dir, const char *path, const char *text);
-int __wrap_cgroup_init(void);
-int __wrap_cgroup_get_subsys_mount_point(const char *controller, char **ret);
-int __wrap_cgroup_modify_cgroup(struct cgroup *group);
-int __wrap_cgroup_attach_task_pid(struct cgroup *group, pid_t pid);
-int __wrap_cgroup_get_last_errno(void);
 
 int __wrap_cgroup_write_at(int dir, const char *path, const char *text) {
         size_t n = strlen(fake.written);
@@ -45,36 +36,6 @@ int __wrap_cgroup_write_at(int dir, const char *path, const char *text) {
         (void)snprintf(fake.written + n, sizeof(fake.written) - n, "%s:%s ",
                        dir == fake.path ? "PATH" : "jobs", text);
         return fake.error;
-}
-
-int __wrap_cgroup_init(void) {
-        return 0;
-}
-
-int __wrap_cgroup_get_subsys_mount_point(const char *controller, char **ret) {
-        if (!fake.mount)
-                return ECGROUPNOTEXIST;
-        *ret = strdup(fake.mount);
-        return 0;
-}
-
-int __wrap_cgroup_modify_cgroup(struct cgroup *group) {
-        char *value = NULL;
-        int r = cgroup_get_value_string(cgroup_get_controller(group, "pids"), "pids.max", &value);
-
-        assert_int_equal(r, 0);
-        assert_string_equal(value, "1");
-        free(value);
-        return fake.library_error;
-}
-
-int __wrap_cgroup_attach_task_pid(struct cgroup *group, pid_t pid) {
-        assert_non_null(cgroup_get_controller(group, "pids"));
-        return fake.library_error;
-}
-
-int __wrap_cgroup_get_last_errno(void) {
-        return fake.last_errno;
 }
 
 /* ---- a cgroup tree of plain files ---- */
@@ -271,47 +232,6 @@ static void test_cgroup_of_threads(void **state) {
         tree_remove(&t);
 }
 
-/* ---- libcgroup ---- */
-
-/* By the file system, not by name alone: a controller of v1 is mounted elsewhere, or over ours. */
-static void test_cgroup_library_names(void **state) {
-        struct stat st;
-
-        memset(&fake, 0, sizeof(fake));
-        assert_int_equal(stat("/proc", &st), 0);
-        assert_null(cgroup_library_name("pids", "/proc/jobs", st.st_dev));
-        fake.mount = "/proc";
-        assert_string_equal(cgroup_library_name("pids", "/proc/a/jobs", st.st_dev), "/a/jobs");
-        assert_null(cgroup_library_name("pids", "/proc/a/jobs", st.st_dev + 1));
-        assert_null(cgroup_library_name("pids", "/process/jobs", st.st_dev));
-        assert_null(cgroup_library_name("pids", "/sys/a/jobs", st.st_dev));
-        fake.mount = "/nowhere";
-        assert_null(cgroup_library_name("pids", "/nowhere/a", st.st_dev));
-}
-
-static void test_cgroup_library_errors(void **state) {
-        static const struct {
-                int error, last_errno, r;
-        } rows[] = {
-                {0, EBUSY, 0},
-                {ECGOTHER, ESRCH, -ESRCH},
-                {ECGOTHER, 0, -EIO},
-                {ECGROUPNOTMOUNTED, ESRCH, -ENODEV},
-                {ECGROUPNOTEXIST, 0, -ENOENT},
-                {ECGROUPVALUENOTEXIST, 0, -ENOENT},
-                {ECGROUPNOTALLOWED, 0, -EACCES},
-                {ECGROUPNOTOWNER, 0, -EPERM},
-                {ECGINVAL, 0, -EIO},
-        };
-
-        for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-                fake.library_error = rows[i].error;
-                fake.last_errno = rows[i].last_errno;
-                assert_int_equal(cgroup_library_set("/a", "pids", "pids.max", "1"), rows[i].r);
-                assert_int_equal(cgroup_library_attach("/a", "pids", 1), rows[i].r);
-        }
-}
-
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 checked_test(test_cgroup_parse_controllers),
@@ -322,8 +242,6 @@ int main(void) {
                 checked_test(test_cgroup_that_may_not_enable),
                 checked_test(test_cgroup_with_a_process_in_it),
                 checked_test(test_cgroup_of_threads),
-                checked_test(test_cgroup_library_names),
-                checked_test(test_cgroup_library_errors),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
