@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Takes the place of cgroup.c where there is no libcgroup: RHEL 9 and 10 do not have it. It is
+ * Takes the place of cgroup.c where there is no libcgroup: RHEL 9 removed it. It is
  * never told to be usable for any cgroup, so whoever asks goes on by plain files, which can do all
  * of it.
  */
