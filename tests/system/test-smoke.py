@@ -15,7 +15,7 @@ class TheGuest(Case):
         self.assertEqual(systemctl("--failed", "--no-legend"), "")
 
     def test_cgroup_v2_has_a_cpu_controller(self):
-        controllers = read(f"{guest.CGROUPS}/cgroup.controllers").split()
+        controllers = read(f"{guest.CGROUPS}/cgroup.subtree_control").split()
         self.assertLessEqual({"cpu", "memory", "pids"}, set(controllers))
 
     def test_kvm_is_simulated(self):
