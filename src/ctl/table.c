@@ -13,27 +13,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/size.h"
 #include "ctl/say.h"
 
 #define GAP "  "
 
 /* ---- values ---- */
-
-void format_size(char *buffer, size_t size, uint64_t bytes) {
-        static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
-        unsigned unit = 0;
-        uint64_t scale = 1;
-
-        while (unit + 1 < ARRAY_SIZE(units) && bytes / scale >= 1024) {
-                scale *= 1024;
-                unit++;
-        }
-        if (unit == 0)
-                (void)snprintf(buffer, size, "%" PRIu64 " B", bytes);
-        else
-                (void)snprintf(buffer, size, "%" PRIu64 ".%" PRIu64 " %s", bytes / scale,
-                               bytes % scale * 10 / scale, units[unit]);
-}
 
 void format_usec(char *buffer, size_t size, uint64_t usec) {
         uint64_t sec = usec / USEC_PER_SEC, min = sec / 60, hours = min / 60;

@@ -28,8 +28,7 @@ struct column {
 
 #define FORMAT_MAX 64 /* room for any number that these write */
 
-/* Cut, never rounded up: nothing is said to be larger than it is. size: of the buffer. */
-void format_size(char *buffer, size_t size, uint64_t bytes);
+/* Cut, never rounded up: nothing is said to last longer than it does. size: of the buffer. */
 void format_usec(char *buffer, size_t size, uint64_t usec);
 
 /* "-" for NULL and for what is not of a type that the format knows. NULL: no memory. Free it. */

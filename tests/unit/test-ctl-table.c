@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/size.h"
 #include "ctl/json.h"
 #include "ctl/say.h"
 #include "ctl/table.h"
