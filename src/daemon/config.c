@@ -26,26 +26,32 @@
 /* A path of sun_path's 107 bytes less ".new", the name it is made under (listen.c). */
 #define SOCKET_PATH_SIZE 104
 
-enum type { TYPE_PATH, TYPE_PATH_OR_WORD, TYPE_UNSIGNED };
+enum type { TYPE_PATH, TYPE_PATH_OR_WORD, TYPE_UNSIGNED, TYPE_UNSIGNED_OR_AUTO };
 
 struct key {
         const char *section, *key;
         enum type type;
+        bool live; /* a running daemon can change it */
         size_t offset;
-        unsigned minimum, maximum; /* of TYPE_UNSIGNED */
+        unsigned minimum, maximum; /* of numbers */
         const char *fallback;      /* the default, as text */
         const char *rule;          /* what would be right */
 };
 
 static const struct key keys[] = {
-        {"sockets", "handoff", TYPE_PATH, offsetof(struct config, handoff_socket), 0, 0,
+        {"sockets", "handoff", TYPE_PATH, false, offsetof(struct config, handoff_socket), 0, 0,
          "/run/pv-reaper/handoff.sock", "an absolute path of at most 103 bytes"},
-        {"sockets", "control", TYPE_PATH, offsetof(struct config, control_socket), 0, 0,
+        {"sockets", "control", TYPE_PATH, false, offsetof(struct config, control_socket), 0, 0,
          "/run/pv-reaper/control.sock", "an absolute path of at most 103 bytes"},
-        {"cgroup", "path", TYPE_PATH_OR_WORD, offsetof(struct config, cgroup), 0, 0, "auto",
+        {"cgroup", "path", TYPE_PATH_OR_WORD, false, offsetof(struct config, cgroup), 0, 0, "auto",
          "an absolute path, \"auto\" or \"none\""},
-        {"limits", "max-concurrent", TYPE_UNSIGNED, offsetof(struct config, max_concurrent), 1,
-         100000, "4", "a number from 1 to 100000"},
+        {"limits", "max-concurrent", TYPE_UNSIGNED, true, offsetof(struct config, max_concurrent),
+         1, 100000, "4", "a number from 1 to 100000"},
+        {"limits", "boost-max-concurrent", TYPE_UNSIGNED_OR_AUTO, true,
+         offsetof(struct config, boost_max_concurrent), 1, 100000, "auto",
+         "a number from 1 to 100000 or \"auto\""},
+        {"limits", "drain-time", TYPE_UNSIGNED, true, offsetof(struct config, drain_time), 0, 86400,
+         "30", "a number of seconds from 0 to 86400"},
 };
 
 /* ---- values ---- */
@@ -79,6 +85,12 @@ static int set_key(struct config *config, const struct key *key, const char *val
         bool word = strcmp(value, "auto") == 0 || strcmp(value, "none") == 0;
 
         switch (key->type) {
+        case TYPE_UNSIGNED_OR_AUTO:
+                if (strcmp(value, "auto") == 0) {
+                        *(unsigned *)place = CONFIG_AUTO;
+                        return 0;
+                }
+                return set_unsigned(place, key, value);
         case TYPE_UNSIGNED:
                 return set_unsigned(place, key, value);
         case TYPE_PATH_OR_WORD:
@@ -133,6 +145,41 @@ struct config *config_free(struct config *config) {
         free(config->cgroup);
         free(config);
         return NULL;
+}
+
+/* ---- another one over the one in force ---- */
+
+static bool is_number(const struct key *key) {
+        return key->type == TYPE_UNSIGNED || key->type == TYPE_UNSIGNED_OR_AUTO;
+}
+
+static bool is_same(const struct key *key, const void *a, const void *b) {
+        if (is_number(key))
+                return *(const unsigned *)a == *(const unsigned *)b;
+        return strcmp(*(char *const *)a, *(char *const *)b) == 0;
+}
+
+static void swap(const struct key *key, void *a, void *b) {
+        size_t size = is_number(key) ? sizeof(unsigned) : sizeof(char *);
+        char buffer[sizeof(char *)];
+
+        memcpy(buffer, a, size);
+        memcpy(a, b, size);
+        memcpy(b, buffer, size);
+}
+
+void config_take_live(struct config *running, struct config *wanted) {
+        for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+                void *a = (char *)running + keys[i].offset, *b = (char *)wanted + keys[i].offset;
+
+                if (is_same(&keys[i], a, b))
+                        continue;
+                if (keys[i].live)
+                        swap(&keys[i], a, b);
+                else
+                        log_warning("%s in section [%s] has changed: only a restart applies it",
+                                    keys[i].key, keys[i].section);
+        }
 }
 
 /* ---- the file ---- */

@@ -8,11 +8,15 @@
 
 #include "base/util.h"
 
+#define CONFIG_AUTO 0U /* of a number that may be "auto" */
+
 struct config {
         char *handoff_socket;
         char *control_socket;
         char *cgroup; /* a path, "none", or "auto": that of pv-reaper-workers.service */
         unsigned max_concurrent;
+        unsigned boost_max_concurrent; /* CONFIG_AUTO: as many as there are CPUs */
+        unsigned drain_time;           /* s */
 };
 
 /* With the defaults. */
@@ -25,6 +29,12 @@ struct config *config_free(struct config *config);
  * -ENOENT: there is no such file (not logged).
  */
 int config_read_file(struct config *config, const char *path);
+
+/*
+ * Moves what a running daemon can change from wanted to running, and warns of each other key that
+ * differs. wanted then holds what was in force before: drop it.
+ */
+void config_take_live(struct config *running, struct config *wanted);
 
 /*
  * Sets one key as if a file said so. Errors (-EINVAL bad value, -ENOKEY no such key, -ENOMEM) are

@@ -86,6 +86,8 @@ static void assert_defaults(const struct config *c) {
         assert_string_equal(c->control_socket, "/run/pv-reaper/control.sock");
         assert_string_equal(c->cgroup, "auto");
         assert_int_equal(c->max_concurrent, 4);
+        assert_int_equal(c->boost_max_concurrent, CONFIG_AUTO);
+        assert_int_equal(c->drain_time, 30);
 }
 
 static void test_config_defaults(void **state) {
@@ -124,6 +126,68 @@ static const char *path_of(size_t n) {
         path[0] = '/';
         path[n] = '\0';
         return path;
+}
+
+static void test_config_number_or_auto(void **state) {
+        static const char *const bad[] = {"", "0", "100001", "none", "Auto", "auto ", "-1"};
+        _cleanup_(config_freep) struct config *c = config_with_defaults();
+        const char *why;
+
+        for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+                assert_int_equal(config_set(c, "limits", "boost-max-concurrent", bad[i], &why),
+                                 -EINVAL);
+                assert_string_equal(why, "a number from 1 to 100000 or \"auto\"");
+        }
+        assert_int_equal(config_set(c, "limits", "boost-max-concurrent", "100000", &why), 0);
+        assert_int_equal(c->boost_max_concurrent, 100000);
+        assert_int_equal(config_set(c, "limits", "boost-max-concurrent", "auto", &why), 0);
+        assert_int_equal(c->boost_max_concurrent, CONFIG_AUTO);
+        assert_int_equal(config_set(c, "limits", "max-concurrent", "auto", &why), -EINVAL);
+        assert_int_equal(config_set(c, "limits", "drain-time", "0", &why), 0);
+        assert_int_equal(c->drain_time, 0);
+        assert_int_equal(config_set(c, "limits", "drain-time", "86401", &why), -EINVAL);
+}
+
+static void set_all(struct config *c, const char *const values[6]) {
+        static const char *const names[] = {"handoff",        "control",    "path",
+                                            "max-concurrent", "drain-time", "boost-max-concurrent"};
+        static const char *const sections[] = {"sockets", "sockets", "cgroup"};
+        const char *why;
+
+        for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+                assert_int_equal(
+                        config_set(c, i < 3 ? sections[i] : "limits", names[i], values[i], &why),
+                        0);
+}
+
+/* The limits are taken over; whatever else differs stays, and is named. */
+static void test_config_take_live(void **state) {
+        static const char *const old[] = {"/h", "/c", "none", "1", "2", "auto"};
+        static const char *const new[] = {"/h2", "/c", "/cgroup", "10", "20", "30"};
+        _cleanup_(config_freep) struct config *running = config_with_defaults();
+        _cleanup_(config_freep) struct config *wanted = config_with_defaults();
+
+        set_all(running, old);
+        set_all(wanted, new);
+        capture_begin();
+        config_take_live(running, wanted);
+        assert_string_equal(
+                capture_end(),
+                "pv-reaperd: handoff in section [sockets] has changed: only a restart applies it\n"
+                "pv-reaperd: path in section [cgroup] has changed: only a restart applies it\n");
+        assert_string_equal(running->handoff_socket, "/h");
+        assert_string_equal(running->control_socket, "/c");
+        assert_string_equal(running->cgroup, "none");
+        assert_int_equal(running->max_concurrent, 10);
+        assert_int_equal(running->drain_time, 20);
+        assert_int_equal(running->boost_max_concurrent, 30);
+
+        set_all(wanted, old);
+        capture_begin();
+        config_take_live(running, wanted);
+        assert_string_equal(capture_end(), "");
+        assert_int_equal(running->max_concurrent, 1);
+        assert_int_equal(running->boost_max_concurrent, CONFIG_AUTO);
 }
 
 static void test_config_sockets(void **state) {
@@ -205,6 +269,8 @@ static void test_config_file_with_all_keys(void **state) {
                                    "path =none\n"
                                    "; a remark\n"
                                    "[limits]\n"
+                                   "boost-max-concurrent=18\n"
+                                   "drain-time=19\n"
                                    "max-concurrent= 17"; /* no newline */
         _cleanup_(config_freep) struct config *c = config_with_defaults();
 
@@ -214,6 +280,8 @@ static void test_config_file_with_all_keys(void **state) {
         assert_string_equal(c->control_socket, "/a/c");
         assert_string_equal(c->cgroup, "none");
         assert_int_equal(c->max_concurrent, 17);
+        assert_int_equal(c->boost_max_concurrent, 18);
+        assert_int_equal(c->drain_time, 19);
 }
 
 static void test_config_file_last_wins(void **state) {
@@ -416,6 +484,8 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 checked_test(test_config_defaults),
                 checked_test(test_config_numbers),
+                checked_test(test_config_number_or_auto),
+                checked_test(test_config_take_live),
                 checked_test(test_config_sockets),
                 checked_test(test_config_cgroup),
                 checked_test(test_config_no_such_key),
