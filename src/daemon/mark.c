@@ -2,8 +2,9 @@
 
 /*
  * The text of a mark: numbers by name in a fixed order, the unit last, since it may hold anything.
- * What mark_format() writes mark_parse() gives back exactly. A daemon of another version that does
- * not understand it goes without, and says "unknown" where it would have needed it.
+ * What mark_format() writes mark_parse() gives back exactly. What came later ("away") is written
+ * only where it says something, so that older daemons understand all the others. A daemon that does
+ * not understand a mark goes without, and says "unknown" where it would have needed it.
  */
 
 #include "daemon/mark.h"
@@ -12,26 +13,41 @@
 #include <stdio.h>
 #include <string.h>
 
+#define AWAY " away=1"
+
+static bool skip(const char **text, const char *word) {
+        size_t n = strlen(word);
+
+        if (strncmp(*text, word, n) != 0)
+                return false;
+        *text += n;
+        return true;
+}
+
 void mark_format(const struct mark *m, char buffer[static MARK_SIZE_MAX]) {
         (void)snprintf(buffer, MARK_SIZE_MAX,
                        "done=%" PRIu64 " job=%" PRIu64 " kind=%" PRIu32 " bytes=%" PRIu64
-                       " queued=%" PRIu64 " granted=%" PRIu64 " cpu=%" PRIu64 " unit=%s",
+                       " queued=%" PRIu64 " granted=%" PRIu64 " cpu=%" PRIu64 "%s unit=%s",
                        m->done, m->seq, m->kind, m->bytes, m->queued_at, m->granted_at, m->cpu_base,
-                       m->unit);
+                       m->away ? AWAY : "", m->unit);
 }
 
 int mark_parse(struct mark *ret, const char *text) {
         struct mark m = {};
-        int unit = -1;
+        int n = -1;
 
         if (sscanf(text,
                    "done=%" SCNu64 " job=%" SCNu64 " kind=%" SCNu32 " bytes=%" SCNu64
-                   " queued=%" SCNu64 " granted=%" SCNu64 " cpu=%" SCNu64 " unit=%n",
+                   " queued=%" SCNu64 " granted=%" SCNu64 " cpu=%" SCNu64 "%n",
                    &m.done, &m.seq, &m.kind, &m.bytes, &m.queued_at, &m.granted_at, &m.cpu_base,
-                   &unit) != 7 ||
-            unit < 0 || strlen(text + unit) >= sizeof(m.unit) || m.granted_at < m.queued_at)
+                   &n) != 7 ||
+            n < 0 || m.granted_at < m.queued_at)
                 return -EBADMSG;
-        memcpy(m.unit, text + unit, strlen(text + unit) + 1);
+        text += n;
+        m.away = skip(&text, AWAY);
+        if (!skip(&text, " unit=") || strlen(text) >= sizeof(m.unit))
+                return -EBADMSG;
+        memcpy(m.unit, text, strlen(text) + 1);
         *ret = m;
         return 0;
 }

@@ -22,6 +22,7 @@ struct mark {
         uint64_t granted_at;
         uint64_t cpu_base; /* what the bill said at GRANT, µs */
 
+        bool away; /* it was idle, and was sent away: it does not come back before it has a job */
         char unit[128]; /* of the VMM, or "" */
 };
 

@@ -33,6 +33,7 @@ static void assert_same(const struct mark *a, const struct mark *b) {
         assert_int_equal(a->queued_at, b->queued_at);
         assert_int_equal(a->granted_at, b->granted_at);
         assert_int_equal(a->cpu_base, b->cpu_base);
+        assert_int_equal(a->away, b->away);
         assert_string_equal(a->unit, b->unit);
 }
 
@@ -50,10 +51,27 @@ static void test_mark_round_trip(void **state) {
 
         round_trip(&full);
         round_trip(&(struct mark){});
+        round_trip(&(struct mark){.away = true});
+        round_trip(&(struct mark){.unit = " away=1 unit="});
         memset(&largest, 0xff, sizeof(largest));
+        largest.away = true;
         memset(largest.unit, 'u', sizeof(largest.unit) - 1);
         largest.unit[sizeof(largest.unit) - 1] = '\0';
         round_trip(&largest);
+}
+
+/* What daemons of this and of earlier versions wrote when nobody had been sent away. */
+static void test_mark_of_old(void **state) {
+        static const char text[] =
+                "done=1 job=2 kind=3 bytes=4 queued=5 granted=6 cpu=7 unit= away=1 unit=x";
+        char again[MARK_SIZE_MAX];
+        struct mark back;
+
+        assert_int_equal(mark_parse(&back, text), 0);
+        assert_false(back.away);
+        assert_string_equal(back.unit, " away=1 unit=x");
+        mark_format(&back, again);
+        assert_string_equal(again, text);
 }
 
 /* A text that is cut anywhere before the unit is none of ours. */
@@ -77,6 +95,9 @@ static void test_mark_foreign(void **state) {
                 "x",
                 "done=a job=1 kind=1 bytes=1 queued=1 granted=1 cpu=1 unit=",
                 "job=1 done=1 kind=1 bytes=1 queued=1 granted=1 cpu=1 unit=",
+                "done=1 job=1 kind=1 bytes=1 queued=1 granted=1 cpu=1 away=2 unit=",
+                "done=1 job=1 kind=1 bytes=1 queued=1 granted=1 cpu=1 away=1",
+                "done=1 job=1 kind=1 bytes=1 queued=1 granted=1 cpu=1unit=",
                 "done=1 job=1 kind=1 bytes=1 queued=2 granted=1 cpu=1 unit=", /* time runs back */
         };
         struct mark back = {.done = 99};
@@ -103,9 +124,8 @@ static void test_mark_long_unit(void **state) {
 
 int main(void) {
         static const struct CMUnitTest tests[] = {
-                checked_test(test_mark_round_trip),
-                checked_test(test_mark_cut),
-                checked_test(test_mark_foreign),
+                checked_test(test_mark_round_trip), checked_test(test_mark_of_old),
+                checked_test(test_mark_cut),        checked_test(test_mark_foreign),
                 checked_test(test_mark_long_unit),
         };
 
