@@ -15,6 +15,7 @@ static const struct column status_columns[] = {
         {"Version", "version", "Version", FORMAT_TEXT},
         {"PID", "pid", "PID", FORMAT_NUMBER},
         {"UptimeUSec", "uptime_us", "Up", FORMAT_USEC},
+        {"State", "state", "State", FORMAT_TEXT},
         {"MaxConcurrent", "max_concurrent", "Max concurrent", FORMAT_NUMBER},
         {"Running", "running", "Running", FORMAT_NUMBER},
         {"Found", "found", "Found", FORMAT_NUMBER},

@@ -41,6 +41,13 @@ static bool get_uptime(void *object, struct bus_value *ret) {
         return true;
 }
 
+static bool get_state(void *object, struct bus_value *ret) {
+        struct manager *manager = object;
+
+        ret->s = service_draining(manager->service) ? "draining" : "running";
+        return true;
+}
+
 static bool get_found(void *object, struct bus_value *ret) {
         struct manager *manager = object;
         struct worker *worker;
@@ -84,6 +91,7 @@ const struct bus_field bus_status_fields[] = {
         BUS_GETTER("Version", 's', get_version),
         BUS_GETTER("PID", 'u', get_pid),
         BUS_GETTER("UptimeUSec", 't', get_uptime),
+        BUS_GETTER("State", 's', get_state),
         BUS_MEMBER("MaxConcurrent", struct manager, queue.max_concurrent),
         BUS_MEMBER("Running", struct manager, queue.n_counted),
         BUS_GETTER("Found", 'u', get_found),

@@ -19,6 +19,12 @@ struct config {
         unsigned drain_time;           /* s */
 };
 
+/* Makes a configuration from wherever the first one came from; errors are logged. */
+struct config_source {
+        int (*load)(struct config **ret, void *userdata);
+        void *userdata;
+};
+
 /* With the defaults. */
 int config_new(struct config **ret);
 struct config *config_free(struct config *config);

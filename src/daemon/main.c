@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <systemd/sd-daemon.h>
 
 #include "daemon/config.h"
 #include "daemon/listen.h"
@@ -97,7 +96,7 @@ static int parse_arguments(struct arguments *args, int argc, char *argv[]) {
         return -EINVAL;
 }
 
-static int load_config(struct config *config, const struct arguments *args) {
+static int fill_config(struct config *config, const struct arguments *args) {
         const char *why;
         int r;
 
@@ -118,13 +117,30 @@ static int load_config(struct config *config, const struct arguments *args) {
         return 0;
 }
 
+/* Of struct config_source: at start and again whenever we are asked to reload. */
+static int load_config(struct config **ret, void *userdata) {
+        struct config *config = NULL;
+        int r;
+
+        r = config_new(&config);
+        if (r < 0)
+                return log_error_errno(r, "cannot make a configuration");
+        r = fill_config(config, userdata);
+        if (r < 0) {
+                config_free(config);
+                return r;
+        }
+        *ret = config;
+        return 0;
+}
+
 /* Takes config over. */
-static int serve(struct config *config) {
+static int serve(struct config *config, const struct config_source *source) {
         struct listeners listeners;
         struct manager *m;
         int r;
 
-        r = manager_new(&m, config);
+        r = manager_new(&m, config, source);
         if (r < 0) {
                 config_free(config);
                 return r;
@@ -132,11 +148,8 @@ static int serve(struct config *config) {
         r = listeners_open(&listeners, config);
         if (r >= 0) {
                 r = manager_start(m, &listeners.handoff, &listeners.control);
-                if (r >= 0) {
-                        (void)sd_notify(0, "READY=1");
+                if (r >= 0)
                         r = manager_run(m);
-                        (void)sd_notify(0, "STOPPING=1");
-                }
                 listeners_unlink(&listeners, config);
         }
         manager_free(m);
@@ -152,29 +165,28 @@ static int prepare_signals(void) {
         (void)sigemptyset(&set);
         (void)sigaddset(&set, SIGTERM);
         (void)sigaddset(&set, SIGINT);
+        (void)sigaddset(&set, SIGHUP);
         return sigprocmask(SIG_BLOCK, &set, NULL) < 0 ? negative_errno() : 0;
 }
 
 int main(int argc, char *argv[]) {
         struct arguments args = {};
-        struct config *config;
+        struct config_source source = {load_config, &args};
+        struct config *config = NULL;
         int r;
 
         r = parse_arguments(&args, argc, argv);
         if (r <= 0)
                 return r < 0 ? EXIT_USAGE : EXIT_SUCCESS;
-        r = config_new(&config);
+        r = source.load(&config, source.userdata);
         if (r < 0)
-                return log_error_errno(r, "cannot start"), EXIT_FAILURE;
-        r = load_config(config, &args);
-        if (r < 0 || args.check) {
-                config_free(config);
-                return r < 0 ? EXIT_USAGE : EXIT_SUCCESS;
-        }
+                return r == -ENOMEM ? EXIT_FAILURE : EXIT_USAGE;
+        if (args.check)
+                return config_free(config), EXIT_SUCCESS;
         r = prepare_signals();
         if (r < 0) {
                 config_free(config);
                 return log_error_errno(r, "cannot start"), EXIT_FAILURE;
         }
-        return serve(config) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+        return serve(config, &source) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

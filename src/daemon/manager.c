@@ -12,7 +12,6 @@
 
 #include "daemon/manager.h"
 
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -86,12 +85,13 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
 
         TAILQ_FOREACH (w, &m->workers, link) {
                 worker_check_overdue(w, now);
-                again = again || w->counted || w->overdue;
+                again = again || w->counted || w->overdue || w->sent_away;
         }
         if (m->purge && m->cgroup) {
                 m->purge = false;
                 (void)cgroup_root_scan(m->cgroup, NULL, NULL);
         }
+        service_changed(m->service);
         return again ? tick_on(m) : 0;
 }
 
@@ -110,6 +110,7 @@ static int on_dispatch(sd_event_source *source, void *userdata) {
         }
         if (m->queue.n_counted > 0 || m->purge)
                 (void)tick_on(m);
+        service_changed(m->service);
         return sd_event_source_set_enabled(source, SD_EVENT_OFF);
 }
 
@@ -189,11 +190,6 @@ static unsigned find_max_peers(void) {
 
 /* ---- life and death ---- */
 
-static int on_terminate(sd_event_source *source, const struct signalfd_siginfo *si,
-                        void *userdata) {
-        return sd_event_exit(sd_event_source_get_event(source), 0);
-}
-
 static int open_cgroup(struct manager *m, const char *path) {
         if (strcmp(path, "none") == 0)
                 return 0;
@@ -203,12 +199,6 @@ static int open_cgroup(struct manager *m, const char *path) {
 static int add_sources(struct manager *m) {
         int r;
 
-        r = sd_event_add_signal(m->event, NULL, SIGTERM, on_terminate, m);
-        if (r < 0)
-                return r;
-        r = sd_event_add_signal(m->event, NULL, SIGINT, on_terminate, m);
-        if (r < 0)
-                return r;
         r = sd_event_add_time_relative(m->event, &m->tick_source, CLOCK_MONOTONIC, TICK_USEC, 0,
                                        on_tick, m);
         if (r < 0)
@@ -220,7 +210,7 @@ static void manager_freep(struct manager **m) {
         manager_free(*m);
 }
 
-int manager_new(struct manager **ret, struct config *config) {
+int manager_new(struct manager **ret, struct config *config, const struct config_source *source) {
         _cleanup_(manager_freep) struct manager *m = calloc(1, sizeof(*m));
         int r;
 
@@ -238,12 +228,15 @@ int manager_new(struct manager **ret, struct config *config) {
                 r = sd_event_set_watchdog(m->event, true); /* fed by the loop itself */
         if (r >= 0)
                 r = add_sources(m);
+        if (r >= 0)
+                r = service_new(&m->service, m);
         if (r < 0)
                 return log_error_errno(r, "cannot make the event loop");
         r = open_cgroup(m, config->cgroup);
         if (r < 0)
                 return r;
         m->config = config;
+        m->source = *source;
         m->started_at = manager_now(m);
         *ret = m;
         m = NULL;
@@ -253,6 +246,7 @@ int manager_new(struct manager **ret, struct config *config) {
 struct manager *manager_free(struct manager *m) {
         if (!m)
                 return NULL;
+        m->service = service_free(m->service);
         m->bus = bus_free(m->bus);
         m->handoff_source = sd_event_source_disable_unref(m->handoff_source);
         while (!TAILQ_EMPTY(&m->peers))
@@ -317,21 +311,11 @@ static void log_ready(struct manager *m) {
                         cgroup ? cgroup : "schedstat alone (--cgroup none)");
 }
 
-static void log_stopping(struct manager *m) {
-        (void)log_event(LOG_EVENT(LOG_INFO, MESSAGE_STOPPING, 0,
-                                  LOG_NUMBER("PV_RUNNING", m->queue.n_counted),
-                                  LOG_NUMBER("PV_QUEUED", m->queue.n_waiting)),
-                        "stopping with %u running and %u queued: workers will come back",
-                        m->queue.n_counted, m->queue.n_waiting);
-}
-
 int manager_run(struct manager *m) {
         int r;
 
         log_ready(m);
+        service_ready(m->service);
         r = sd_event_loop(m->event);
-        if (r < 0)
-                return log_error_errno(r, "the event loop failed");
-        log_stopping(m);
-        return r;
+        return r < 0 ? log_error_errno(r, "the event loop failed") : r;
 }

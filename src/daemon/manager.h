@@ -12,6 +12,7 @@
 #include "daemon/config.h"
 #include "daemon/peer.h"
 #include "daemon/queue.h"
+#include "daemon/service.h"
 #include "daemon/worker.h"
 
 #define HISTORY_MAX 1000 /* finished jobs we remember */
@@ -24,8 +25,11 @@ struct manager {
         sd_event *event;
         struct cgroup_root *cgroup; /* NULL: --cgroup none */
         struct bus *bus;
+        struct service *service;
         int handoff_fd;
         int control_fd;
+
+        struct config_source source; /* where another configuration would come from */
 
         /* state */
         struct queue queue;
@@ -45,8 +49,8 @@ struct manager {
         sd_event_source *dispatch_source;
 };
 
-/* Takes config over on success. Nothing listens yet. */
-int manager_new(struct manager **ret, struct config *config);
+/* Takes config over on success; source is for reloading. Nothing listens yet. */
+int manager_new(struct manager **ret, struct config *config, const struct config_source *source);
 struct manager *manager_free(struct manager *manager);
 
 /* Recounts the workers of an earlier daemon, then listens. The fds are taken over in any case. */

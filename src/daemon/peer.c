@@ -115,12 +115,19 @@ int peer_send_seq(struct peer *peer, uint16_t type, uint64_t seq) {
         return peer_send(peer, &m, type);
 }
 
-/* "Go ahead without us": for whoever we cannot govern. The connection ends with it. */
-static int refuse(struct peer *peer, int why) {
+int peer_send_away(struct peer *peer) {
         union wire_message m = {};
 
-        log_refused(peer, why, "is not governed");
-        (void)peer_send(peer, &m, WIRE_UNGOVERNED);
+        return peer->worker ? worker_send_away(peer->worker) : peer_send(peer, &m, WIRE_UNGOVERNED);
+}
+
+/* For whoever we cannot govern. The connection ends with it. */
+static int refuse(struct peer *peer, int why) {
+        if (why == -ESHUTDOWN)
+                log_refused(peer, 0, "is not governed: no new VMs any more");
+        else
+                log_refused(peer, why, "is not governed");
+        (void)peer_send_away(peer);
         return -ECONNREFUSED; /* not why, of which on_packet() would have its own opinion */
 }
 
@@ -147,7 +154,11 @@ static int find_or_make_worker(struct peer *peer, struct worker **ret) {
         if (process_alive(pidfd) <= 0)
                 return -ESRCH;
         *ret = worker_find(peer->manager, peer->pid, stat.starttime);
-        return *ret ? 0 : worker_new(ret, peer->manager, peer->pid, &stat, &pidfd);
+        if (*ret)
+                return 0;
+        if (service_draining(peer->manager->service))
+                return -ESHUTDOWN;
+        return worker_new(ret, peer->manager, peer->pid, &stat, &pidfd);
 }
 
 static int handle_register(struct peer *peer, const struct wire_register *reg) {

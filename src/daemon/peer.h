@@ -43,4 +43,7 @@ struct peer *peer_free(struct peer *peer);
 /* Fills in the header and sends. Negative: the peer is gone or does not read; free it. */
 int peer_send(struct peer *peer, union wire_message *message, uint16_t type);
 
+/* Tells it to go ahead without us; the connection is the caller's to end. */
+int peer_send_away(struct peer *peer);
+
 int peer_send_seq(struct peer *peer, uint16_t type, uint64_t seq);

@@ -36,7 +36,7 @@ void worker_recount(struct worker *w) {
         bool counts;
 
         w->overdue = w->overdue && is_running(w);
-        counts = is_running(w) && !w->overdue;
+        counts = is_running(w) && !w->overdue && !w->sent_away;
         if (counts != w->counted)
                 w->manager->queue.n_counted += counts ? 1U : -1U;
         w->counted = counts;
@@ -62,14 +62,16 @@ static void log_overdue(const struct worker *w, int level, const char *id, const
 void worker_check_overdue(struct worker *w, uint64_t now) {
         uint64_t cpu;
 
-        if (!w->counted && !w->overdue)
+        if (!w->counted && !w->overdue && !(w->sent_away && now - w->moved_at >= OVERDUE_USEC))
                 return;
         if (worker_cpu_usec(w, &cpu) >= 0 && cpu != w->cpu_seen) {
                 w->cpu_seen = cpu;
                 w->moved_at = now;
                 if (w->overdue)
                         log_overdue(w, LOG_INFO, MESSAGE_WORKER_MOVES, "moves again: it counts");
-                w->overdue = false;
+                w->overdue = w->sent_away = false;
+        } else if (w->sent_away) {
+                w->moved_at = now; /* there may be thousands of them: a look now and then */
         } else if (!w->overdue && now - w->moved_at >= OVERDUE_USEC) {
                 log_overdue(w, LOG_WARNING, MESSAGE_WORKER_OVERDUE,
                             "is overdue: no CPU time for 10 s, it no longer counts");
@@ -90,7 +92,7 @@ void worker_drop_job(struct worker *w) {
 
 static void mark_write(struct worker *w) {
         const struct job *j = w->job && w->job->state == JOB_RUNNING ? w->job : NULL;
-        struct mark mark = {.done = w->last_seq};
+        struct mark mark = {.done = w->last_seq, .away = w->sent_away};
         char text[MARK_SIZE_MAX];
         int r;
 
@@ -121,6 +123,7 @@ void worker_restore(struct worker *w) {
             mark_parse(&mark, text) < 0)
                 return;
         w->last_seq = mark.done;
+        w->sent_away = mark.away;
         if (mark.unit[0] && !w->unit)
                 w->unit = strdup(mark.unit);
         request = (struct wire_request){.seq = mark.seq, .kind = mark.kind, .mem = mark.bytes};
@@ -258,7 +261,7 @@ int worker_on_register(struct worker *w, const struct wire_register *reg) {
                 r = job_rename(w->job, w);
         if (r < 0)
                 return r;
-        w->found = w->overdue = false;
+        w->found = w->overdue = w->sent_away = false;
         news = reg->last.seq > w->last_seq;
         if (reg->last.seq != 0)
                 r = report_outcome(w, &reg->last);
@@ -334,6 +337,16 @@ void worker_on_disconnect(struct worker *w) {
         w->peer = NULL;
         if (w->job)
                 queue_remove(&w->manager->queue, w->job);
+}
+
+/* The mark first: if we die in between, it comes back, and the mark is written anew. */
+int worker_send_away(struct worker *w) {
+        union wire_message ungoverned = {};
+
+        w->sent_away = !w->job && !w->found;
+        if (w->sent_away)
+                mark_write(w);
+        return peer_send(w->peer, &ungoverned, WIRE_UNGOVERNED);
 }
 
 /* Model: daemon_grant. The mark first: if we die in between, the next daemon counts it. */

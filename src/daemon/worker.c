@@ -287,6 +287,8 @@ int worker_new_found(struct worker **ret, struct manager *m, pid_t pid, uint64_t
 const char *worker_state(const struct worker *w) {
         if (w->overdue)
                 return "overdue";
+        if (w->sent_away)
+                return "away";
         if (w->found)
                 return "found";
         if (w->job && w->job->state == JOB_RUNNING)

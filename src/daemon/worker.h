@@ -8,7 +8,8 @@
  * so one that reconnects is the same worker.
  *
  * It counts against max-concurrent from GRANT until DONE, and from being found in our cgroups after
- * a restart until it registers, whichever it is; never while it is overdue.
+ * a restart until it registers, whichever it is; never while it is overdue, nor if an earlier
+ * daemon sent it away idle and it has not moved since.
  */
 
 #include <sys/queue.h>
@@ -45,6 +46,7 @@ struct worker {
         bool found;        /* after a restart, and not heard from since */
         bool counted;      /* in queue.n_counted; see worker_recount() */
         bool overdue;      /* stands still: does not count */
+        bool sent_away;    /* by UNGOVERNED when it was idle: does not count until it moves */
         uint64_t last_seq; /* of the newest outcome we reported: repeats are ignored */
         uint64_t cpu_seen; /* the bill when it last moved */
         uint64_t moved_at;
@@ -81,6 +83,9 @@ void worker_on_progress(struct worker *worker, uint64_t bytes_left);
 
 /* Its connection is gone: a queued job leaves the queue (it asks again), a running one goes on. */
 void worker_on_disconnect(struct worker *worker);
+
+/* Tells a connected worker to go ahead without us. Negative: it cannot be reached. */
+int worker_send_away(struct worker *worker);
 
 /* Gives its queued job a slot. Negative if it cannot be reached: its connection is to be closed. */
 int worker_grant(struct worker *worker);

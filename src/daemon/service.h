@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * The daemon as a service: its signals, what it says to systemd, how it reloads and how it stops.
+ */
+
+#include "base/util.h"
+
+struct manager;
+struct service;
+
+/* From here on signals are obeyed. They must be blocked. */
+int service_new(struct service **ret, struct manager *manager);
+struct service *service_free(struct service *service);
+
+/* All is set up: says so, and begins to show the status. */
+void service_ready(struct service *service);
+
+/* The work, or what we know of it, has changed. Cheap but while we wait for the work's end. */
+void service_changed(struct service *service);
+
+/* No new VMs, and jobs run at the boosted limit. */
+bool service_draining(const struct service *service);
