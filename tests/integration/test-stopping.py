@@ -252,14 +252,16 @@ class Stopping(BusCase):
         self.served.kill()  # it stays so, whatever comes next
         self.serve("--max-concurrent=2")
         self.status_is(running=1, found=2)
+        busy.end()
+        self.status_is(running=0, found=1)
         idle.burn()
-        self.status_is(running=2)
+        self.status_is(running=1)
         idle.register()
-        self.status_is(found=1)
+        self.status_is(found=0)
         self.assertEqual({vm["pid"]: vm["state"] for vm in self.ctl_json("list")}[idle.pid], "idle")
         self.served.kill()
         self.serve("--max-concurrent=2")
-        self.status_is(running=2, found=2)  # what an idle one is that was not sent away
+        self.status_is(running=1, found=1)  # what an idle one is that was not sent away
 
 
 if __name__ == "__main__":
