@@ -1,0 +1,242 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""VMs that are handed over by their fd, under systemd: it accepts, it starts a closer for each, and
+the work that is left of the VM is done there, charged there, and never seen by the daemon. The
+module's log is the witness of who did what, the closer's cpu.stat of what it cost.
+"""
+
+import errno
+import os
+import signal
+import subprocess
+
+import guest
+import kvm
+from guest import cpu_usec, harness, show, systemctl, tap
+from harness import is_alive
+from installed import InstalledCase, closer_cgroups, holds_vm
+
+PAGES_8G = 2 * kvm.PAGES_4G
+SLOW_NS = 500  # per page: 1 s of CPU time for what left_over() leaves
+SLOW_USEC = PAGES_8G * SLOW_NS // 1000
+
+
+class Release(InstalledCase):
+    limit = 1
+
+    def vmm_with_leftover(self, name, scope):
+        """One that has no keeper; one guest set aside, the next protected."""
+        vmm = self.vmm(name, "--no-keeper", prefix=guest.in_scope(scope))
+        vmm.do("protect")
+        vmm.do("prepare")
+        vmm.do("protect")
+        return vmm
+
+    def test_work_is_done_and_charged_in_the_closer(self):
+        holder = self.hold_slot()
+        vmm = self.vmm_with_leftover("guest", "pvr-guest.scope")
+        self.assertTrue(holds_vm(vmm.pid))
+        with self.new_closer() as found:
+            vmm.do("release")
+        closer, = found
+        self.assertFalse(holds_vm(vmm.pid))
+        self.queued("guest")
+        self.assertTrue(closer.holds_vm())
+        self.assertEqual(self.sim.commands("CLOSE", ev="begin"), [])
+
+        daemon, scope = self.daemon_pid(), guest.cgroup_of_unit("pvr-guest.scope")
+        service = guest.cgroup_of_unit("pv-reaper.service")
+        before = {path: cpu_usec(path) for path in (closer.cgroup, service, scope)}
+        self.parameter("ns_per_page", 4 * SLOW_NS)
+        holder.done()
+        self.closing()
+        looks = bill = 0
+        while not self.sim.commands("CLOSE"):
+            self.assertFalse(holds_vm(daemon))
+            if os.path.exists(closer.cgroup):
+                bill = cpu_usec(closer.cgroup) - before[closer.cgroup]
+            looks += 1
+        self.assertGreater(looks, 3)
+        spent = {path: cpu_usec(path) - before[path] for path in (service, scope)}
+        self.assertGreater(bill, SLOW_USEC)  # of four times that, when we looked last
+        self.assertLess(max(spent.values()), SLOW_USEC)
+
+        end, = self.closed()
+        self.assert_closed_by(end, closer)
+        refused, = self.sim.commands("PERFORM")
+        self.assertEqual((int(refused["ret"]), int(refused["pid"])), (-errno.EIO, closer.pid))
+        job = self.ended("guest")
+        self.assertEqual((job["state"], job["kind"], job["error"], job["pid"], job["bytes"]),
+                         ("foreign", "close", -errno.EIO, closer.pid, 4 * kvm.GIB))
+        self.assertEqual(job["cgroup"], closer.cgroup)
+        self.assertIn(closer.unit, job["unit"])
+        self.assertGreater(job["cpu_us"], 4 * SLOW_USEC * 95 // 100)
+        self.assertEqual(vmm.quit(), 0)
+        self.assertEqual(len(self.sim.commands("CLOSE")), 1)
+
+    def test_client_dies_and_the_vm_goes_its_way(self):
+        """The closer is stopped before it can look: all that is left of the VM is on its way."""
+        vm = self.left_over()
+        with self.new_closer() as found:
+            client = self.client()
+        closer, = found
+        self.stop(closer.pid)
+        client.send(guest_packet(b"orphan"), vm)
+        client.close()
+        os.close(vm)
+        self.assertEqual(self.sim.commands("CLOSE", ev="begin"), [])
+        os.kill(closer.pid, signal.SIGCONT)
+        self.assertEqual(self.ended("orphan")["state"], "foreign")
+        self.assert_closed_by(self.closed()[0], closer)
+
+    def test_client_says_nothing(self):
+        with self.new_closer() as found:
+            self.client().close()
+        closer, = found
+        record, = self.wait_journal(_SYSTEMD_UNIT=closer.unit)
+        self.assertIn("left without sending anything", record["MESSAGE"])
+        self.assertEqual(record["PRIORITY"], "4")
+        self.assertEqual(self.ctl_json("jobs"), [])
+
+
+class Limits(InstalledCase):
+    limit = 2
+
+    def test_order_and_limit(self):
+        holders = [self.hold_slot(f"holder-{i}") for i in range(2)]
+        names = [f"guest-{i}" for i in range(4)]
+        closers = []
+        for name in names:
+            closers.append(self.hand_over(name))
+            self.queued(name)
+        self.parameter("ns_per_page", SLOW_NS)
+        for holder in holders:
+            holder.done()
+        ends = self.closed(len(names))
+        begins = self.sim.commands("CLOSE", ev="begin")
+        most, running = 0, set()
+        for event in sorted(begins + ends, key=lambda e: int(e["t"])):
+            if event["ev"] == "begin":
+                running.add(event["tid"])
+            else:
+                running.remove(event["tid"])
+            most = max(most, len(running))
+        self.assertEqual(most, 2)
+        order = [int(event["pid"]) for event in begins]
+        # two are let go at a time, and which of them the CPU takes first is not for us to say
+        self.assertEqual([set(order[:2]), set(order[2:])],
+                         [{c.pid for c in closers[:2]}, {c.pid for c in closers[2:]}])
+        jobs = [self.ended(name) for name in names]
+        self.assertEqual([job["state"] for job in jobs], ["foreign"] * 4)
+        self.assertLess(max(job["waited_us"] for job in jobs[:2]) - jobs[2]["waited_us"],
+                        jobs[0]["waited_us"])
+
+    def test_a_full_house(self):
+        """MaxConnections=: whoever comes too late keeps the VM, and is told so at once."""
+        self.drop_in("pv-reaper-closer.socket", "[Socket]\nMaxConnections=1\n")
+        holders = [self.hold_slot(f"holder-{i}") for i in range(2)]
+        closer = self.hand_over("first")
+        vmm = self.vmm("late", "--no-keeper")
+        self.assertEqual(vmm.do("release", error=True)["errno"], "EBUSY")
+        self.assertTrue(holds_vm(vmm.pid))
+        self.assertEqual(closer_cgroups(), {closer.cgroup})
+        for holder in holders:
+            holder.done()
+        self.ended("first")
+        self.wait("it is gone", lambda: not closer_cgroups())
+        vmm.do("release")
+        self.ended("late")
+        self.assertEqual(show("pv-reaper-closer.socket", "ActiveState"), "active")
+
+
+class Ends(InstalledCase):
+    """What ends a closer, and that its VM ends all the same, at its expense."""
+
+    limit = 1
+
+    def setUp(self):
+        super().setUp()
+        self.holder = self.hold_slot()
+
+    def waiting(self):
+        closer = self.hand_over("guest")
+        self.queued("guest")
+        self.parameter("ns_per_page", SLOW_NS)
+        return closer
+
+    def test_killed_while_it_waits(self):
+        closer = self.waiting()
+        os.kill(closer.pid, signal.SIGKILL)
+        self.closing()
+        self.assertGreater(self.bill_at_the_end(closer), SLOW_USEC // 3)
+        self.assert_closed_by(self.closed()[0], closer)
+        self.assertEqual(self.ended("guest")["state"], "lost")
+        self.assertEqual(self.sim.commands("PERFORM"), [])
+
+    def bill_at_the_end(self, closer):
+        """The last that can be seen of its cpu.stat: the work is done in the process's exit."""
+        bill = 0
+        try:
+            while not self.sim.commands("CLOSE"):
+                bill = cpu_usec(closer.cgroup)
+        except OSError:  # systemd has removed it
+            pass
+        return bill
+
+    def test_killed_inside(self):
+        """Nothing can stop a close: it is done to its end, but nobody is left to say so."""
+        closer = self.waiting()
+        self.holder.done()
+        self.closing()
+        os.kill(closer.pid, signal.SIGKILL)
+        self.assert_closed_by(self.closed()[0], closer)
+        self.assertEqual(self.ended("guest")["state"], "lost")
+
+    def test_stopped_while_it_waits(self):
+        """systemctl stop is not a kill: it goes ahead, and the stop takes as long as that."""
+        closer = self.waiting()
+        systemctl("stop", closer.unit)
+        self.assertFalse(is_alive(closer.pid))
+        self.assert_closed_by(self.closed()[0], closer)
+        self.assertEqual(self.ended("guest")["state"], "foreign")
+        self.wait_journal(_SYSTEMD_UNIT=closer.unit,
+                          MESSAGE="closed the VM without a grant of pv-reaperd's")
+
+    def test_stopped_inside(self):
+        closer = self.waiting()
+        self.holder.done()
+        self.closing()
+        systemctl("stop", closer.unit)
+        self.assert_closed_by(self.closed()[0], closer)
+        self.assertEqual(self.ended("guest")["state"], "foreign")
+
+    def test_daemon_killed_while_it_waits(self):
+        closer = self.waiting()
+        os.kill(self.daemon_pid(), signal.SIGKILL)
+        self.holder.end()
+        self.assertEqual(self.ended("guest")["state"], "foreign")
+        self.assert_closed_by(self.closed()[0], closer)
+
+
+def guest_packet(name):
+    return harness.pack(harness.RELEASE, 0, name, 4 * kvm.GIB)
+
+
+class Users(InstalledCase):
+    """Who may hand a VM over."""
+
+    def connect_as(self, *options):
+        code = f"import socket; socket.socket(1, 5).connect('{self.release_socket}')"
+        return subprocess.run(["setpriv", "--reuid=nobody", *options, "python3", "-c", code],
+                              capture_output=True, text=True, check=False,
+                              timeout=guest.TIMEOUT).stderr.rpartition("\n")[0].rpartition("\n")[2]
+
+    def test_the_group_that_may_use_kvm(self):
+        self.assertIn("PermissionError", self.connect_as("--clear-groups", "--regid=nogroup"))
+        self.assertEqual(self.connect_as("--groups=kvm", "--regid=nogroup"), "")
+        # What came without a word is gone by itself.
+        self.wait_journal(PRIORITY="4", SYSLOG_IDENTIFIER="pv-reaper-closer")
+
+
+if __name__ == "__main__":
+    tap.main()
