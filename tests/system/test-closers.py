@@ -14,14 +14,14 @@ import guest
 import kvm
 from guest import cpu_usec, harness, show, systemctl, tap
 from harness import is_alive
-from installed import InstalledCase, closer_cgroups, holds_vm
+from closing import ClosingCase, closer_cgroups, holds_vm
 
 PAGES_8G = 2 * kvm.PAGES_4G
 SLOW_NS = 500  # per page: 1 s of CPU time for what left_over() leaves
 SLOW_USEC = PAGES_8G * SLOW_NS // 1000
 
 
-class Release(InstalledCase):
+class Release(ClosingCase):
     limit = 1
 
     def vmm_with_leftover(self, name, scope):
@@ -99,7 +99,7 @@ class Release(InstalledCase):
         self.assertEqual(self.ctl_json("jobs"), [])
 
 
-class Limits(InstalledCase):
+class Limits(ClosingCase):
     limit = 2
 
     def test_order_and_limit(self):
@@ -149,7 +149,7 @@ class Limits(InstalledCase):
         self.assertEqual(show("pv-reaper-closer.socket", "ActiveState"), "active")
 
 
-class Ends(InstalledCase):
+class Ends(ClosingCase):
     """What ends a closer, and that its VM ends all the same, at its expense."""
 
     limit = 1
@@ -222,7 +222,7 @@ def guest_packet(name):
     return harness.pack(harness.RELEASE, 0, name, 4 * kvm.GIB)
 
 
-class Users(InstalledCase):
+class Users(ClosingCase):
     """Who may hand a VM over."""
 
     def connect_as(self, *options):

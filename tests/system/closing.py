@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The project as systemd runs it: each case has the sockets started and a daemon that knows nothing
+"""Closers as systemd runs them: each case has the sockets started and a daemon that knows nothing
 of the cases before. What a case changes in units is gone with it.
 
 Closers live in CLOSERS, each in a cgroup named like its unit. hand_over() gives one a VM that
@@ -38,7 +38,7 @@ def closer_cgroups():
     return set(glob.glob(CLOSERS.replace("[", "[[]")))
 
 
-class InstalledCase(guest.Case):
+class ClosingCase(guest.Case):
     limit = None  # max-concurrent
 
     def setUp(self):
