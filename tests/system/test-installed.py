@@ -1,0 +1,117 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The installed units under the real systemd: who is started by what, lives where, who pays."""
+
+import os
+import signal
+
+import guest
+import installed
+from guest import cgroup_of_unit, cpu_usec, show, systemctl, tap
+from installed import PAGES_4G, SERVICE, SOCKET, WORKERS, Busy, Installed
+
+NS_PER_PAGE = 500  # 4 GiB: half a second of CPU time, and half of that for PREPARE
+PERFORM_USEC = PAGES_4G * NS_PER_PAGE // 1000
+
+
+class Sockets(Installed):
+    def test_first_worker_starts_the_service(self):
+        self.turn_on()
+        self.assertEqual(show(SERVICE, "ActiveState"), "inactive")
+        self.machine("anna")
+        self.registered(1)
+        self.assertEqual(show(SERVICE, "ActiveState"), "active")
+        self.assertEqual(show(WORKERS, "ActiveState"), "active")
+
+    def test_ctl_starts_the_service(self):
+        self.turn_on()
+        self.assertEqual(self.ctl_json("status")["vms"], 0)
+        self.assertEqual(show(SERVICE, "ActiveState"), "active")
+
+    def test_socket_turns_all_on_and_off(self):
+        units = (SOCKET, "pv-reaper-control.socket", "pv-reaper-closer.socket")
+        self.turn_on()
+        self.ctl("status")
+        for unit in units:
+            self.assertEqual(show(unit, "ActiveState"), "active", unit)
+        systemctl("stop", SOCKET)
+        for unit in (*units, SERVICE):
+            self.assertEqual(show(unit, "ActiveState"), "inactive", unit)
+        self.assertEqual(os.listdir("/run/pv-reaper"), [])
+
+
+class Accounts(Installed):
+    ns_per_page = NS_PER_PAGE
+
+    def test_work_is_charged_to_the_workers(self):
+        self.turn_on()
+        vmm = self.machine("anna")
+        self.registered(1)
+        keeper, scope = guest.cgroup_of(vmm.keeper), cgroup_of_unit("machine-anna.scope")
+        self.assertTrue(self.in_place(vmm.keeper), keeper)
+        self.assertEqual(guest.cgroup_of(vmm.pid), scope)
+
+        vmm.do("protect")
+        vmm.do("prepare")
+        bills = keeper, scope, cgroup_of_unit(SERVICE)
+        before = {path: cpu_usec(path, "system_usec") for path in bills}
+        vmm.do("handoff")
+        self.assertEqual(vmm.wait_outcomes(1)[0]["result"], "done")
+        spent = {path: cpu_usec(path, "system_usec") - before[path] for path in bills}
+        performed, = self.sim.performed()
+        self.assertEqual((performed["pid"], int(performed["pages"])), (str(vmm.keeper), PAGES_4G))
+        self.assertEqual(f"{guest.CGROUPS}{performed['cgroup']}", keeper)
+        self.assertGreater(spent[keeper], PERFORM_USEC * 95 // 100)
+        self.assertLess(spent[scope], PERFORM_USEC // 10)
+        self.assertLess(spent[bills[2]], PERFORM_USEC // 2)  # the daemon is busy with us, too
+        job, = self.ctl_json("jobs")
+        self.assertEqual((job["vm"], job["state"]), ("anna", "done"))
+        self.assertGreater(job["cpu_us"], PERFORM_USEC * 95 // 100)
+
+    def test_workers_keep_their_cgroup(self):
+        self.turn_on()
+        vmm = self.machine("anna")
+        self.registered(1)
+        place = show(WORKERS, "ControlGroup")
+        self.assertEqual(place, "/pvreaper.slice/pv-reaper-workers.service")
+        vmm.do("quit")
+        self.wait("nobody is left", lambda: self.ctl_json("status")["vms"] == 0)
+        systemctl("stop", SOCKET)
+        systemctl("daemon-reload")
+        self.assertEqual(show(WORKERS, "ControlGroup"), place)
+        self.assertEqual(show(WORKERS, "ActiveState"), "active")
+        self.assertEqual(guest.read(f"{guest.CGROUPS}{place}/cgroup.procs"), "")
+
+
+class StatusLine(Busy):
+    n_vms, max_concurrent = 4, 2
+
+    def test_status_while_it_runs(self):
+        self.begin()
+        line = "2 running, 2 queued, 16.0 GiB to clear; 0 done, 0 failed"
+        self.wait("the status says so", lambda: show(SERVICE, "StatusText") == line)
+        text = systemctl("status", "pv-reaper")
+        self.assertIn(f'Status: "{line}"', text)
+        installed.write_file(f"{guest.OUT}/systemctl-status.txt", text)
+        self.finish()
+        line = "idle with 4 VMs; 4 done, 0 failed"
+        self.wait("the status says so", lambda: show(SERVICE, "StatusText") == line)
+
+
+class Watchdog(Busy):
+    def setUp(self):
+        super().setUp()
+        self.drop_in(SERVICE, "[Service]\nWatchdogSec=4s\n")
+
+    def test_hanging_daemon_is_killed(self):
+        systemctl("restart", SERVICE)
+        self.begin()
+        old = self.signal_main(signal.SIGSTOP)
+        self.another_main_pid(old)
+        self.wait_journal(UNIT=SERVICE, MESSAGE=f"{SERVICE}: Watchdog timeout (limit 4s)!")
+        self.in_the_middle()
+        self.finish()
+
+
+if __name__ == "__main__":
+    tap.main()
