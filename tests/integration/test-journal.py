@@ -302,7 +302,8 @@ class Stuck(JournalCase):
         standin.path += "-is-not-here"
         self.serve(to=standin)
         self.jobs()
-        lines = [line for line in self.served.stderr().splitlines() if "accounting only" not in line]
+        lines = [line for line in self.served.stderr().splitlines()
+                 if "accounting only" not in line]  # where there are no controllers
         self.assertEqual(len(lines), self.N_JOBS + 1)
         self.assertEqual([line for line in lines if not line.startswith("<6>")], [])
 
