@@ -16,12 +16,14 @@ import unittest
 import harness
 from closers import CLOSER, Client, CloserCase, release_packet
 from harness import DONE, HELD, READY, REGISTER, UNGOVERNED, pack, tap
+from ping import Ping, percentile
 from puppet import Puppet
 from raw import RawWorker, make_vm
 
 SLOW_CLOSE = f"{harness.BUILD}/tests/integration/slow-close"
 SKIP = 77
 STATUS_SECONDS = 0.010
+SLOWEST_SECONDS = 0.4  # less than the hanging lasts
 
 
 class Release(CloserCase):
@@ -331,9 +333,22 @@ class Hostile(CloserCase):
         self.close_vm("late")
 
     def test_hanging_close(self):
-        """An fd whose close hangs, hangs in the closer only: the daemon answers as ever."""
+        """An fd whose close hangs, hangs in the closer only: the daemon answers as ever.
+
+        Asked all the time; one answer of 50 is the machine's, the slowest is nobody's that hung.
+        """
         self.daemon()
         self.serve()
+        with Ping(self) as ping:
+            closer = self.attack_by_hanging_close()
+        took = ping.seconds()
+        self.assertGreater(len(took), 20)
+        self.assertLess(percentile(took, 98), STATUS_SECONDS)
+        self.assertLess(took[-1], SLOWEST_SECONDS)
+        self.assertIn("which is no VM", closer.log())
+
+    def attack_by_hanging_close(self):
+        """The closer, which is gone now."""
         with subprocess.Popen([SLOW_CLOSE, self.release_socket], stdin=subprocess.PIPE,
                               stdout=subprocess.PIPE, text=True) as slow:
             if (line := slow.stdout.readline()) == "":
@@ -344,24 +359,15 @@ class Hostile(CloserCase):
             self.assertIn("flushes 2\n", lines)
             closer = self.started(0)
             self.assertIsNone(closer.process.poll())
-            self.assertIn("which is no VM", closer.log())
             closer.process.kill()
-            # Without what a program takes to start, which is much under a sanitizer.
-            self.assertLess(self.fastest("status") - self.fastest("--version"), STATUS_SECONDS)
             self.close_vm("guest")
             self.assertEqual(self.ended("guest"), ["foreign"])
+            time.sleep(0.5)
             self.assertIsNone(closer.process.poll())
             slow.stdin.close()
             closer.wait()
             self.assertEqual(slow.wait(harness.TIMEOUT), 0)
-
-    def fastest(self, *arguments):
-        """Of ten tries: a daemon that is held up has no fast answer."""
-        def once():
-            start = time.monotonic()
-            self.ctl(*arguments)
-            return time.monotonic() - start
-        return min(once() for _ in range(10))
+        return closer
 
     def test_many(self):
         self.daemon()
