@@ -20,7 +20,7 @@ sys.path[:0] = [HERE, os.path.join(HERE, "..", "integration")]
 
 import harness  # noqa: E402
 import journal  # noqa: E402
-from harness import TIMEOUT, SimLog, read, tap, values, wait_until  # noqa: E402,F401
+from harness import TIMEOUT, Failure, SimLog, read, tap, values, wait_until  # noqa: E402,F401
 
 CGROUPS = "/sys/fs/cgroup"
 PARAMETERS = "/sys/module/pvsim/parameters"
@@ -140,13 +140,14 @@ class Case(harness.Case):
 
 class StandingVmm:
     """A pvr-vmm in a scope of its own that nobody's end ends but that of the scope: not ours, as
-    when the guest shuts down. It reads commands from a FIFO that it holds open itself.
+    when the guest shuts down. It reads commands from a FIFO that it holds open itself. before:
+    what bash is to do first.
     """
 
-    def __init__(self, scope, *options, name="vm", mem="4G", properties=()):
+    def __init__(self, scope, *options, name="vm", mem="4G", properties=(), before=""):
         self.stem = f"/run/pvr/{scope}"
         os.mkfifo(f"{self.stem}.in")
-        command = f"exec '{harness.VMM}' --name {name} --mem {mem} {' '.join(options)}"
+        command = f"{before}exec '{harness.VMM}' --name {name} --mem {mem} {' '.join(options)}"
         subprocess.Popen([*in_scope(scope, *properties), "bash", "-c",
                           f"{command} 0<>'{self.stem}.in' >'{self.stem}.out' 2>&1"])
         self._wait("ready ", 1)
