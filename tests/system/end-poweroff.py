@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """systemctl poweroff with VMs in machine-*.scope units and jobs that run and wait.
 
-anna's old VM is being cleared, those of slow and bert wait. anna and bert end as soon as their scopes
-are stopped; slow does not want to, so that the daemon, which knows what is coming, is not stopped
-either for SLOW_SECONDS. late is a VM that systemd-machined does not know: it is stopped after the
-daemon, reboots once more when nobody is there to hear of it, and ends LATE_SECONDS later.
+anna's old VM is being cleared, those of slow and bert wait. anna and bert end as soon as their
+scopes are stopped; slow does not want to, so that the daemon, which knows what is coming, is not
+stopped either for SLOW_SECONDS. late is a VM that systemd-machined does not know: it is stopped after
+the daemon, reboots once more when nobody is there to hear of it, and ends LATE_SECONDS later.
 """
 
 import guest
