@@ -4,8 +4,8 @@
 
 anna's old VM is being cleared, those of slow and bert wait. anna and bert end as soon as their
 scopes are stopped; slow does not want to, so that the daemon, which knows what is coming, is not
-stopped either for SLOW_SECONDS. late is a VM that systemd-machined does not know: it is stopped after
-the daemon, reboots once more when nobody is there to hear of it, and ends LATE_SECONDS later.
+stopped either for SLOW_SECONDS. late is a VM that systemd-machined does not know: it is stopped
+after the daemon, reboots once more when nobody is there to hear of it, and ends LATE_SECONDS later.
 """
 
 import guest
