@@ -3,36 +3,25 @@
 """The installed units under the real systemd: who is started by what, lives where, who pays."""
 
 import os
-import signal
 
 import guest
 import installed
 from guest import cgroup_of_unit, cpu_usec, show, systemctl, tap
-from installed import PAGES_4G, SERVICE, SOCKET, WORKERS, Busy, Installed
+from installed import CONTROL, PAGES_4G, SERVICE, SOCKET, WORKERS, Busy, Installed
 
 NS_PER_PAGE = 500  # 4 GiB: half a second of CPU time, and half of that for PREPARE
 PERFORM_USEC = PAGES_4G * NS_PER_PAGE // 1000
 
 
 class Sockets(Installed):
-    def test_first_worker_starts_the_service(self):
-        self.turn_on()
-        self.assertEqual(show(SERVICE, "ActiveState"), "inactive")
-        self.machine("anna")
-        self.registered(1)
-        self.assertEqual(show(SERVICE, "ActiveState"), "active")
-        self.assertEqual(show(WORKERS, "ActiveState"), "active")
-
-    def test_ctl_starts_the_service(self):
-        self.turn_on()
-        self.assertEqual(self.ctl_json("status")["vms"], 0)
-        self.assertEqual(show(SERVICE, "ActiveState"), "active")
-
     def test_socket_turns_all_on_and_off(self):
-        units = (SOCKET, "pv-reaper-control.socket", "pv-reaper-closer.socket")
-        self.turn_on()
-        self.ctl("status")
+        units = (SOCKET, CONTROL, "pv-reaper-closer.socket")
+        systemctl("start", SOCKET)
         for unit in units:
+            self.wait(f"{unit} listens", lambda u=unit: show(u, "ActiveState") == "active")
+        self.assertEqual(show(SERVICE, "ActiveState"), "inactive")
+        self.assertEqual(self.ctl_json("status")["vms"], 0)
+        for unit in (SERVICE, WORKERS):
             self.assertEqual(show(unit, "ActiveState"), "active", unit)
         systemctl("stop", SOCKET)
         for unit in (*units, SERVICE):
@@ -45,7 +34,7 @@ class Accounts(Installed):
 
     def test_work_is_charged_to_the_workers(self):
         self.turn_on()
-        vmm = self.machine("anna")
+        vmm = self.machine("anna")  # starts the service
         self.registered(1)
         keeper, scope = guest.cgroup_of(vmm.keeper), cgroup_of_unit("machine-anna.scope")
         self.assertTrue(self.in_place(vmm.keeper), keeper)
@@ -68,10 +57,6 @@ class Accounts(Installed):
         self.assertEqual((job["vm"], job["state"]), ("anna", "done"))
         self.assertGreater(job["cpu_us"], PERFORM_USEC * 95 // 100)
 
-    def test_workers_keep_their_cgroup(self):
-        self.turn_on()
-        vmm = self.machine("anna")
-        self.registered(1)
         place = show(WORKERS, "ControlGroup")
         self.assertEqual(place, "/pvreaper.slice/pv-reaper-workers.service")
         vmm.do("quit")
@@ -96,21 +81,6 @@ class StatusLine(Busy):
         self.finish()
         line = "idle with 4 VMs; 4 done, 0 failed"
         self.wait("the status says so", lambda: show(SERVICE, "StatusText") == line)
-
-
-class Watchdog(Busy):
-    def setUp(self):
-        super().setUp()
-        self.drop_in(SERVICE, "[Service]\nWatchdogSec=4s\n")
-
-    def test_hanging_daemon_is_killed(self):
-        systemctl("restart", SERVICE)
-        self.begin()
-        old = self.signal_main(signal.SIGSTOP)
-        self.another_main_pid(old)
-        self.wait_journal(UNIT=SERVICE, MESSAGE=f"{SERVICE}: Watchdog timeout (limit 4s)!")
-        self.in_the_middle()
-        self.finish()
 
 
 if __name__ == "__main__":
