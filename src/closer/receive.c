@@ -4,8 +4,12 @@
  * Everything from a client is hostile: the packet, the number of fds with it, and the fds, any of
  * which may hang whoever closes it (a file on FUSE). So the packet is only looked at, with room for
  * one fd: that one is then ours, and all that came stays in the connection's queue as well, until
- * the client and the journal were told. What hangs after that hangs in our exit, and nobody waits
- * for us but this client.
+ * the client and the journal were told. What hangs after that hangs here or in our exit, and nobody
+ * waits for us but this client.
+ *
+ * PID 1 holds the connection, too, until our unit is dead. So to close it ends nothing, and what is
+ * in its queue by then would be PID 1's to close, VMs for one. Whatever came must go while we are
+ * there, and nothing may come any more: hang_up().
  */
 
 #include "closer/receive.h"
@@ -94,6 +98,12 @@ static void answer(int client, int error) {
         (void)packet_send(client, &m, (size_t)size);
 }
 
+static void hang_up(int client) {
+        (void)shutdown(client, SHUT_RDWR);
+        while (packet_discard(client) == -EPERM)
+                (void)recv(client, NULL, 0, MSG_DONTWAIT); /* its fds are closed here and now */
+}
+
 static int refuse(int client, int error, const char *why) {
         struct ucred cred = {};
         socklen_t size = sizeof(cred);
@@ -101,6 +111,7 @@ static int refuse(int client, int error, const char *why) {
         (void)getsockopt(client, SOL_SOCKET, SO_PEERCRED, &cred, &size);
         answer(client, error);
         (void)say(LOG_WARNING, 0, "pid %d of uid %d %s", (int)cred.pid, (int)cred.uid, why);
+        hang_up(client);
         return error;
 }
 
@@ -133,4 +144,5 @@ int receive_release(int client, struct release *ret) {
 
 void receive_confirm(int client) {
         answer(client, 0);
+        hang_up(client);
 }

@@ -20,6 +20,7 @@ START = 'exec 3<&0 </dev/null; exec env LISTEN_FDS=1 LISTEN_PID=$$ "$0"'
 class Closer:
     def __init__(self, case, number, connection, env):
         self.unit = f"pv-reaper-closer@{number}-9-0.service"
+        self.connection = connection  # PID 1 keeps it open, too, until the unit is dead
         self.log_path = f"{case.directory}/{self.unit}.log"
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
@@ -36,6 +37,18 @@ class Closer:
 
     def wait(self):
         return self.process.wait(harness.TIMEOUT)
+
+    def left_behind(self):
+        """What PID 1 would close once the closer has ended: (data, fds) left in its connection."""
+        self.connection.setblocking(False)
+        try:
+            data, control, _, _ = self.connection.recvmsg(4096, socket.CMSG_LEN(4 * 253))
+        except ConnectionResetError:
+            data, control, _, _ = self.connection.recvmsg(4096, socket.CMSG_LEN(4 * 253))
+        fds = array.array("i", b"".join(c[2] for c in control))
+        for fd in fds:
+            os.close(fd)
+        return data, len(fds)
 
     def holds_vm(self):
         return "anon_inode:kvm-vm" in harness.own_fds(self.pid).values()
@@ -58,9 +71,10 @@ class Closers(threading.Thread):
                 connection, _ = self.socket.accept()
             except OSError:
                 return
-            with connection:
-                if sum(c.process.poll() is None for c in self.started) < self.limit:
-                    self.started.append(Closer(self.case, len(self.started), connection, self.env))
+            if sum(c.process.poll() is None for c in self.started) < self.limit:
+                self.started.append(Closer(self.case, len(self.started), connection, self.env))
+            else:
+                connection.close()
 
     def end(self):
         self.socket.shutdown(socket.SHUT_RDWR)
@@ -70,6 +84,7 @@ class Closers(threading.Thread):
             if closer.process.poll() is None:
                 closer.process.kill()
             closer.process.wait(harness.TIMEOUT)
+            closer.connection.close()
 
 
 class Client:

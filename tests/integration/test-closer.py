@@ -290,6 +290,44 @@ class Hostile(CloserCase):
             self.refused(-22, "socket:[", good, a.fileno())
             self.refused(-22, "anon_inode:[eventpoll]", good, self.epoll())
 
+    def test_leaves_nothing_behind(self):
+        """PID 1 holds the connection as well: what stayed in it would be for PID 1 to close."""
+        self.serve()
+        vm = make_vm()
+        self.addCleanup(os.close, vm)
+        for packet, fds in ((release_packet(), (vm, vm)), (b"", (vm,)), (b"x", (vm,))):
+            client = Client(self)
+            self.assertEqual(client.receive(), (READY, 0))
+            closer = self.closers.started[-1]
+            self.stop(closer.pid)
+            client.send(packet, *fds)
+            client.send(b"", vm)
+            client.send(b"y")
+            client.send(release_packet(), vm, vm)
+            client.close()
+            os.kill(closer.pid, signal.SIGCONT)
+            self.assertEqual(closer.wait(), 1)
+            self.assertEqual(closer.left_behind(), (b"", 0))
+
+    def test_sends_more_fds(self):
+        """Behind a good one: gone before the job, and after HELD nothing can be sent any more."""
+        self.daemon("--max-concurrent=1")
+        self.serve()
+        Puppet(self).take_slot()
+        vm, client = make_vm(), Client(self)
+        self.addCleanup(os.close, vm)
+        self.assertEqual(client.receive()[0], READY)
+        closer = self.started(0)
+        self.stop(closer.pid)
+        client.send(release_packet(b"guest"), vm)
+        client.send(release_packet(b"second"), vm)
+        os.kill(closer.pid, signal.SIGCONT)
+        self.assertEqual(client.receive(), (HELD, 0))
+        self.assertEqual(client.receive(), ())
+        self.assertRaises(BrokenPipeError, client.send, b"x", vm)
+        self.wait("it is in the queue", lambda: self.jobs_of("guest"))
+        self.assertEqual(closer.left_behind(), (b"", 0))
+
     def epoll(self):
         import select  # pylint: disable=import-outside-toplevel
         epoll = select.epoll()
