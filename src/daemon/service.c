@@ -126,22 +126,40 @@ static void leave(struct service *s) {
         (void)sd_event_exit(s->manager->event, 0);
 }
 
+/*
+ * A worker whose VMM is dead has its greatest job yet to ask for, and a closer its only one; also
+ * without a connection, for it comes back to ask.
+ */
+static bool is_about_to_ask(const struct worker *w) {
+        return !w->job && !w->overdue && !worker_vmm_alive(w);
+}
+
+/* Workers with something to do, or to ask for, that neither count nor wait. */
+static unsigned n_silent(struct manager *m) {
+        struct worker *w;
+        unsigned n = 0;
+
+        TAILQ_FOREACH (w, &m->workers, link)
+                n += !w->counted && (w->overdue || is_about_to_ask(w));
+        return n;
+}
+
 static void send_all_away(struct service *s) {
         double sec = (double)(manager_now(s->manager) - s->drain.began_at) / (double)USEC_PER_SEC;
         struct queue *queue = &s->manager->queue;
+        unsigned silent = n_silent(s->manager), n = 0;
         struct peer *peer;
-        unsigned n = 0;
 
         TAILQ_FOREACH (peer, &s->manager->peers, link)
                 n += peer_send_away(peer) >= 0;
-        if (queue->n_counted + queue->n_waiting == 0)
+        if (queue->n_counted + queue->n_waiting + silent == 0)
                 (void)log_event(LOG_EVENT(LOG_INFO, MESSAGE_DRAIN_DONE, 0),
                                 "drained in %.1f s, nothing is left; %u workers sent away", sec, n);
         else
                 log_work(s, MESSAGE_DRAIN_LEFTOVERS,
-                         "drained for %.1f s, %u running and %u queued are left; "
+                         "drained for %.1f s, %u running and %u queued are left, %u silent; "
                          "%u workers sent away",
-                         sec, queue->n_counted, queue->n_waiting, n);
+                         sec, queue->n_counted, queue->n_waiting, silent, n);
         (void)sd_event_exit(s->manager->event, 0);
 }
 
@@ -171,13 +189,12 @@ static void act(struct service *s, enum drain_step step) {
         notify_changed(s->notify);
 }
 
-/* A worker whose VMM is dead has its greatest job yet to ask for, and a closer its only one. */
 static unsigned n_about_to_ask(struct manager *m) {
         struct worker *w;
         unsigned n = 0;
 
         TAILQ_FOREACH (w, &m->workers, link)
-                n += w->peer && !w->job && !worker_vmm_alive(w);
+                n += is_about_to_ask(w);
         return n;
 }
 

@@ -128,6 +128,48 @@ class Stopping(BusCase):
         self.ends()
         self.assertRegex(self.served.log(), r"shutdown of dying .* done: waited")
 
+    def test_a_dead_guest_that_was_sent_away(self):
+        """The same; its keeper has no connection yet, for it had no job since."""
+        self.need_kvm()
+        self.need_cgroup()
+        self.serve_with_bus()
+        vmm = self.vmm("dying")
+        self.registered(1)
+        self.tell_pid1(f"new {SOCKET} stop")
+        self.terminate()
+        self.ends()
+        self.tell_pid1(f"removed {SOCKET}")
+
+        self.serve()
+        self.status_is(vms=1, running=0, connections=0)
+        self.stop(vmm.keeper)
+        self.tell_pid1(f"new {SHUTDOWN} start")
+        self.draining()
+        vmm.kill()
+        self.terminate()
+        time.sleep(1.5)
+        self.assertIsNone(self.served.process.poll())
+        os.kill(vmm.keeper, signal.SIGCONT)
+        self.ends()
+        self.assertRegex(self.served.log(), r"shutdown of dying .* done: waited")
+
+    def test_what_is_left_is_said(self):
+        """Also what does not run and does not wait: here, a dead guest that has not asked yet."""
+        self.need_kvm()
+        self.serve_with_bus()
+        vmm = self.vmm("dying")
+        self.registered(1)
+        self.tell_pid1(f"new {SHUTDOWN} start")
+        self.draining()
+        self.stop(vmm.keeper)
+        vmm.kill()
+        self.terminate()
+        self.heard("STOPPING=1")
+        self.terminate()
+        self.ends()
+        os.kill(vmm.keeper, signal.SIGCONT)
+        self.log_has("0 running and 0 queued are left, 1 silent")
+
     def test_socket_stops(self):
         """At most drain-time; then all are sent away, also who waits and who runs."""
         self.write_config("[limits]\nboost-max-concurrent=1\ndrain-time=2\n")
