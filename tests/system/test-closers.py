@@ -5,6 +5,7 @@ the work that is left of the VM is done there, charged there, and never seen by 
 module's log is the witness of who did what, the closer's cpu.stat of what it cost.
 """
 
+import contextlib
 import errno
 import os
 import signal
@@ -272,6 +273,36 @@ class Hostile(ClosingCase):
             self.assertEqual(self.offer(ours.fileno()), (harness.HELD, -errno.EINVAL))
         self.assertEqual(self.offer(*[vm] * 253), (harness.HELD, -errno.EPROTO))
         self.wait("they are gone", lambda: not closer_cgroups())
+
+    def test_no_vm_is_left_to_pid1(self):
+        """It holds each connection as long as the closer lives: also what is refused, and what is
+        sent behind a good one, is closed by the closer, and not by systemd after it.
+        """
+        refused = self.left_over()
+        client = self.client()
+        client.send(guest_packet(b"bad"), refused, refused)
+        os.close(refused)
+        self.assertEqual(client.receive(), (harness.HELD, -errno.EPROTO))
+        client.close()
+        self.assert_closed_by_a_closer(self.closed()[0])
+
+        good, behind = self.left_over(), self.left_over()
+        client = self.client()
+        client.send(guest_packet(b"guest"), good)
+        with contextlib.suppress(BrokenPipeError):  # it was too late: then it stays ours
+            client.send(guest_packet(b"behind"), behind)
+        self.assertEqual(client.receive(), (harness.HELD, 0))
+        with self.assertRaises(BrokenPipeError):
+            client.send(guest_packet(b"late"), behind)
+        client.close()
+        os.close(good)
+        self.ended("guest")
+        self.assert_closed_by_a_closer(self.closed(2)[1])
+        os.close(behind)
+
+    def assert_closed_by_a_closer(self, end):
+        self.assertEqual(end["comm"], "pv-reaper-close", end)
+        self.assertIn("/pv-reaper-closer@", end["cgroup"])
 
     def attack_by_hanging_close(self):
         """Of a closer that even SIGKILL does not end, while the next one serves another VM."""
