@@ -12,6 +12,7 @@ import re
 import signal
 
 import guest
+import journal
 from guest import Case, cgroup_of, cgroup_of_unit, show, systemctl
 from harness import Failure
 
@@ -106,9 +107,15 @@ class Installed(Case):
         def is_complaint(record):
             if record.get("SYSLOG_IDENTIFIER") == "pv-reaperd":
                 return int(record["PRIORITY"]) <= ERROR
-            return "pv-reaper" in record.get("UNIT", "") and COMPLAINTS.search(record["MESSAGE"])
+            return COMPLAINTS.search(record["MESSAGE"])
 
-        return [record["MESSAGE"] for record in self.journal() if is_complaint(record)]
+        guest.sh("journalctl --sync")
+        text = guest.sh("journalctl --quiet --boot --output=json --unit='pv-reaper*' "
+                        "--output-fields=MESSAGE,PRIORITY,SYSLOG_IDENTIFIER "
+                        f"--since=@{int(self.start_time)}")
+        records = journal.parse(text.splitlines())
+        self.assertGreater(len(records), 0)
+        return [record["MESSAGE"] for record in records if is_complaint(record)]
 
 
 class Busy(Installed):

@@ -3,12 +3,15 @@
 """The installed units under the real systemd: who is started by what, lives where, who pays."""
 
 import os
+import re
 
 import guest
 import installed
 from guest import cgroup_of_unit, cpu_usec, show, systemctl, tap
 from installed import CONTROL, PAGES_4G, SERVICE, SOCKET, WORKERS, Busy, Installed
+from many import FDS_PER_WORKER, Crowd, n_workers
 
+MANY, CROWD = 4500, 200
 NS_PER_PAGE = 500  # 4 GiB: half a second of CPU time, and half of that for PREPARE
 PERFORM_USEC = PAGES_4G * NS_PER_PAGE // 1000
 
@@ -66,6 +69,29 @@ class Accounts(Installed):
         self.assertEqual(show(WORKERS, "ControlGroup"), place)
         self.assertEqual(show(WORKERS, "ActiveState"), "active")
         self.assertEqual(guest.read(f"{guest.CGROUPS}{place}/cgroup.procs"), "")
+
+
+class Limits(Installed):
+    """4,500 workers at once are test-many.py's, on the host; that they fit in is judged here."""
+
+    def test_fds_and_backlog_are_for_many(self):
+        self.turn_on()
+        pid = self.ctl_json("status")["pid"]
+        before = len(os.listdir(f"/proc/{pid}/fd"))
+        crowd = Crowd(self, CROWD)
+        crowd.all_there()
+        each = (len(os.listdir(f"/proc/{pid}/fd")) - before) / CROWD
+        self.assertLessEqual(each, FDS_PER_WORKER)
+        limit = re.search(r"^Max open files +(\d+)", guest.read(f"/proc/{pid}/limits"), re.M)
+        self.assertGreater(int(limit[1]), before + MANY * FDS_PER_WORKER)
+        self.assertGreater(int(show(SOCKET, "Backlog")), MANY)
+
+        systemctl("restart", SERVICE)
+        crowd.all_there()
+        jobs = f"{cgroup_of_unit(WORKERS)}/jobs"
+        self.assertEqual(n_workers(jobs), CROWD)
+        crowd.all_gone(jobs)
+        self.assertEqual(self.complaints(), [])
 
 
 class StatusLine(Busy):

@@ -1,0 +1,51 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""4,500 keepers at once: more than the socket's backlog, which the kernel cuts at 4,096.
+
+All are in the list, each in a cgroup of its own, also when the daemon was killed and all come back
+in the same moment; and when all VMMs die at once, each is granted its last job. PVR_MANY changes
+their number.
+"""
+
+import os
+import resource
+
+import harness
+from harness import Case, tap
+from many import FDS_BESIDE, FDS_PER_WORKER, Crowd, n_workers
+
+N = int(os.environ.get("PVR_MANY", "4500"))
+PIDS = 3 * N + 1000  # VMM, heir, keeper
+
+
+class Many(Case):
+    def setUp(self):
+        super().setUp()
+        self.need_cgroup()
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if hard < FDS_PER_WORKER * N + FDS_BESIDE:
+            self.skipTest(f"only {hard} fds (ulimit -Hn)")
+        if int(harness.read("/proc/sys/kernel/pid_max")) < PIDS:
+            self.skipTest("too few pids (kernel.pid_max)")
+
+    def test_many(self):
+        jobs = f"{self.cgroups.top}/jobs"
+        daemon = self.daemon()
+        before = daemon.n_fds()
+        crowd = Crowd(self, N)
+        crowd.all_there()
+        self.assertEqual(n_workers(jobs), N)
+        self.assertLess(before, FDS_BESIDE)
+        self.assertLessEqual(daemon.n_fds(), FDS_PER_WORKER * N + FDS_BESIDE)
+
+        daemon.kill()
+        daemon = self.daemon()
+        crowd.all_there()
+        self.assertEqual(n_workers(jobs), N)
+
+        crowd.all_gone(jobs)
+        self.assertLess(daemon.n_fds(), FDS_BESIDE)
+
+
+if __name__ == "__main__":
+    tap.main()
