@@ -63,7 +63,7 @@ static bool get_overdue(void *object, struct bus_value *ret) {
         struct worker *worker;
 
         TAILQ_FOREACH (worker, &manager->workers, link) {
-                ret->u += worker->overdue;
+                ret->u += worker_is_overdue(worker);
         }
         return true;
 }
@@ -92,11 +92,11 @@ const struct bus_field bus_status_fields[] = {
         BUS_GETTER("PID", 'u', get_pid),
         BUS_GETTER("UptimeUSec", 't', get_uptime),
         BUS_GETTER("State", 's', get_state),
-        BUS_MEMBER("MaxConcurrent", struct manager, queue.max_concurrent),
-        BUS_MEMBER("Running", struct manager, queue.n_counted),
+        BUS_MEMBER("MaxConcurrent", struct manager, governor.effective.max_concurrent),
+        BUS_MEMBER("Running", struct manager, governor.n_counted),
         BUS_GETTER("Found", 'u', get_found),
         BUS_GETTER("Overdue", 'u', get_overdue),
-        BUS_MEMBER("Queued", struct manager, queue.n_waiting),
+        BUS_MEMBER("Queued", struct manager, governor.queue.n_waiting),
         BUS_MEMBER("VMs", struct manager, n_workers),
         BUS_MEMBER("Connections", struct manager, n_peers),
         BUS_GETTER("BytesToClear", 't', get_bytes_to_clear),

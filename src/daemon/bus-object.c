@@ -55,7 +55,7 @@ static int append_jobs(sd_bus_message *reply, struct manager *manager) {
         r = append_running(reply, &manager->workers);
         if (r < 0)
                 return r;
-        return append_job_list(reply, &manager->queue.waiting);
+        return append_job_list(reply, &manager->governor.queue.waiting);
 }
 
 static int append_vms(sd_bus_message *reply, struct manager *manager) {
@@ -141,9 +141,9 @@ const sd_bus_vtable bus_object_vtable[] = {
         SD_BUS_METHOD_WITH_NAMES("ListJobs", NULL, , "aa{sv}", SD_BUS_PARAM(jobs), method_list_jobs,
                                  SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_PROPERTY("Version", "s", property_get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
-        SD_BUS_PROPERTY("MaxConcurrent", "u", NULL, offsetof(struct manager, queue.max_concurrent),
-                        0),
-        SD_BUS_PROPERTY("Running", "u", NULL, offsetof(struct manager, queue.n_counted), 0),
-        SD_BUS_PROPERTY("Queued", "u", NULL, offsetof(struct manager, queue.n_waiting), 0),
+        SD_BUS_PROPERTY("MaxConcurrent", "u", NULL,
+                        offsetof(struct manager, governor.effective.max_concurrent), 0),
+        SD_BUS_PROPERTY("Running", "u", NULL, offsetof(struct manager, governor.n_counted), 0),
+        SD_BUS_PROPERTY("Queued", "u", NULL, offsetof(struct manager, governor.queue.n_waiting), 0),
         SD_BUS_VTABLE_END,
 };

@@ -14,6 +14,7 @@
 #include "base/util.h"
 #include "base/wire.h"
 
+struct unit;
 struct worker;
 
 enum job_state {
@@ -56,8 +57,19 @@ struct job {
         int error;
         uint16_t rc, rrc;
 
-        bool in_queue;         /* kept by queue.c */
-        TAILQ_ENTRY(job) link; /* in queue.waiting, or in manager.history */
+        /*
+         * Verified, never claimed: granting it gives memory back, for its VMM is dead, or its
+         * worker is a closer.
+         */
+        bool frees_memory;
+
+        /* queue.c's, while it waits */
+        struct unit *queued_for; /* a reference; NULL: not in the queue */
+        bool queued_first;       /* frees_memory, when it was pushed */
+        uint64_t place;          /* in order of registration */
+
+        TAILQ_ENTRY(job) link;      /* in queue.waiting, or in manager.history */
+        TAILQ_ENTRY(job) unit_link; /* in unit.line.jobs */
 };
 
 TAILQ_HEAD(job_list, job);

@@ -49,6 +49,10 @@ uint64_t manager_bytes_to_clear(struct manager *m) {
         return sum;
 }
 
+unsigned manager_n_left(const struct manager *m) {
+        return m->governor.n_counted + m->governor.queue.n_waiting;
+}
+
 /* ---- what is looked at once a second, while there is something to look at ---- */
 
 static int tick_on(struct manager *m) {
@@ -79,13 +83,12 @@ static bool accept_again(struct manager *m) {
 
 static int on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
         struct manager *m = userdata;
-        uint64_t now = manager_now(m);
         bool again = !accept_again(m);
         struct worker *w;
 
         TAILQ_FOREACH (w, &m->workers, link) {
-                worker_check_overdue(w, now);
-                again = again || w->counted || w->overdue || w->sent_away;
+                worker_check_overdue(w);
+                again = again || w->slot.state != SLOT_FREE || w->sent_away;
         }
         if (m->purge && m->cgroup) {
                 m->purge = false;
@@ -100,15 +103,16 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
 /* Model: daemon_grant. */
 static int on_dispatch(sd_event_source *source, void *userdata) {
         struct manager *m = userdata;
+        uint64_t wake_at;
         struct job *job;
 
-        while ((job = queue_next(&m->queue))) {
+        while ((job = governor_next(&m->governor, manager_now(m), &wake_at))) {
                 struct worker *w = job->worker;
 
                 if (worker_grant(w) < 0)
                         peer_free(w->peer); /* it does not read: it will ask again, if it lives */
         }
-        if (m->queue.n_counted > 0 || m->purge)
+        if (m->governor.n_counted > 0 || m->purge)
                 (void)tick_on(m);
         service_changed(m->service);
         return sd_event_source_set_enabled(source, SD_EVENT_OFF);
@@ -206,6 +210,14 @@ static int add_sources(struct manager *m) {
         return sd_event_add_defer(m->event, &m->dispatch_source, on_dispatch, m);
 }
 
+static void init_governor(struct manager *m, const struct config *config) {
+        const struct governor_limits limits = {.max_concurrent = config->max_concurrent,
+                                               .overdue_usec = USEC_INFINITY};
+        const struct unit_limits unit_limits = {.pool = {m->max_peers, m->max_peers}};
+
+        governor_init(&m->governor, &limits, &unit_limits);
+}
+
 static void manager_freep(struct manager **m) {
         manager_free(*m);
 }
@@ -222,7 +234,7 @@ int manager_new(struct manager **ret, struct config *config, const struct config
         m->handoff_fd = m->control_fd = -1;
         m->next_job_id = 1;
         m->max_peers = find_max_peers();
-        queue_init(&m->queue, config->max_concurrent);
+        init_governor(m, config);
         r = sd_event_default(&m->event);
         if (r >= 0)
                 r = sd_event_set_watchdog(m->event, true); /* fed by the loop itself */
@@ -255,6 +267,7 @@ struct manager *manager_free(struct manager *m) {
                 worker_free(TAILQ_FIRST(&m->workers));
         while (!TAILQ_EMPTY(&m->history))
                 history_drop(m, TAILQ_FIRST(&m->history));
+        governor_deinit(&m->governor);
         m->tick_source = sd_event_source_disable_unref(m->tick_source);
         m->dispatch_source = sd_event_source_disable_unref(m->dispatch_source);
         cgroup_root_free(m->cgroup);
@@ -304,11 +317,12 @@ int manager_start(struct manager *m, int *handoff_fd, int *control_fd) {
 static void log_ready(struct manager *m) {
         const char *cgroup = m->cgroup ? m->cgroup->path : NULL;
 
-        (void)log_event(LOG_EVENT(LOG_INFO, MESSAGE_READY, 0,
-                                  LOG_NUMBER("PV_MAX_CONCURRENT", m->queue.max_concurrent),
-                                  LOG_TEXT("PV_CGROUP", cgroup)),
-                        "ready: at most %u at once, accounting by %s", m->queue.max_concurrent,
-                        cgroup ? cgroup : "schedstat alone (--cgroup none)");
+        (void)log_event(
+                LOG_EVENT(LOG_INFO, MESSAGE_READY, 0,
+                          LOG_NUMBER("PV_MAX_CONCURRENT", m->governor.effective.max_concurrent),
+                          LOG_TEXT("PV_CGROUP", cgroup)),
+                "ready: at most %u at once, accounting by %s", m->governor.effective.max_concurrent,
+                cgroup ? cgroup : "schedstat alone (--cgroup none)");
 }
 
 int manager_run(struct manager *m) {

@@ -2,16 +2,16 @@
 #pragma once
 
 /*
- * The root object: owns the loop, the listeners, peers, workers, the queue and the history. All of
- * it is soft state that workers restore when they register again (G6).
+ * The root object: owns the loop, the listeners, peers, workers, the governor and the history. All
+ * of it is soft state that workers restore when they register again (G6).
  */
 
 #include <systemd/sd-event.h>
 
 #include "daemon/cgroup.h"
 #include "daemon/config.h"
+#include "daemon/governor.h"
 #include "daemon/peer.h"
-#include "daemon/queue.h"
 #include "daemon/service.h"
 #include "daemon/worker.h"
 
@@ -32,7 +32,7 @@ struct manager {
         struct config_source source; /* where another configuration would come from */
 
         /* state */
-        struct queue queue;
+        struct governor governor;
         struct peer_list peers;
         struct worker_list workers;
         struct job_list history; /* ended jobs, oldest first */
@@ -70,5 +70,8 @@ void manager_changed(struct manager *manager);
 
 /* What is still to be cleared, by the workers' own claims, in bytes. */
 uint64_t manager_bytes_to_clear(struct manager *manager);
+
+/* Jobs that run, or wait to. */
+unsigned manager_n_left(const struct manager *manager);
 
 uint64_t manager_now(struct manager *manager);

@@ -3,8 +3,8 @@
 /*
  * The daemon as a service. Signals, PID 1's news and the state of the work come in here, drain.c
  * decides, and here it is done. A struct service owns the channel to systemd (notify), the client
- * of the system bus (pid1) and the drain; manager.config and the queue's limit are the manager's,
- * but this is the only place that changes them after the start.
+ * of the system bus (pid1) and the drain; manager.config and the governor's limits are the
+ * manager's, but this is the only place that changes them after the start.
  *
  * Whoever did not start us as a service that wants to be told (NOTIFY_SOCKET) did not start us by
  * pv-reaper.socket either: then there is no bus to ask, what happens to the host's own pv-reaper
@@ -59,9 +59,9 @@ static void describe(void *userdata, char *buffer, size_t size) {
         char work[96], bytes[32];
 
         format_size(bytes, sizeof(bytes), manager_bytes_to_clear(m));
-        if (m->queue.n_counted + m->queue.n_waiting > 0)
+        if (manager_n_left(m) > 0)
                 (void)snprintf(work, sizeof(work), "%u running, %u queued, %s to clear",
-                               m->queue.n_counted, m->queue.n_waiting, bytes);
+                               m->governor.n_counted, m->governor.queue.n_waiting, bytes);
         else
                 (void)snprintf(work, sizeof(work), "idle with %u VM%s", m->n_workers,
                                m->n_workers == 1 ? "" : "s");
@@ -81,9 +81,15 @@ static unsigned boosted_limit(const struct config *config) {
 
 static void apply_limits(struct service *s) {
         struct manager *m = s->manager;
+        uint64_t now = manager_now(m);
+        const struct governor_limits normal = {.max_concurrent = m->config->max_concurrent,
+                                               .overdue_usec = USEC_INFINITY},
+                                     boosted = {.max_concurrent = boosted_limit(m->config),
+                                                .overdue_usec = USEC_INFINITY};
 
-        m->queue.max_concurrent =
-                service_draining(s) ? boosted_limit(m->config) : m->config->max_concurrent;
+        governor_set_limits(&m->governor, now, GOVERNOR_NORMAL, &normal);
+        governor_set_limits(&m->governor, now, GOVERNOR_DRAINING, &boosted);
+        governor_set_mode(&m->governor, now, GOVERNOR_DRAINING, service_draining(s));
         manager_changed(m);
 }
 
@@ -94,10 +100,11 @@ static void look_later(struct service *s) {
 
 /* An event with how much runs and waits. */
 #define log_work(service, id, ...)                                                                 \
-        ((void)log_event(LOG_EVENT(LOG_INFO, (id), 0,                                              \
-                                   LOG_NUMBER("PV_RUNNING", (service)->manager->queue.n_counted),  \
-                                   LOG_NUMBER("PV_QUEUED", (service)->manager->queue.n_waiting)),  \
-                         __VA_ARGS__))
+        ((void)log_event(                                                                          \
+                LOG_EVENT(LOG_INFO, (id), 0,                                                       \
+                          LOG_NUMBER("PV_RUNNING", (service)->manager->governor.n_counted),        \
+                          LOG_NUMBER("PV_QUEUED", (service)->manager->governor.queue.n_waiting)),  \
+                __VA_ARGS__))
 
 static void begin(struct service *s) {
         const char *what = s->drain.reason == DRAIN_SYSTEM ? "the system" : "pv-reaper.socket";
@@ -106,7 +113,7 @@ static void begin(struct service *s) {
         apply_limits(s);
         describe(s, work, sizeof(work));
         log_work(s, MESSAGE_DRAIN_BEGUN, "%s is being stopped, no new VMs, at most %u at once; %s",
-                 what, s->manager->queue.max_concurrent, work);
+                 what, s->manager->governor.effective.max_concurrent, work);
         if (s->drain.terminated)
                 notify_extend(s->notify, EXTEND_USEC);
 }
@@ -114,15 +121,15 @@ static void begin(struct service *s) {
 static void resume(struct service *s) {
         apply_limits(s);
         log_info("nothing is being stopped any more: at most %u at once",
-                 s->manager->queue.max_concurrent);
+                 s->manager->governor.effective.max_concurrent);
 }
 
 static void leave(struct service *s) {
-        struct queue *queue = &s->manager->queue;
+        struct governor *governor = &s->manager->governor;
 
         log_work(s, MESSAGE_STOPPING,
-                 "stopping with %u running and %u queued: workers will come back", queue->n_counted,
-                 queue->n_waiting);
+                 "stopping with %u running and %u queued: workers will come back",
+                 governor->n_counted, governor->queue.n_waiting);
         (void)sd_event_exit(s->manager->event, 0);
 }
 
@@ -131,7 +138,7 @@ static void leave(struct service *s) {
  * without a connection, for it comes back to ask.
  */
 static bool is_about_to_ask(const struct worker *w) {
-        return !w->job && !w->overdue && !worker_vmm_alive(w);
+        return !w->job && !worker_is_overdue(w) && !worker_vmm_alive(w);
 }
 
 /* Workers with something to do, or to ask for, that neither count nor wait. */
@@ -140,26 +147,26 @@ static unsigned n_silent(struct manager *m) {
         unsigned n = 0;
 
         TAILQ_FOREACH (w, &m->workers, link)
-                n += !w->counted && (w->overdue || is_about_to_ask(w));
+                n += w->slot.state != SLOT_COUNTED && (worker_is_overdue(w) || is_about_to_ask(w));
         return n;
 }
 
 static void send_all_away(struct service *s) {
         double sec = (double)(manager_now(s->manager) - s->drain.began_at) / (double)USEC_PER_SEC;
-        struct queue *queue = &s->manager->queue;
+        struct governor *governor = &s->manager->governor;
         unsigned silent = n_silent(s->manager), n = 0;
         struct peer *peer;
 
         TAILQ_FOREACH (peer, &s->manager->peers, link)
                 n += peer_send_away(peer) >= 0;
-        if (queue->n_counted + queue->n_waiting + silent == 0)
+        if (manager_n_left(s->manager) + silent == 0)
                 (void)log_event(LOG_EVENT(LOG_INFO, MESSAGE_DRAIN_DONE, 0),
                                 "drained in %.1f s, nothing is left; %u workers sent away", sec, n);
         else
                 log_work(s, MESSAGE_DRAIN_LEFTOVERS,
                          "drained for %.1f s, %u running and %u queued are left, %u silent; "
                          "%u workers sent away",
-                         sec, queue->n_counted, queue->n_waiting, silent, n);
+                         sec, governor->n_counted, governor->queue.n_waiting, silent, n);
         (void)sd_event_exit(s->manager->event, 0);
 }
 
@@ -205,14 +212,14 @@ static uint64_t progress(struct manager *m) {
         for (unsigned i = 0; i < _JOB_STATE_MAX; i++)
                 sum += m->totals[i];
         TAILQ_FOREACH (w, &m->workers, link)
-                sum += w->cpu_seen;
+                sum += w->slot.cpu_seen;
         return sum;
 }
 
 static void look(struct service *s) {
         struct manager *m = s->manager;
         struct drain_work work = {
-                .n_left = m->queue.n_counted + m->queue.n_waiting,
+                .n_left = manager_n_left(m),
                 .progress = progress(m),
                 .limit = m->config->drain_time * USEC_PER_SEC,
         };
@@ -233,7 +240,7 @@ void service_changed(struct service *s) {
                 return; /* on our way in, or out */
         notify_changed(s->notify);
         /* Otherwise once a second will do: each look costs a walk through all workers. */
-        if (s->drain.terminated && service_draining(s) && s->manager->queue.n_counted == 0)
+        if (s->drain.terminated && service_draining(s) && s->manager->governor.n_counted == 0)
                 (void)sd_event_source_set_time_relative(s->look_source, 0);
 }
 
@@ -289,9 +296,10 @@ static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *si,
                 config_free(config);
                 apply_limits(s);
                 (void)log_event(LOG_EVENT(LOG_INFO, MESSAGE_CONFIG_RELOADED, 0,
-                                          LOG_NUMBER("PV_MAX_CONCURRENT", m->queue.max_concurrent)),
+                                          LOG_NUMBER("PV_MAX_CONCURRENT",
+                                                     m->governor.effective.max_concurrent)),
                                 "configuration read again: at most %u at once",
-                                m->queue.max_concurrent);
+                                m->governor.effective.max_concurrent);
         }
         notify_ready(s->notify);
         return 0;

@@ -2,8 +2,8 @@
 
 /*
  * What workers do: when they count, what their packets ask for, and how their jobs end. Every
- * change of worker.job or worker.found is followed by worker_recount(), the only place that writes
- * worker.counted and queue.n_counted, so the two cannot drift apart.
+ * change of worker.job or worker.found is followed by worker_recount(), so that nobody keeps a slot
+ * who does not run.
  *
  * The mark on a worker's cgroup tells the next daemon what only this one knows: which outcome was
  * reported last, and, while a job runs, what it is and what the bill said when it began. Without a
@@ -20,9 +20,6 @@
 #include "daemon/manager.h"
 #include "daemon/mark.h"
 
-/* A counted worker whose CPU time stands still that long stops counting. The log says it, too. */
-#define OVERDUE_USEC (10 * USEC_PER_SEC)
-
 /* What one worker may claim to have ended while nobody was there to be told. */
 #define UNREPORTED_MAX 1000
 
@@ -32,23 +29,35 @@ static bool is_running(const struct worker *w) {
         return w->found || (w->job && w->job->state == JOB_RUNNING);
 }
 
-void worker_recount(struct worker *w) {
-        bool counts;
+bool worker_is_overdue(const struct worker *w) {
+        return w->slot.state == SLOT_STANDING || w->slot.state == SLOT_OVERDUE;
+}
 
-        w->overdue = w->overdue && is_running(w);
-        counts = is_running(w) && !w->overdue && !w->sent_away;
-        if (counts != w->counted)
-                w->manager->queue.n_counted += counts ? 1U : -1U;
-        w->counted = counts;
+void worker_recount(struct worker *w) {
+        if (!is_running(w))
+                slot_give(&w->slot);
         manager_changed(w->manager);
 }
 
-/* It begins to count: from here on it must move. */
+static bool observe(struct worker *w) {
+        uint64_t cpu;
+
+        if (worker_cpu_usec(w, &cpu) < 0)
+                cpu = USEC_INFINITY;
+        return slot_observe(&w->slot, manager_now(w->manager), cpu);
+}
+
+/* An earlier daemon granted it; since when, its mark may know. */
 void worker_begin_counting(struct worker *w) {
-        w->overdue = false;
-        w->moved_at = manager_now(w->manager);
-        (void)worker_cpu_usec(w, &w->cpu_seen);
-        worker_recount(w);
+        uint64_t since = w->job && w->job->granted_at != 0 ? w->job->granted_at : USEC_INFINITY;
+
+        if (w->sent_away) {
+                w->away_since = manager_now(w->manager);
+                (void)worker_cpu_usec(w, &w->away_cpu);
+                return;
+        }
+        slot_take_found(&w->slot, &w->manager->governor, manager_now(w->manager), w->unit, since);
+        (void)observe(w);
 }
 
 static void log_overdue(const struct worker *w, int level, const char *id, const char *what) {
@@ -58,32 +67,42 @@ static void log_overdue(const struct worker *w, int level, const char *id, const
                         "worker %d of %s %s", (int)w->pid, w->name, what);
 }
 
-/* Model: daemon_overdue. It is never killed, and counts again when it moves. */
-void worker_check_overdue(struct worker *w, uint64_t now) {
-        uint64_t cpu;
+/* There may be thousands of them: a look now and then. */
+static void check_away(struct worker *w) {
+        uint64_t now = manager_now(w->manager), cpu;
 
-        if (!w->counted && !w->overdue && !(w->sent_away && now - w->moved_at >= OVERDUE_USEC))
+        if (now - w->away_since < GOVERNOR_STANDSTILL_USEC)
                 return;
-        if (worker_cpu_usec(w, &cpu) >= 0 && cpu != w->cpu_seen) {
-                w->cpu_seen = cpu;
-                w->moved_at = now;
-                if (w->overdue)
-                        log_overdue(w, LOG_INFO, MESSAGE_WORKER_MOVES, "moves again: it counts");
-                w->overdue = w->sent_away = false;
-        } else if (w->sent_away) {
-                w->moved_at = now; /* there may be thousands of them: a look now and then */
-        } else if (!w->overdue && now - w->moved_at >= OVERDUE_USEC) {
+        w->away_since = now;
+        if (worker_cpu_usec(w, &cpu) < 0 || cpu == w->away_cpu)
+                return;
+        w->sent_away = false;
+        if (is_running(w))
+                worker_begin_counting(w);
+        manager_changed(w->manager);
+}
+
+/* Model: daemon_overdue. It is never killed, and counts again when it moves. */
+void worker_check_overdue(struct worker *w) {
+        if (w->sent_away)
+                check_away(w);
+        if (w->slot.state == SLOT_FREE || !observe(w))
+                return;
+        if (w->slot.state == SLOT_COUNTED)
+                log_overdue(w, LOG_INFO, MESSAGE_WORKER_MOVES, "moves again: it counts");
+        else if (w->slot.state == SLOT_STANDING)
                 log_overdue(w, LOG_WARNING, MESSAGE_WORKER_OVERDUE,
                             "is overdue: no CPU time for 10 s, it no longer counts");
-                w->overdue = true;
-        }
-        worker_recount(w);
+        else
+                log_overdue(w, LOG_WARNING, MESSAGE_WORKER_OVERDUE,
+                            "is overdue: it runs for too long, it no longer counts");
+        manager_changed(w->manager);
 }
 
 void worker_drop_job(struct worker *w) {
         if (!w->job)
                 return;
-        queue_remove(&w->manager->queue, w->job);
+        queue_remove(&w->manager->governor.queue, w->job);
         w->job = job_free(w->job);
         worker_recount(w);
 }
@@ -142,7 +161,7 @@ static void job_end(struct worker *w, enum job_state state) {
         struct job *job = w->job;
         uint64_t now = manager_now(w->manager), cpu;
 
-        queue_remove(&w->manager->queue, job);
+        queue_remove(&w->manager->governor.queue, job);
         if (job->granted_at != 0) {
                 job->ran_usec = now - job->granted_at;
                 if (worker_cpu_usec(w, &cpu) >= 0 && cpu >= job->cpu_base)
@@ -261,7 +280,7 @@ int worker_on_register(struct worker *w, const struct wire_register *reg) {
                 r = job_rename(w->job, w);
         if (r < 0)
                 return r;
-        w->found = w->overdue = w->sent_away = false;
+        w->found = w->sent_away = false;
         news = reg->last.seq > w->last_seq;
         if (reg->last.seq != 0)
                 r = report_outcome(w, &reg->last);
@@ -301,7 +320,12 @@ int worker_on_request(struct worker *w, const struct wire_request *request) {
         if (r < 0)
                 return r;
         w->job->queued_at = manager_now(w->manager);
-        queue_push(&w->manager->queue, w->job);
+        /* A kind is a claim; a dead VMM is none, nor what a closer is. */
+        w->job->frees_memory =
+                w->closer || (request->kind == WIRE_KIND_SHUTDOWN && !worker_vmm_alive(w));
+        r = queue_push(&w->manager->governor.queue, w->job->queued_at, w->job);
+        if (r < 0)
+                return r;
         manager_changed(w->manager);
         return 0;
 }
@@ -336,7 +360,7 @@ void worker_on_progress(struct worker *w, uint64_t bytes_left) {
 void worker_on_disconnect(struct worker *w) {
         w->peer = NULL;
         if (w->job)
-                queue_remove(&w->manager->queue, w->job);
+                queue_remove(&w->manager->governor.queue, w->job);
 }
 
 /* The mark first: if we die in between, it comes back, and the mark is written anew. */
@@ -354,19 +378,21 @@ int worker_grant(struct worker *w) {
         struct job *job = w->job;
         int r;
 
-        queue_remove(&w->manager->queue, job);
+        r = slot_grant(&w->slot, &w->manager->governor, manager_now(w->manager), job);
+        if (r < 0)
+                return r;
         job->state = JOB_RUNNING;
         job->granted_at = manager_now(w->manager);
         job->waited_usec = job->granted_at - job->queued_at;
         if (worker_cpu_usec(w, &job->cpu_base) < 0)
                 job->cpu_base = USEC_INFINITY;
         mark_write(w);
-        worker_begin_counting(w);
+        (void)observe(w);
         r = peer_send_seq(w->peer, WIRE_GRANT, job->seq);
         if (r < 0) {
                 job->state = JOB_QUEUED; /* it never left: as after any lost connection */
                 job->granted_at = 0;
-                worker_recount(w);
+                slot_revoke(&w->slot);
         }
         return r;
 }

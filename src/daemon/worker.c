@@ -285,7 +285,7 @@ int worker_new_found(struct worker **ret, struct manager *m, pid_t pid, uint64_t
 }
 
 const char *worker_state(const struct worker *w) {
-        if (w->overdue)
+        if (worker_is_overdue(w))
                 return "overdue";
         if (w->sent_away)
                 return "away";

@@ -16,6 +16,7 @@
 #include <systemd/sd-event.h>
 
 #include "daemon/cgroup.h"
+#include "daemon/governor.h"
 #include "daemon/job.h"
 
 struct manager;
@@ -40,16 +41,14 @@ struct worker {
         int vmm_pidfd;              /* -1: it was gone already when we found the worker */
         struct cgroup_leaf *cgroup; /* NULL with --cgroup none */
         struct job *job;            /* queued or running */
+        struct slot slot;           /* taken while it runs; see worker_recount() */
 
         /* state */
         struct peer *peer; /* its connection, or NULL; cleared by the peer when it goes */
         bool found;        /* after a restart, and not heard from since */
-        bool counted;      /* in queue.n_counted; see worker_recount() */
-        bool overdue;      /* stands still: does not count */
         bool sent_away;    /* by UNGOVERNED when it was idle: does not count until it moves */
         uint64_t last_seq; /* of the newest outcome we reported: repeats are ignored */
-        uint64_t cpu_seen; /* the bill when it last moved */
-        uint64_t moved_at;
+        uint64_t away_cpu, away_since; /* sent_away: the bill, and when we last looked at it */
 
         sd_event_source *exit_source;
 
@@ -90,11 +89,14 @@ int worker_send_away(struct worker *worker);
 /* Gives its queued job a slot. Negative if it cannot be reached: its connection is to be closed. */
 int worker_grant(struct worker *worker);
 
-/* Looks whether a counted worker still moves. now: CLOCK_MONOTONIC µs. */
-void worker_check_overdue(struct worker *worker, uint64_t now);
+/* Looks whether one that has a slot still moves, and for how long it has it. */
+void worker_check_overdue(struct worker *worker);
 
 /* CPU time of its teardown work so far: what its cgroup used, or its process without one. */
 int worker_cpu_usec(const struct worker *worker, uint64_t *ret);
+
+/* Whether it has a slot that does not count, for it stands still or takes too long. */
+bool worker_is_overdue(const struct worker *worker);
 
 /* Whether the VMM whose address space it shares still runs. */
 bool worker_vmm_alive(const struct worker *worker);
@@ -104,10 +106,10 @@ const char *worker_state(const struct worker *worker);
 
 /* ---- between worker.c and worker-job.c ---- */
 
-/* Brings worker.counted and queue.n_counted up to date. */
+/* Gives its slot back if it does not run. */
 void worker_recount(struct worker *worker);
 
-/* It counts from now on, and must move. */
+/* It was found running: takes a slot, and must move. */
 void worker_begin_counting(struct worker *worker);
 
 /* Takes from the mark on its cgroup what an earlier daemon knew of it. */
