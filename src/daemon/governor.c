@@ -11,7 +11,7 @@
 
 #include "daemon/governor.h"
 
-#define MINUTE_USEC (60 * USEC_PER_SEC)
+#define HOUR_USEC (3600 * USEC_PER_SEC)
 
 /* ---- limits ---- */
 
@@ -49,7 +49,7 @@ void governor_init(struct governor *g, const struct governor_limits *limits,
                 g->limits[i] = *limits;
         unit_table_init(&g->units, unit_limits);
         queue_init(&g->queue, &g->units);
-        bucket_init(&g->starts, MINUTE_USEC, limits->start_rate, limits->start_burst);
+        bucket_init(&g->starts, HOUR_USEC, limits->start_rate, limits->start_burst);
 }
 
 void governor_deinit(struct governor *g) {

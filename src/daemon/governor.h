@@ -6,7 +6,7 @@
  * CLOCK_MONOTONIC, passed in. The manager asks it whom to grant next and when to ask again.
  *
  * What holds: a job is granted only while fewer slots count than max_concurrent, and within any
- * time t at most start_burst + start_rate * t / 60 s jobs are granted, both as the limits are at
+ * time t at most start_burst + start_rate * t / 1 h jobs are granted, both as the limits are at
  * that moment. More slots than max_concurrent count only if they did already: after limits were
  * lowered, after a restart (workers that were found), or when one that stood still moves again.
  * Nobody is stopped for that; they are left to finish.
@@ -28,7 +28,7 @@ enum governor_mode {
 
 struct governor_limits {
         unsigned max_concurrent;
-        unsigned start_rate; /* jobs per minute; 0: no limit */
+        unsigned start_rate; /* jobs per hour; 0: no limit */
         unsigned start_burst;
         uint64_t overdue_usec; /* who runs longer does not count any more; USEC_INFINITY: never */
 };

@@ -20,6 +20,7 @@
 #include "base/packet.h"
 #include "daemon/bus.h"
 #include "daemon/log.h"
+#include "daemon/policy.h"
 
 #define TICK_USEC    (1 * USEC_PER_SEC)
 #define FDS_PER_PEER 4 /* socket, pidfds of worker and VMM, cgroup directory */
@@ -100,6 +101,21 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
 
 /* ---- granting ---- */
 
+/* The next job must wait for start-rate. Else whatever changes things calls manager_changed(). */
+static void look_again_at(struct manager *m, uint64_t wake_at) {
+        if (wake_at == USEC_INFINITY) {
+                (void)sd_event_source_set_enabled(m->start_source, SD_EVENT_OFF);
+                return;
+        }
+        (void)sd_event_source_set_time(m->start_source, wake_at);
+        (void)sd_event_source_set_enabled(m->start_source, SD_EVENT_ONESHOT);
+}
+
+static int on_start(sd_event_source *source, uint64_t usec, void *userdata) {
+        manager_changed(userdata);
+        return 0;
+}
+
 /* Model: daemon_grant. */
 static int on_dispatch(sd_event_source *source, void *userdata) {
         struct manager *m = userdata;
@@ -114,6 +130,7 @@ static int on_dispatch(sd_event_source *source, void *userdata) {
         }
         if (m->governor.n_counted > 0 || m->purge)
                 (void)tick_on(m);
+        look_again_at(m, wake_at);
         service_changed(m->service);
         return sd_event_source_set_enabled(source, SD_EVENT_OFF);
 }
@@ -166,7 +183,7 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents, void
                         return pause_accepting(m);
                 }
                 r = peer_new(&peer, m, &connection);
-                if (r < 0)
+                if (r < 0 && r != -ECONNREFUSED)
                         log_warning_limited(&accept_limit, r, "cannot serve a connection");
         }
         return 0;
@@ -207,15 +224,14 @@ static int add_sources(struct manager *m) {
                                        on_tick, m);
         if (r < 0)
                 return r;
+        /* Exact to 1 µs: else it would be late by up to 250 ms, at each start. */
+        r = sd_event_add_time(m->event, &m->start_source, CLOCK_MONOTONIC, 0, 1, on_start, m);
+        if (r < 0)
+                return r;
+        r = sd_event_source_set_enabled(m->start_source, SD_EVENT_OFF);
+        if (r < 0)
+                return r;
         return sd_event_add_defer(m->event, &m->dispatch_source, on_dispatch, m);
-}
-
-static void init_governor(struct manager *m, const struct config *config) {
-        const struct governor_limits limits = {.max_concurrent = config->max_concurrent,
-                                               .overdue_usec = USEC_INFINITY};
-        const struct unit_limits unit_limits = {.pool = {m->max_peers, m->max_peers}};
-
-        governor_init(&m->governor, &limits, &unit_limits);
 }
 
 static void manager_freep(struct manager **m) {
@@ -234,7 +250,7 @@ int manager_new(struct manager **ret, struct config *config, const struct config
         m->handoff_fd = m->control_fd = -1;
         m->next_job_id = 1;
         m->max_peers = find_max_peers();
-        init_governor(m, config);
+        policy_init(m, config);
         r = sd_event_default(&m->event);
         if (r >= 0)
                 r = sd_event_set_watchdog(m->event, true); /* fed by the loop itself */
@@ -269,6 +285,7 @@ struct manager *manager_free(struct manager *m) {
                 history_drop(m, TAILQ_FIRST(&m->history));
         governor_deinit(&m->governor);
         m->tick_source = sd_event_source_disable_unref(m->tick_source);
+        m->start_source = sd_event_source_disable_unref(m->start_source);
         m->dispatch_source = sd_event_source_disable_unref(m->dispatch_source);
         cgroup_root_free(m->cgroup);
         close_fd(&m->handoff_fd);

@@ -47,6 +47,7 @@ struct manager {
         sd_event_source *handoff_source;
         sd_event_source *tick_source; /* once a second, while something is to be looked at */
         sd_event_source *dispatch_source;
+        sd_event_source *start_source; /* when start-rate lets the next job start */
 };
 
 /* Takes config over on success; source is for reloading. Nothing listens yet. */

@@ -86,6 +86,8 @@ struct peer *peer_free(struct peer *peer) {
                 return NULL;
         peer->io_source = sd_event_source_disable_unref(peer->io_source);
         peer->timeout_source = sd_event_source_disable_unref(peer->timeout_source);
+        peer->pause_source = sd_event_source_disable_unref(peer->pause_source);
+        charge_give(&peer->charge);
         if (peer->worker)
                 worker_on_disconnect(peer->worker);
         TAILQ_REMOVE(&peer->manager->peers, peer, link);
@@ -125,6 +127,8 @@ int peer_send_away(struct peer *peer) {
 static int refuse(struct peer *peer, int why) {
         if (why == -ESHUTDOWN)
                 log_refused(peer, 0, "is not governed: no new VMs any more");
+        else if (why == -EDQUOT)
+                log_refused(peer, 0, "is not governed: too much of its unit");
         else
                 log_refused(peer, why, "is not governed");
         (void)peer_send_away(peer);
@@ -223,11 +227,46 @@ static int receive(struct peer *peer) {
         return r < 0 ? r : handle_message(peer, &m);
 }
 
+/* ---- what its unit may say ---- */
+
+static int on_pause_end(sd_event_source *source, uint64_t usec, void *userdata) {
+        struct peer *peer = userdata;
+
+        return sd_event_source_set_enabled(peer->io_source, SD_EVENT_ON);
+}
+
+static int pause_until(struct peer *peer, uint64_t usec) {
+        int r;
+
+        if (!peer->pause_source)
+                r = sd_event_add_time(peer->manager->event, &peer->pause_source, CLOCK_MONOTONIC,
+                                      usec, 1, on_pause_end, peer);
+        else
+                r = sd_event_source_set_time(peer->pause_source, usec);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(peer->pause_source, SD_EVENT_ONESHOT);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(peer->io_source, SD_EVENT_OFF);
+        return r;
+}
+
+/* What it has sent besides waits in the socket. */
+static int charge_packet(struct peer *peer) {
+        uint64_t now = manager_now(peer->manager);
+        uint64_t at = unit_packet(peer->charge.unit, now);
+
+        if (at == USEC_INFINITY)
+                return refuse(peer, -EDQUOT);
+        return at > now ? pause_until(peer, at) : 0;
+}
+
 static int on_packet(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
         struct peer *peer = userdata;
         int r;
 
         r = receive(peer);
+        if (r >= 0)
+                r = charge_packet(peer);
         if (r >= 0)
                 return 0;
         if (r == -EPERM)
@@ -254,6 +293,35 @@ static void peer_freep(struct peer **peer) {
         peer_free(*peer);
 }
 
+/*
+ * By number only, so it is right unless the process has just gone and its number is another's: then
+ * that one's unit has a connection too many for a moment. Unknown: all of that sort share a unit.
+ *
+ * A known worker is in our own cgroups, and its unit is that of its VMM. It is not charged for
+ * coming: after a restart they all come at once, and all that could be done is to let them go on
+ * ungoverned.
+ */
+static int charge_arrival(struct peer *peer) {
+        struct manager *m = peer->manager;
+        struct worker *w = NULL;
+        _cleanup_(freep) char *name = NULL;
+        struct process_stat stat;
+        struct unit *unit;
+        int r = 0;
+
+        if (process_read_stat(peer->pid, &stat) >= 0)
+                w = worker_find(m, peer->pid, stat.starttime);
+        if (!w)
+                (void)process_unit(peer->pid, &name);
+        unit = unit_get(&m->governor.units, manager_now(m), w ? w->unit : name);
+        if (!w && !unit_arrives(unit, manager_now(m)))
+                r = -EDQUOT;
+        if (r >= 0)
+                r = charge_take(&peer->charge, unit, UNIT_CONNECTIONS);
+        unit_unref(unit);
+        return r < 0 ? refuse(peer, r) : 0;
+}
+
 static pid_t peer_pid(int fd) {
         struct ucred cred = {};
         socklen_t size = sizeof(cred);
@@ -272,10 +340,13 @@ int peer_new(struct peer **ret, struct manager *manager, int *fd) {
         }
         peer->manager = manager;
         peer->fd = take_fd(fd);
-        peer->pid = peer_pid(peer->fd); /* for messages only */
+        peer->pid = peer_pid(peer->fd); /* until it registers: for messages and its unit only */
         TAILQ_INSERT_TAIL(&manager->peers, peer, link);
         manager->n_peers++;
         (void)packet_refuse_fds(peer->fd);
+        r = charge_arrival(peer);
+        if (r < 0)
+                return r;
         r = sd_event_add_io(manager->event, &peer->io_source, peer->fd, EPOLLIN, on_packet, peer);
         if (r < 0)
                 return r;

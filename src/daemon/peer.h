@@ -11,6 +11,7 @@
 
 #include "base/util.h"
 #include "base/wire.h"
+#include "daemon/unit.h"
 
 struct manager;
 struct worker;
@@ -20,6 +21,7 @@ struct peer {
 
         /* owned */
         int fd;
+        struct charge charge; /* of its unit's connections */
 
         /* state */
         pid_t pid;
@@ -28,13 +30,14 @@ struct peer {
 
         sd_event_source *io_source;
         sd_event_source *timeout_source; /* until it registered */
+        sd_event_source *pause_source;   /* it, or others of its unit, say too much */
 
         TAILQ_ENTRY(peer) link; /* in manager.peers */
 };
 
 TAILQ_HEAD(peer_list, peer);
 
-/* Takes *fd over in any case. */
+/* Takes *fd over in any case. -ECONNREFUSED: was refused, and told. */
 int peer_new(struct peer **ret, struct manager *manager, int *fd);
 
 /* Disconnects. Never blocks on fds that came with unread packets: a child closes those. */

@@ -3,8 +3,8 @@
 /*
  * The daemon as a service. Signals, PID 1's news and the state of the work come in here, drain.c
  * decides, and here it is done. A struct service owns the channel to systemd (notify), the client
- * of the system bus (pid1) and the drain; manager.config and the governor's limits are the
- * manager's, but this is the only place that changes them after the start.
+ * of the system bus (pid1) and the drain; manager.config is the manager's, but this
+ * is the only place that changes it after the start.
  *
  * Whoever did not start us as a service that wants to be told (NOTIFY_SOCKET) did not start us by
  * pv-reaper.socket either: then there is no bus to ask, what happens to the host's own pv-reaper
@@ -24,6 +24,7 @@
 #include "daemon/log.h"
 #include "daemon/manager.h"
 #include "daemon/notify.h"
+#include "daemon/policy.h"
 
 #define LOOK_USEC (1 * USEC_PER_SEC)
 
@@ -71,28 +72,6 @@ static void describe(void *userdata, char *buffer, size_t size) {
 
 /* ---- stopping ---- */
 
-static unsigned boosted_limit(const struct config *config) {
-        long n = config->boost_max_concurrent;
-
-        if (config->boost_max_concurrent == CONFIG_AUTO)
-                n = sysconf(_SC_NPROCESSORS_ONLN);
-        return n > (long)config->max_concurrent ? (unsigned)n : config->max_concurrent;
-}
-
-static void apply_limits(struct service *s) {
-        struct manager *m = s->manager;
-        uint64_t now = manager_now(m);
-        const struct governor_limits normal = {.max_concurrent = m->config->max_concurrent,
-                                               .overdue_usec = USEC_INFINITY},
-                                     boosted = {.max_concurrent = boosted_limit(m->config),
-                                                .overdue_usec = USEC_INFINITY};
-
-        governor_set_limits(&m->governor, now, GOVERNOR_NORMAL, &normal);
-        governor_set_limits(&m->governor, now, GOVERNOR_DRAINING, &boosted);
-        governor_set_mode(&m->governor, now, GOVERNOR_DRAINING, service_draining(s));
-        manager_changed(m);
-}
-
 static void look_later(struct service *s) {
         (void)sd_event_source_set_time_relative(s->look_source, LOOK_USEC);
         (void)sd_event_source_set_enabled(s->look_source, SD_EVENT_ONESHOT);
@@ -110,7 +89,7 @@ static void begin(struct service *s) {
         const char *what = s->drain.reason == DRAIN_SYSTEM ? "the system" : "pv-reaper.socket";
         char work[NOTIFY_STATUS_MAX];
 
-        apply_limits(s);
+        policy_set_mode(s->manager, GOVERNOR_DRAINING, true);
         describe(s, work, sizeof(work));
         log_work(s, MESSAGE_DRAIN_BEGUN, "%s is being stopped, no new VMs, at most %u at once; %s",
                  what, s->manager->governor.effective.max_concurrent, work);
@@ -119,7 +98,7 @@ static void begin(struct service *s) {
 }
 
 static void resume(struct service *s) {
-        apply_limits(s);
+        policy_set_mode(s->manager, GOVERNOR_DRAINING, false);
         log_info("nothing is being stopped any more: at most %u at once",
                  s->manager->governor.effective.max_concurrent);
 }
@@ -294,7 +273,7 @@ static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *si,
         } else {
                 config_take_live(m->config, config);
                 config_free(config);
-                apply_limits(s);
+                policy_apply(m);
                 (void)log_event(LOG_EVENT(LOG_INFO, MESSAGE_CONFIG_RELOADED, 0,
                                           LOG_NUMBER("PV_MAX_CONCURRENT",
                                                      m->governor.effective.max_concurrent)),

@@ -83,6 +83,7 @@ struct worker *worker_free(struct worker *w) {
         w->found = false;
         worker_drop_job(w);
         worker_recount(w);
+        charge_give(&w->charge);
         if (w->peer)
                 w->peer->worker = NULL;
         TAILQ_REMOVE(&w->manager->workers, w, link);
@@ -217,6 +218,15 @@ static int enter_cgroup(struct worker *w) {
         return r < 0 ? r : r == 0 ? -ESRCH : 0;
 }
 
+static int charge_unit(struct worker *w) {
+        struct unit_table *units = &w->manager->governor.units;
+        struct unit *unit = unit_get(units, manager_now(w->manager), w->unit);
+        int r = charge_take(&w->charge, unit, UNIT_WORKERS);
+
+        unit_unref(unit);
+        return r;
+}
+
 int worker_new(struct worker **ret, struct manager *m, pid_t pid, const struct process_stat *stat,
                int *pidfd) {
         _cleanup_(worker_freep) struct worker *w = NULL;
@@ -237,6 +247,9 @@ int worker_new(struct worker **ret, struct manager *m, pid_t pid, const struct p
         r = process_alive(w->pidfd);
         if (r <= 0)
                 return r < 0 ? r : -ESRCH;
+        r = charge_unit(w);
+        if (r < 0)
+                return r;
         r = w->closer ? 0 : enter_cgroup(w);
         if (r < 0)
                 return r;

@@ -42,6 +42,7 @@ struct worker {
         struct cgroup_leaf *cgroup; /* NULL with --cgroup none */
         struct job *job;            /* queued or running */
         struct slot slot;           /* taken while it runs; see worker_recount() */
+        struct charge charge;       /* of its unit's workers; found ones are not charged */
 
         /* state */
         struct peer *peer; /* its connection, or NULL; cleared by the peer when it goes */
@@ -61,7 +62,7 @@ TAILQ_HEAD(worker_list, worker);
  * A worker for a process that registered, of which /proc says stat; takes *pidfd over. Verifies
  * that it is in a closer's cgroup, or else that it shares its address space with its parent, the
  * VMM; then it makes and enters its cgroup. -EPERM: it is none of ours to govern; -EEXIST: its VMM
- * or cgroup has another worker; -ESRCH: it is gone.
+ * or cgroup has another worker; -ESRCH: it is gone; -EDQUOT: its unit has its share of workers.
  */
 int worker_new(struct worker **ret, struct manager *manager, pid_t pid,
                const struct process_stat *stat, int *pidfd);

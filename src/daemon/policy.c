@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The one place that knows both the configuration's words and the governor's numbers. Owns nothing.
+ * After policy_apply() every limit in force is what manager.config says, for the mode that the
+ * governor is in: nothing is remembered here, so nothing can be left behind by a reload.
+ *
+ * In a hurry (memory is short, or we are on our way out) the boost-* values hold, and jobs start as
+ * fast as slots become free: what start-rate spares the host is spent on giving memory back.
+ */
+
+#include "daemon/policy.h"
+
+#include "daemon/manager.h"
+
+/* What a unit may do per second. A guest's scope needs one connection and a few packets per job. */
+#define ARRIVALS_PER_SEC 500
+#define ARRIVALS_BURST   5000
+#define PACKETS_PER_SEC  5000
+#define PACKETS_BURST    10000
+
+static unsigned boosted(const struct config *config) {
+        long n = config->boost_max_concurrent;
+
+        if (config->boost_max_concurrent == CONFIG_AUTO)
+                n = sysconf(_SC_NPROCESSORS_ONLN);
+        return n > (long)config->max_concurrent ? (unsigned)n : config->max_concurrent;
+}
+
+static struct governor_limits limits_of(const struct config *config, enum governor_mode mode) {
+        bool normal = mode == GOVERNOR_NORMAL;
+
+        return (struct governor_limits){
+                .max_concurrent = normal ? config->max_concurrent : boosted(config),
+                .overdue_usec = USEC_INFINITY,
+        };
+}
+
+static struct unit_limits unit_limits_of(unsigned max_peers) {
+        return (struct unit_limits){
+                .pool = {[UNIT_CONNECTIONS] = max_peers, [UNIT_WORKERS] = max_peers},
+                .arrivals_per_sec = ARRIVALS_PER_SEC,
+                .arrivals_burst = ARRIVALS_BURST,
+                .packets_per_sec = PACKETS_PER_SEC,
+                .packets_burst = PACKETS_BURST,
+        };
+}
+
+void policy_init(struct manager *m, const struct config *config) {
+        const struct governor_limits limits = limits_of(config, GOVERNOR_NORMAL);
+        const struct unit_limits unit_limits = unit_limits_of(m->max_peers);
+
+        governor_init(&m->governor, &limits, &unit_limits);
+}
+
+void policy_apply(struct manager *m) {
+        const struct unit_limits unit_limits = unit_limits_of(m->max_peers);
+        uint64_t now = manager_now(m);
+
+        for (int mode = GOVERNOR_NORMAL; mode < _GOVERNOR_MODE_MAX; mode++) {
+                const struct governor_limits limits = limits_of(m->config, mode);
+
+                governor_set_limits(&m->governor, now, mode, &limits);
+        }
+        unit_table_set_limits(&m->governor.units, now, &unit_limits);
+        manager_changed(m);
+}
+
+void policy_set_mode(struct manager *m, enum governor_mode mode, bool on) {
+        governor_set_mode(&m->governor, manager_now(m), mode, on);
+        policy_apply(m);
+}

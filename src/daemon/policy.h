@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * From the configuration to what the governor goes by.
+ */
+
+#include "daemon/governor.h"
+
+struct config;
+struct manager;
+
+/* Before anything is granted. The manager must know max_peers. */
+void policy_init(struct manager *manager, const struct config *config);
+
+/* After manager.config has changed: acts at once, also on what runs. */
+void policy_apply(struct manager *manager);
+
+/* Asks for a mode, or does so no longer; see governor_set_mode(). Acts at once. */
+void policy_set_mode(struct manager *manager, enum governor_mode mode, bool on);
