@@ -2,21 +2,54 @@
 #pragma once
 
 /*
- * What the administrator wants: built-in defaults, then the configuration file, then the command
- * line. One table in config.c holds every key with its type, limits and default.
+ * What the administrator wants: built-in defaults, then the configuration files, then the command
+ * line. One table in config-keys.c holds every key with its type, limits, default and help.
  */
+
+#include <stdio.h>
 
 #include "base/util.h"
 
-#define CONFIG_AUTO 0U /* of a number that may be "auto" */
+#define CONFIG_AUTO     0U         /* of a number that may be "auto" */
+#define CONFIG_INFINITY UINT64_MAX /* of what may be "infinity": no limit (USEC_INFINITY, too) */
 
+/* How a CPU quota is enforced: the words of cpu-enforce, in their order there. */
+enum cpu_enforce { CPU_ENFORCE_AUTO, CPU_ENFORCE_CGROUP, CPU_ENFORCE_DEADLINE, CPU_ENFORCE_OFF };
+
+/* Fields in the order of the table. Times are in µs, memory in bytes. */
 struct config {
+        /* [sockets] */
         char *handoff_socket;
         char *control_socket;
+
+        /* [cgroup] */
         char *cgroup; /* a path, "none", or "auto": that of pv-reaper-workers.service */
+
+        /* [limits] */
         unsigned max_concurrent;
         unsigned boost_max_concurrent; /* CONFIG_AUTO: as many as there are CPUs */
-        unsigned drain_time;           /* s */
+        uint64_t start_rate;           /* per hour; CONFIG_INFINITY: no limit, never 0 */
+        unsigned start_burst;
+        uint64_t overdue; /* CONFIG_INFINITY: never */
+        uint64_t drain_time;
+        unsigned unit_connections; /* CONFIG_AUTO: the daemon chooses */
+        uint64_t unit_arrivals;    /* connections, as start_rate */
+        unsigned unit_arrivals_burst;
+
+        /* [cpu] */
+        unsigned cpu_weight;
+        bool cpu_idle;
+        uint64_t cpu_quota; /* percent of one CPU, for all workers; CONFIG_INFINITY: no limit */
+        uint64_t boost_cpu_quota;
+        uint64_t cpu_period;
+        unsigned cpu_enforce; /* enum cpu_enforce */
+        char *cpus;           /* as cpuset.cpus wants it; "": all */
+
+        /* [memory] */
+        uint64_t memory_low;  /* boost below it; 0: never */
+        uint64_t memory_high; /* CONFIG_AUTO: see config_memory_high() */
+
+        struct config_origin *origins; /* one per key: what was written, and where */
 };
 
 /* Makes a configuration from wherever the first one came from; errors are logged. */
@@ -27,6 +60,7 @@ struct config_source {
 
 /* With the defaults. */
 int config_new(struct config **ret);
+int config_copy(struct config **ret, const struct config *config);
 struct config *config_free(struct config *config);
 
 /*
@@ -36,15 +70,30 @@ struct config *config_free(struct config *config);
  */
 int config_read_file(struct config *config, const char *path);
 
+struct config_setting {
+        const char *section; /* NULL: whichever has the key; no two sections share one */
+        const char *key, *value;
+        const char *file; /* where it is from: a file, or words ("command line") and line 0 */
+        unsigned line;
+};
+
+/*
+ * Sets one key. Errors (-EINVAL bad value, -ENOKEY no such key, -ENOMEM) are not logged; *ret_why
+ * is then a text saying what would be right, good until the next call. On error nothing changes.
+ */
+int config_set(struct config *config, const struct config_setting *setting, const char **ret_why);
+
+/* Do the values go together? -EINVAL, and each pair that does not is logged, with its places. */
+int config_check(const struct config *config);
+
+/* Whether a running daemon can change the key; false also if there is none of that name. */
+bool config_is_live(const char *key);
+
+/* The boost ends when there is more memory than this. */
+uint64_t config_memory_high(const struct config *config);
+
 /*
  * Moves what a running daemon can change from wanted to running, and warns of each other key that
  * differs. wanted then holds what was in force before: drop it.
  */
 void config_take_live(struct config *running, struct config *wanted);
-
-/*
- * Sets one key as if a file said so. Errors (-EINVAL bad value, -ENOKEY no such key, -ENOMEM) are
- * not logged; *ret_why is then a static text saying what would be right.
- */
-int config_set(struct config *config, const char *section, const char *key, const char *value,
-               const char **ret_why);

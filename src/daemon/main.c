@@ -108,13 +108,15 @@ static int fill_config(struct config *config, const struct arguments *args) {
         for (size_t i = 0; i < N_KEYS; i++) {
                 if (!args->values[i])
                         continue;
-                r = config_set(config, option_keys[i].section, option_keys[i].key, args->values[i],
+                r = config_set(config,
+                               &(struct config_setting){option_keys[i].section, option_keys[i].key,
+                                                        args->values[i], "command line", 0},
                                &why);
                 if (r < 0)
                         return log_error_errno(r, "--%s=%s: %s", option_keys[i].option,
                                                args->values[i], why);
         }
-        return 0;
+        return config_check(config);
 }
 
 /* Of struct config_source: at start and again whenever we are asked to reload. */

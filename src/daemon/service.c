@@ -200,7 +200,7 @@ static void look(struct service *s) {
         struct drain_work work = {
                 .n_left = manager_n_left(m),
                 .progress = progress(m),
-                .limit = m->config->drain_time * USEC_PER_SEC,
+                .limit = m->config->drain_time,
         };
 
         if (work.n_left == 0)

@@ -33,6 +33,11 @@ static struct config *config_with_defaults(void) {
         return config;
 }
 
+static int set(struct config *c, const char *section, const char *key, const char *value,
+               const char **ret_why) {
+        return config_set(c, &(struct config_setting){section, key, value, "a test", 0}, ret_why);
+}
+
 /* What was said while the last text was read, with the file's name replaced by "F". */
 static char said[4096];
 
@@ -87,7 +92,7 @@ static void assert_defaults(const struct config *c) {
         assert_string_equal(c->cgroup, "auto");
         assert_int_equal(c->max_concurrent, 4);
         assert_int_equal(c->boost_max_concurrent, CONFIG_AUTO);
-        assert_int_equal(c->drain_time, 30);
+        assert_int_equal(c->drain_time, 30 * USEC_PER_SEC);
 }
 
 static void test_config_defaults(void **state) {
@@ -106,15 +111,15 @@ static void test_config_numbers(void **state) {
 
         for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
                 why = NULL;
-                assert_int_equal(config_set(c, "limits", "max-concurrent", bad[i], &why), -EINVAL);
+                assert_int_equal(set(c, "limits", "max-concurrent", bad[i], &why), -EINVAL);
                 assert_string_equal(why, "a number from 1 to 100000");
                 assert_int_equal(c->max_concurrent, 4);
         }
-        assert_int_equal(config_set(c, "limits", "max-concurrent", "1", &why), 0);
+        assert_int_equal(set(c, "limits", "max-concurrent", "1", &why), 0);
         assert_int_equal(c->max_concurrent, 1);
-        assert_int_equal(config_set(c, "limits", "max-concurrent", "100000", &why), 0);
+        assert_int_equal(set(c, "limits", "max-concurrent", "100000", &why), 0);
         assert_int_equal(c->max_concurrent, 100000);
-        assert_int_equal(config_set(c, "limits", "max-concurrent", "007", &why), 0);
+        assert_int_equal(set(c, "limits", "max-concurrent", "007", &why), 0);
         assert_int_equal(c->max_concurrent, 7);
 }
 
@@ -134,18 +139,17 @@ static void test_config_number_or_auto(void **state) {
         const char *why;
 
         for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
-                assert_int_equal(config_set(c, "limits", "boost-max-concurrent", bad[i], &why),
-                                 -EINVAL);
+                assert_int_equal(set(c, "limits", "boost-max-concurrent", bad[i], &why), -EINVAL);
                 assert_string_equal(why, "a number from 1 to 100000 or \"auto\"");
         }
-        assert_int_equal(config_set(c, "limits", "boost-max-concurrent", "100000", &why), 0);
+        assert_int_equal(set(c, "limits", "boost-max-concurrent", "100000", &why), 0);
         assert_int_equal(c->boost_max_concurrent, 100000);
-        assert_int_equal(config_set(c, "limits", "boost-max-concurrent", "auto", &why), 0);
+        assert_int_equal(set(c, "limits", "boost-max-concurrent", "auto", &why), 0);
         assert_int_equal(c->boost_max_concurrent, CONFIG_AUTO);
-        assert_int_equal(config_set(c, "limits", "max-concurrent", "auto", &why), -EINVAL);
-        assert_int_equal(config_set(c, "limits", "drain-time", "0", &why), 0);
+        assert_int_equal(set(c, "limits", "max-concurrent", "auto", &why), -EINVAL);
+        assert_int_equal(set(c, "limits", "drain-time", "0", &why), 0);
         assert_int_equal(c->drain_time, 0);
-        assert_int_equal(config_set(c, "limits", "drain-time", "86401", &why), -EINVAL);
+        assert_int_equal(set(c, "limits", "drain-time", "86401", &why), -EINVAL);
 }
 
 static void set_all(struct config *c, const char *const values[6]) {
@@ -155,9 +159,8 @@ static void set_all(struct config *c, const char *const values[6]) {
         const char *why;
 
         for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-                assert_int_equal(
-                        config_set(c, i < 3 ? sections[i] : "limits", names[i], values[i], &why),
-                        0);
+                assert_int_equal(set(c, i < 3 ? sections[i] : "limits", names[i], values[i], &why),
+                                 0);
 }
 
 /* The limits are taken over; whatever else differs stays, and is named. */
@@ -179,7 +182,7 @@ static void test_config_take_live(void **state) {
         assert_string_equal(running->control_socket, "/c");
         assert_string_equal(running->cgroup, "none");
         assert_int_equal(running->max_concurrent, 10);
-        assert_int_equal(running->drain_time, 20);
+        assert_int_equal(running->drain_time, 20 * USEC_PER_SEC);
         assert_int_equal(running->boost_max_concurrent, 30);
 
         set_all(wanted, old);
@@ -202,12 +205,12 @@ static void test_config_sockets(void **state) {
 
                 for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
                         why = NULL;
-                        assert_int_equal(config_set(c, "sockets", names[n], bad[i], &why), -EINVAL);
+                        assert_int_equal(set(c, "sockets", names[n], bad[i], &why), -EINVAL);
                         assert_non_null(strstr(why, "absolute path"));
                 }
-                assert_int_equal(config_set(c, "sockets", names[n], path_of(108), &why), -EINVAL);
+                assert_int_equal(set(c, "sockets", names[n], path_of(108), &why), -EINVAL);
                 assert_non_null(strstr(*place, "/run/pv-reaper/"));
-                assert_int_equal(config_set(c, "sockets", names[n], "/a b", &why), 0);
+                assert_int_equal(set(c, "sockets", names[n], "/a b", &why), 0);
                 assert_string_equal(*place, "/a b");
         }
 }
@@ -219,24 +222,24 @@ static void test_config_cgroup(void **state) {
         const char *why = NULL;
 
         for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
-                assert_int_equal(config_set(c, "cgroup", "path", bad[i], &why), -EINVAL);
-        assert_int_equal(config_set(c, "cgroup", "path", path_of(PATH_MAX), &why), -EINVAL);
+                assert_int_equal(set(c, "cgroup", "path", bad[i], &why), -EINVAL);
+        assert_int_equal(set(c, "cgroup", "path", path_of(PATH_MAX), &why), -EINVAL);
         assert_string_equal(c->cgroup, "auto");
         for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
-                assert_int_equal(config_set(c, "cgroup", "path", good[i], &why), 0);
+                assert_int_equal(set(c, "cgroup", "path", good[i], &why), 0);
                 assert_string_equal(c->cgroup, good[i]);
         }
-        assert_int_equal(config_set(c, "cgroup", "path", path_of(PATH_MAX - 1), &why), 0);
+        assert_int_equal(set(c, "cgroup", "path", path_of(PATH_MAX - 1), &why), 0);
 }
 
 static void test_config_no_such_key(void **state) {
         _cleanup_(config_freep) struct config *c = config_with_defaults();
         const char *why = NULL;
 
-        assert_int_equal(config_set(c, "limits", "handoff", "/x", &why), -ENOKEY);
-        assert_int_equal(config_set(c, "", "max-concurrent", "1", &why), -ENOKEY);
-        assert_int_equal(config_set(c, "Limits", "max-concurrent", "1", &why), -ENOKEY);
-        assert_int_equal(config_set(c, "limits", "max-concurrent2", "1", &why), -ENOKEY);
+        assert_int_equal(set(c, "limits", "handoff", "/x", &why), -ENOKEY);
+        assert_int_equal(set(c, "", "max-concurrent", "1", &why), -ENOKEY);
+        assert_int_equal(set(c, "Limits", "max-concurrent", "1", &why), -ENOKEY);
+        assert_int_equal(set(c, "limits", "max-concurrent2", "1", &why), -ENOKEY);
         assert_non_null(why); /* the contract: a text with every error */
         assert_defaults(c);
 }
@@ -281,7 +284,7 @@ static void test_config_file_with_all_keys(void **state) {
         assert_string_equal(c->cgroup, "none");
         assert_int_equal(c->max_concurrent, 17);
         assert_int_equal(c->boost_max_concurrent, 18);
-        assert_int_equal(c->drain_time, 19);
+        assert_int_equal(c->drain_time, 19 * USEC_PER_SEC);
 }
 
 static void test_config_file_last_wins(void **state) {
