@@ -10,12 +10,18 @@
 #include "daemon/config.h"
 
 #include <ctype.h>
+#include <fcntl.h>
 #include <ini.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "daemon/log.h"
+
+/* Far beyond any that somebody writes; what is larger is not a configuration file. */
+#define FILE_MAX_BYTES (1U << 20)
 
 #define LINE_MAX_BYTES                                                                             \
         198 /* INI_MAX_LINE of Debian's and RHEL's inih is 200, newline and NUL included */
@@ -29,6 +35,7 @@ struct file {
         char *line;
         size_t line_size;
         unsigned number; /* of the line last read, from 1 */
+        size_t n_bytes;  /* read so far */
         int error;       /* the first one */
 };
 
@@ -46,6 +53,11 @@ static char *read_line(char *buffer, int size, void *userdata) {
         if (n < 0)
                 return NULL;
         f->number++;
+        f->n_bytes += (size_t)n;
+        if (f->n_bytes > FILE_MAX_BYTES) {
+                file_error(f, -EFBIG, "file too large (1 MiB at most)");
+                return NULL;
+        }
         if (memchr(f->line, '\0', (size_t)n))
                 file_error(f, -EBADMSG, "NUL byte");
         else if (n > LINE_MAX_BYTES || n >= size)
@@ -76,14 +88,40 @@ static int on_key(void *userdata, const char *section, const char *name, const c
         return 1;
 }
 
+static bool is_null_device(const struct stat *st) {
+        return S_ISCHR(st->st_mode) && st->st_rdev == makedev(1, 3);
+}
+
+/* A FIFO would hang us, a device has no end. Not logged. */
+static int open_file(const char *path, FILE **ret) {
+        int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK), r = 0;
+        struct stat st;
+
+        if (fd < 0)
+                return negative_errno();
+        if (fstat(fd, &st) < 0)
+                r = negative_errno();
+        else if (S_ISDIR(st.st_mode))
+                r = -EISDIR;
+        else if (!S_ISREG(st.st_mode) && !is_null_device(&st))
+                r = -ENOTSUP;
+        if (r >= 0) {
+                *ret = fdopen(fd, "r");
+                if (*ret)
+                        return 0;
+                r = negative_errno();
+        }
+        close_fd(&fd);
+        return r;
+}
+
 int config_read_file(struct config *config, const char *path) {
         struct file f = {.config = config, .path = path};
-        int line;
+        int line, r;
 
-        f.stream = fopen(path, "re");
-        if (!f.stream)
-                return errno == ENOENT ? -ENOENT
-                                       : log_error_errno(negative_errno(), "cannot read %s", path);
+        r = open_file(path, &f.stream);
+        if (r < 0)
+                return r == -ENOENT ? r : log_error_errno(r, "cannot read %s", path);
         line = ini_parse_stream(read_line, &f, on_key, &f);
         if (line > 0) {
                 f.number = (unsigned)line;

@@ -12,15 +12,25 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/config-files.h"
+#include "daemon/config-print.h"
 #include "daemon/config.h"
 #include "daemon/listen.h"
 #include "daemon/log.h"
 #include "daemon/manager.h"
 
-#define DEFAULT_CONFIG "/etc/pv-reaper/pv-reaper.conf"
+#define DEFAULT_CONFIG CONFIG_SYSCONF_DIR "/" CONFIG_FILE
 #define EXIT_USAGE     2
 
-enum { OPTION_CONFIG = 256, OPTION_CHECK, OPTION_VERSION, OPTION_HELP, OPTION_KEYS };
+enum {
+        OPTION_CONFIG = 256,
+        OPTION_CHECK,
+        OPTION_PRINT,
+        OPTION_DEFAULTS,
+        OPTION_VERSION,
+        OPTION_HELP,
+        OPTION_KEYS
+};
 
 struct option_key {
         const char *option, *section, *key, *value, *help;
@@ -41,18 +51,23 @@ static const struct option_key option_keys[] = {
 struct arguments {
         const char *config_file;
         const char *values[N_KEYS];
-        bool check;
+        bool check, print;
 };
 
 static void help(void) {
         printf("Usage: pv-reaperd [OPTION...]\n\n"
                "Runs the teardown of protected guests, see pv-reaper(8).\n\n"
-               "  --config=FILE\n        read FILE instead of " DEFAULT_CONFIG "\n");
+               "  --config=FILE\n        read FILE alone instead of " DEFAULT_CONFIG
+               "\n        and what else pv-reaper.conf(5) names\n");
         for (size_t i = 0; i < N_KEYS; i++)
                 printf("  --%s=%s\n        %s\n", option_keys[i].option, option_keys[i].value,
                        option_keys[i].help);
         printf("  --check-config\n"
                "        read configuration and command line, say what is wrong, and exit\n"
+               "  --print-config\n"
+               "        print what these amount to, with the place of each value, and exit\n"
+               "  --print-defaults\n"
+               "        print a configuration file with all keys at their defaults, and exit\n"
                "  --version\n        show the version and exit\n"
                "  --help\n        show this and exit\n");
 }
@@ -62,6 +77,8 @@ static void fill_options(struct option *options) {
 
         options[n++] = (struct option){"config", required_argument, NULL, OPTION_CONFIG};
         options[n++] = (struct option){"check-config", no_argument, NULL, OPTION_CHECK};
+        options[n++] = (struct option){"print-config", no_argument, NULL, OPTION_PRINT};
+        options[n++] = (struct option){"print-defaults", no_argument, NULL, OPTION_DEFAULTS};
         options[n++] = (struct option){"version", no_argument, NULL, OPTION_VERSION};
         options[n++] = (struct option){"help", no_argument, NULL, OPTION_HELP};
         for (size_t i = 0; i < N_KEYS; i++)
@@ -72,7 +89,7 @@ static void fill_options(struct option *options) {
 
 /* 1: go on; 0: all is said and done; -EINVAL: wrong usage, said on stderr. */
 static int parse_arguments(struct arguments *args, int argc, char *argv[]) {
-        struct option options[N_KEYS + 5];
+        struct option options[N_KEYS + 7];
         int c;
 
         fill_options(options);
@@ -81,6 +98,10 @@ static int parse_arguments(struct arguments *args, int argc, char *argv[]) {
                         args->config_file = optarg;
                 else if (c == OPTION_CHECK)
                         args->check = true;
+                else if (c == OPTION_PRINT)
+                        args->print = true;
+                else if (c == OPTION_DEFAULTS)
+                        return config_print_defaults(stdout), 0;
                 else if (c == OPTION_VERSION)
                         return printf("pv-reaper %s\n", PVR_VERSION), 0;
                 else if (c == OPTION_HELP)
@@ -96,14 +117,22 @@ static int parse_arguments(struct arguments *args, int argc, char *argv[]) {
         return -EINVAL;
 }
 
+static int read_files(struct config *config, const struct arguments *args) {
+        const char *root = getenv("PVREAPER_CONFIG_ROOT");
+        int r;
+
+        if (!args->config_file)
+                return config_read_host(config, root ? root : "");
+        r = config_read_file(config, args->config_file);
+        return r == -ENOENT ? log_error_errno(r, "%s", args->config_file) : r;
+}
+
 static int fill_config(struct config *config, const struct arguments *args) {
         const char *why;
         int r;
 
-        r = config_read_file(config, args->config_file ? args->config_file : DEFAULT_CONFIG);
-        if (r == -ENOENT && args->config_file)
-                return log_error_errno(r, "%s", args->config_file);
-        if (r < 0 && r != -ENOENT)
+        r = read_files(config, args);
+        if (r < 0)
                 return r;
         for (size_t i = 0; i < N_KEYS; i++) {
                 if (!args->values[i])
@@ -183,7 +212,9 @@ int main(int argc, char *argv[]) {
         r = source.load(&config, source.userdata);
         if (r < 0)
                 return r == -ENOMEM ? EXIT_FAILURE : EXIT_USAGE;
-        if (args.check)
+        if (args.print)
+                config_print(config, stdout);
+        if (args.check || args.print)
                 return config_free(config), EXIT_SUCCESS;
         r = prepare_signals();
         if (r < 0) {

@@ -43,7 +43,7 @@ class CommandLine(Case):
         out, err = self.run_daemon("--help", status=0)
         self.assertEqual((out.splitlines()[0], err), ("Usage: pv-reaperd [OPTION...]", ""))
         for option in ("config", "handoff-socket", "control-socket", "cgroup", "max-concurrent",
-                       "check-config", "version", "help"):
+                       "check-config", "print-config", "print-defaults", "version", "help"):
             self.assertRegex(out, rf"(?m)^  --{option}\b")
         out, err = self.run_daemon("--version", status=0)
         self.assertRegex(out, r"^pv-reaper \d+\.\d+\.\d+\n$")

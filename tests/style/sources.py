@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The project's files, and as much understanding of C as the checks need."""
+import glob
 import os
 import re
 import subprocess
@@ -26,6 +27,13 @@ def all_files():
 def read(path):
     with open(os.path.join(ROOT, path), encoding="utf-8", errors="replace") as f:
         return f.read()
+
+
+def program_in(folder, name):
+    """A built program below folder, or None."""
+    found = [path for path in glob.glob(os.path.join(folder, "**", name), recursive=True)
+             if os.path.isfile(path) and os.access(path, os.X_OK)]
+    return min(found, key=len, default=None)  # other builds are in folders below
 
 
 def interpreter(path):

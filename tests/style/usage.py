@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Does --help name the options that the man page names? usage.py BUILD-DIR"""
-import glob
 import os
 import re
 import subprocess
@@ -34,18 +33,16 @@ def compare(in_help, in_man):
 
 
 def example_of_man(text):
-    """The indented text in the section CONFIGURATION."""
-    section = re.search(r"^# CONFIGURATION$(.*?)^# ", text, flags=re.MULTILINE | re.DOTALL)
+    """The first indented text in the section EXAMPLES."""
+    section = re.search(r"^# EXAMPLES$(.*?)^# ", text, flags=re.MULTILINE | re.DOTALL)
     return re.search(r"^```$(.*?)^```$", section[1], flags=re.MULTILINE | re.DOTALL)[1].lstrip()
 
 
 class Usage(unittest.TestCase):
     def run_program(self, name, *arguments):
-        programs = [path for path in glob.glob(os.path.join(BUILD_DIR, "**", name), recursive=True)
-                    if os.path.isfile(path) and os.access(path, os.X_OK)]
-        if not programs:
+        program = sources.program_in(BUILD_DIR, name)
+        if not program:
             self.skipTest(f"no program {name} yet")
-        program = min(programs, key=len)  # other builds are in folders below
         done = subprocess.run([program, *arguments], stdin=subprocess.DEVNULL, text=True,
                               capture_output=True, timeout=20, check=False)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
@@ -63,13 +60,14 @@ class Usage(unittest.TestCase):
     def test_ctl(self):
         self.check("pv-reaperctl", "pv-reaperctl.1.scd")
 
-    def test_example_of_the_daemon(self):
+    def test_example_of_the_configuration(self):
         """The man page's configuration is one, without a warning."""
-        page = sources.read(os.path.join(sources.ROOT, "man", "pv-reaper.8.scd"))
+        page = sources.read(os.path.join(sources.ROOT, "man", "pv-reaper.conf.5.scd"))
         with tempfile.NamedTemporaryFile("w", encoding="utf-8") as file:
             file.write(example_of_man(page))
             file.flush()
-            self.run_program("pv-reaperd", "--check-config", "--config", file.name)
+            self.assertEqual(self.run_program("pv-reaperd", "--check-config", "--config",
+                                              file.name), "")
 
 
 if __name__ == "__main__":
