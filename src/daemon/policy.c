@@ -13,11 +13,11 @@
 
 #include "daemon/manager.h"
 
-/* What a unit may do per second. A guest's scope needs one connection and a few packets per job. */
-#define ARRIVALS_PER_SEC 500
-#define ARRIVALS_BURST   5000
-#define PACKETS_PER_SEC  5000
-#define PACKETS_BURST    10000
+/* Of one unit. A guest's scope needs a few packets per job; a thousand workers may be in one. */
+#define PACKETS_PER_SEC 5000
+#define PACKETS_BURST   10000
+
+#define SEC_PER_HOUR 3600U
 
 static unsigned boosted(const struct config *config) {
         long n = config->boost_max_concurrent;
@@ -27,20 +27,32 @@ static unsigned boosted(const struct config *config) {
         return n > (long)config->max_concurrent ? (unsigned)n : config->max_concurrent;
 }
 
+/* What cannot be told apart from no limit is none. */
+static uint32_t rate_of(uint64_t per_hour) {
+        return per_hour > UINT32_MAX ? 0 : (uint32_t)per_hour;
+}
+
 static struct governor_limits limits_of(const struct config *config, enum governor_mode mode) {
         bool normal = mode == GOVERNOR_NORMAL;
 
         return (struct governor_limits){
                 .max_concurrent = normal ? config->max_concurrent : boosted(config),
-                .overdue_usec = USEC_INFINITY,
+                .start_rate = normal ? rate_of(config->start_rate) : 0,
+                .start_burst = config->start_burst,
+                .overdue_usec = config->overdue,
         };
 }
 
-static struct unit_limits unit_limits_of(unsigned max_peers) {
+static struct unit_limits unit_limits_of(const struct config *config, unsigned max_peers) {
+        uint64_t arrivals = config->unit_arrivals;
+
+        if (arrivals != CONFIG_INFINITY) /* a limit below one per second is one */
+                arrivals = max_u64(arrivals / SEC_PER_HOUR, 1);
         return (struct unit_limits){
                 .pool = {[UNIT_CONNECTIONS] = max_peers, [UNIT_WORKERS] = max_peers},
-                .arrivals_per_sec = ARRIVALS_PER_SEC,
-                .arrivals_burst = ARRIVALS_BURST,
+                .most = {[UNIT_CONNECTIONS] = config->unit_connections},
+                .arrivals_per_sec = rate_of(arrivals),
+                .arrivals_burst = config->unit_arrivals_burst,
                 .packets_per_sec = PACKETS_PER_SEC,
                 .packets_burst = PACKETS_BURST,
         };
@@ -48,13 +60,13 @@ static struct unit_limits unit_limits_of(unsigned max_peers) {
 
 void policy_init(struct manager *m, const struct config *config) {
         const struct governor_limits limits = limits_of(config, GOVERNOR_NORMAL);
-        const struct unit_limits unit_limits = unit_limits_of(m->max_peers);
+        const struct unit_limits unit_limits = unit_limits_of(config, m->max_peers);
 
         governor_init(&m->governor, &limits, &unit_limits);
 }
 
 void policy_apply(struct manager *m) {
-        const struct unit_limits unit_limits = unit_limits_of(m->max_peers);
+        const struct unit_limits unit_limits = unit_limits_of(m->config, m->max_peers);
         uint64_t now = manager_now(m);
 
         for (int mode = GOVERNOR_NORMAL; mode < _GOVERNOR_MODE_MAX; mode++) {
