@@ -27,6 +27,7 @@
 #include "daemon/process.h"
 
 #define WORKERS_UNIT "pvreaper.slice/pv-reaper-workers.service"
+#define SCRATCH      "../probe"
 #define MARK_NAME    "user.pvreaper"
 #define LEAF_FORMAT  "vm-%d-%" PRIu64
 
@@ -234,4 +235,41 @@ int cgroup_root_scan(struct cgroup_root *root,
         if (r < 0)
                 return r;
         return found ? scan_directory(&scan, root->closers, scan_closer) : 0;
+}
+
+/* ---- values for all workers ---- */
+
+int cgroup_root_set(struct cgroup_root *root, const char *file, const char *value) {
+        return cgroup_write_at(root->jobs, file, value);
+}
+
+int cgroup_root_set_cpus(struct cgroup_root *root, const char *cpus) {
+        int r;
+
+        if (!(root->controllers & CGROUP_CPUSET)) {
+                if (*cpus == '\0')
+                        return 0;
+                r = cgroup_write_at(root->jobs, "../cgroup.subtree_control", "+cpuset");
+                if (r < 0)
+                        return r;
+                root->controllers |= CGROUP_CPUSET;
+        }
+        /* An empty write would be none. */
+        return cgroup_write_at(root->jobs, "cpuset.cpus", *cpus ? cpus : "\n");
+}
+
+int cgroup_root_make_scratch(struct cgroup_root *root) {
+        if (mkdirat(root->jobs, SCRATCH, 0755) < 0 && errno != EEXIST)
+                return negative_errno();
+        return open_directory(root->jobs, SCRATCH);
+}
+
+int cgroup_root_remove_scratch(struct cgroup_root *root) {
+        if (unlinkat(root->jobs, SCRATCH, AT_REMOVEDIR) >= 0 || errno == ENOENT)
+                return 0;
+        if (errno == EBUSY) {
+                (void)cgroup_write_at(root->jobs, SCRATCH "/cgroup.kill", "1");
+                return -EBUSY;
+        }
+        return negative_errno();
 }

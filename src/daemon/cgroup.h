@@ -5,7 +5,8 @@
  * Our part of the cgroup v2 tree:
  *
  *   PATH/                         ours alone (--cgroup; under systemd pv-reaper-workers.service)
- *   PATH/jobs/                    every worker below it
+ *   PATH/jobs/                    every worker below it; what limits all of them together
+ *   PATH/probe/                   for a moment after the start: see probe.h
  *   PATH/jobs/vm-<pid>-<start>/   one keeper; its cpu.stat is the bill
  *
  * and what is systemd's, beside it: the cgroups of pv-reaper-closer@*.service, which we only read.
@@ -26,6 +27,7 @@
 enum {
         CGROUP_CPU = 1,
         CGROUP_PIDS = 2,
+        CGROUP_CPUSET = 4, /* only on request */
 };
 
 struct cgroup_root {
@@ -104,6 +106,26 @@ int cgroup_leaf_remove(struct cgroup_leaf *leaf, struct cgroup_root *root);
  */
 int cgroup_leaf_set_mark(struct cgroup_leaf *leaf, const char *text);
 int cgroup_leaf_get_mark(struct cgroup_leaf *leaf, char *buffer, size_t size);
+
+/*
+ * Writes a value into a file of PATH/jobs, for all workers together. -ENOENT: no such controller.
+ */
+int cgroup_root_set(struct cgroup_root *root, const char *file, const char *value);
+
+/*
+ * Lets all workers run on these CPUs only ("": on all). Enables the cpuset controller for it, which
+ * is not done before: while it is on, each worker that is moved in changes its CPU mask.
+ */
+int cgroup_root_set_cpus(struct cgroup_root *root, const char *cpus);
+
+/*
+ * PATH/probe, a cgroup to try things in, with the controllers that PATH/jobs has. One that an
+ * earlier daemon left is used again. Returns its directory, which is the caller's.
+ */
+int cgroup_root_make_scratch(struct cgroup_root *root);
+
+/* -EBUSY: what was tried in it is not gone yet. It was sent SIGKILL: ask again later. */
+int cgroup_root_remove_scratch(struct cgroup_root *root);
 
 /* ---- between the files of this module ---- */
 

@@ -52,9 +52,11 @@ static void refuse(struct enforce_task *t, enum task_state state, const char *wh
                 return;
         t->state = state;
         t->n_refused++;
-        log_warning_limited(&refused_limit, 0,
-                            "the CPU cap of worker %d does not hold as it should (%s): %s",
-                            (int)t->pid, why, instead);
+        log_event_limited(&refused_limit,
+                          LOG_EVENT(LOG_WARNING, MESSAGE_CPU_UNENFORCED, 0,
+                                    LOG_NUMBER("PV_PID", (uint64_t)t->pid)),
+                          "the CPU cap of worker %d does not hold as it should (%s): %s",
+                          (int)t->pid, why, instead);
 }
 
 void enforce_task_fall_back(struct enforce_task *t, int error) {

@@ -240,7 +240,10 @@ static void update(struct enforce *e) {
         if (e->backend == BACKEND_CGROUP && e->failed[FILE_MAX])
                 append(e->reason, sizeof(e->reason), "; but cpu.max cannot be set");
         if (strcmp(reason, e->reason) != 0)
-                log_info("CPU cap by %s", e->reason);
+                (void)log_event(LOG_EVENT(LOG_INFO, MESSAGE_CPU_CAP, 0,
+                                          LOG_TEXT("PV_BACKEND", backend_names[e->backend]),
+                                          LOG_TEXT("PV_REASON", e->reason)),
+                                "CPU cap by %s", e->reason);
 }
 
 void enforce_set_policy(struct enforce *e, const struct enforce_policy *policy) {

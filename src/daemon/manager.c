@@ -19,6 +19,7 @@
 
 #include "base/packet.h"
 #include "daemon/bus.h"
+#include "daemon/cap.h"
 #include "daemon/log.h"
 #include "daemon/policy.h"
 
@@ -91,6 +92,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
                 worker_check_overdue(w);
                 again = again || w->slot.state != SLOT_FREE || w->sent_away;
         }
+        again = cap_tick(m->cap) || again;
         if (m->purge && m->cgroup) {
                 m->purge = false;
                 (void)cgroup_root_scan(m->cgroup, NULL, NULL);
@@ -263,8 +265,12 @@ int manager_new(struct manager **ret, struct config *config, const struct config
         r = open_cgroup(m, config->cgroup);
         if (r < 0)
                 return r;
+        r = cap_new(&m->cap, m);
+        if (r < 0)
+                return log_error_errno(r, "cannot start");
         m->config = config;
         m->source = *source;
+        policy_apply(m);
         m->started_at = manager_now(m);
         *ret = m;
         m = NULL;
@@ -287,6 +293,7 @@ struct manager *manager_free(struct manager *m) {
         m->tick_source = sd_event_source_disable_unref(m->tick_source);
         m->start_source = sd_event_source_disable_unref(m->start_source);
         m->dispatch_source = sd_event_source_disable_unref(m->dispatch_source);
+        m->cap = cap_free(m->cap);
         cgroup_root_free(m->cgroup);
         close_fd(&m->handoff_fd);
         close_fd(&m->control_fd);

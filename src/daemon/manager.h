@@ -18,6 +18,7 @@
 #define HISTORY_MAX 1000 /* finished jobs we remember */
 
 struct bus;
+struct cap;
 
 struct manager {
         /* owned */
@@ -26,6 +27,7 @@ struct manager {
         struct cgroup_root *cgroup; /* NULL: --cgroup none */
         struct bus *bus;
         struct service *service;
+        struct cap *cap;
         int handoff_fd;
         int control_fd;
 

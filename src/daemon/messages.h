@@ -29,6 +29,10 @@
 #define MESSAGE_WORKER_OVERDUE "77378381de154577aba8488a675d6263" /* PV_VM PV_UNIT? PV_PID */
 #define MESSAGE_WORKER_MOVES   "740be2f0e83c478e9791a015d4bd0929" /* PV_VM PV_UNIT? PV_PID */
 
+/* What holds workers to the CPU quota, and why; it does not hold this one, or is not as wanted. */
+#define MESSAGE_CPU_CAP        "a3ea9a4e2aad48cb8d50e05e8cf0f2f1" /* PV_BACKEND PV_REASON */
+#define MESSAGE_CPU_UNENFORCED "e1cd002087784a24893db2925ce778d3" /* PV_PID? */
+
 /* It is ready; before that, if so, workers of an earlier daemon that run. */
 #define MESSAGE_READY         "c48e5959c63f4e5fb0914599c48d0c7e" /* PV_MAX_CONCURRENT PV_CGROUP? */
 #define MESSAGE_WORKERS_FOUND "5141d99bd55443fd990fd07be45a31c1" /* PV_WORKERS */

@@ -11,6 +11,7 @@
 
 #include "daemon/policy.h"
 
+#include "daemon/cap.h"
 #include "daemon/manager.h"
 
 /* Of one unit. A guest's scope needs a few packets per job; a thousand workers may be in one. */
@@ -58,6 +59,36 @@ static struct unit_limits unit_limits_of(const struct config *config, unsigned m
         };
 }
 
+static uint64_t quota_of(const struct config *config, bool in_a_hurry) {
+        uint64_t percent = config->cpu_quota;
+
+        if (in_a_hurry)
+                percent = max_u64(percent, config->boost_cpu_quota);
+        return percent == CONFIG_INFINITY ? SHARE_UNLIMITED : percent * USEC_PER_SEC / 100;
+}
+
+static void apply_cpu(struct manager *m) {
+        static const enum enforce_mode modes[] = {
+                [CPU_ENFORCE_AUTO] = ENFORCE_AUTO,
+                [CPU_ENFORCE_CGROUP] = ENFORCE_CGROUP,
+                [CPU_ENFORCE_DEADLINE] = ENFORCE_DEADLINE,
+                [CPU_ENFORCE_OFF] = ENFORCE_OFF,
+        };
+        const struct config *config = m->config;
+        struct enforce_policy policy = {
+                .mode = modes[config->cpu_enforce],
+                .quota = quota_of(config, governor_mode(&m->governor) != GOVERNOR_NORMAL),
+                .period_usec = config->cpu_period,
+                .weight = config->cpu_weight,
+                .idle = config->cpu_idle,
+        };
+
+        /* A SCHED_DEADLINE task may not be kept to some CPUs. */
+        if (*config->cpus && policy.mode == ENFORCE_AUTO)
+                policy.mode = ENFORCE_CGROUP;
+        cap_set(m->cap, &policy, config->cpus);
+}
+
 void policy_init(struct manager *m, const struct config *config) {
         const struct governor_limits limits = limits_of(config, GOVERNOR_NORMAL);
         const struct unit_limits unit_limits = unit_limits_of(config, m->max_peers);
@@ -75,6 +106,7 @@ void policy_apply(struct manager *m) {
                 governor_set_limits(&m->governor, now, mode, &limits);
         }
         unit_table_set_limits(&m->governor.units, now, &unit_limits);
+        apply_cpu(m);
         manager_changed(m);
 }
 

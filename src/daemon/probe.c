@@ -145,6 +145,7 @@ static void set_up_child(void) {
         sigset_t none;
 
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        (void)signal(SIGCHLD, SIG_DFL); /* else nobody could wait for the subject */
         (void)sigemptyset(&none);
         (void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
@@ -353,7 +354,8 @@ static int on_judge_exit(sd_event_source *source, int fd, uint32_t revents, void
         struct probe *p = userdata;
         siginfo_t info = {};
 
-        if (waitid(P_PID, (id_t)p->judge, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
+        if (waitid(P_PID, (id_t)p->judge, &info, WEXITED | WNOHANG | __WALL) < 0 ||
+            info.si_pid == 0)
                 return 0;
         p->judge = 0;
         if (info.si_code != CLD_EXITED)
@@ -394,7 +396,7 @@ struct probe *probe_free(struct probe *p) {
         if (p->judge > 0) {
                 /* It is outside the cgroup, so nothing delays its end. */
                 (void)kill(p->judge, SIGKILL);
-                (void)waitpid(p->judge, NULL, 0);
+                (void)waitpid(p->judge, NULL, __WALL);
         }
         close_fd(&p->pidfd);
         free(p);
@@ -403,6 +405,15 @@ struct probe *probe_free(struct probe *p) {
 
 static void probe_freep(struct probe **p) {
         probe_free(*p);
+}
+
+/*
+ * A child whose end sends no SIGCHLD: the daemon ignores that signal (main.c), and the kernel keeps
+ * the exit status of such a child only if that is not its signal. All arguments are 0, so their
+ * order, which differs, does not matter.
+ */
+static pid_t fork_silently(void) {
+        return (pid_t)syscall(SYS_clone, 0UL, 0UL, 0UL, 0UL, 0UL);
 }
 
 int probe_new(struct probe **ret, sd_event *event, const struct probe_config *config) {
@@ -417,7 +428,7 @@ int probe_new(struct probe **ret, sd_event *event, const struct probe_config *co
                 p->config.limit = limit_v2;
         if (p->config.limit_usec == 0)
                 p->config.limit_usec = PROBE_LIMIT_USEC;
-        p->judge = fork();
+        p->judge = fork_silently();
         if (p->judge == 0)
                 judge(p->config);
         if (p->judge < 0)

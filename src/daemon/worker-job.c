@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/cap.h"
 #include "daemon/log.h"
 #include "daemon/manager.h"
 #include "daemon/mark.h"
@@ -34,8 +35,10 @@ bool worker_is_overdue(const struct worker *w) {
 }
 
 void worker_recount(struct worker *w) {
-        if (!is_running(w))
+        if (!is_running(w)) {
                 slot_give(&w->slot);
+                cap_remove(w);
+        }
         manager_changed(w->manager);
 }
 
@@ -58,6 +61,7 @@ void worker_begin_counting(struct worker *w) {
         }
         slot_take_found(&w->slot, &w->manager->governor, manager_now(w->manager), w->unit, since);
         (void)observe(w);
+        cap_add(w->manager->cap, w);
 }
 
 static void log_overdue(const struct worker *w, int level, const char *id, const char *what) {
@@ -388,11 +392,13 @@ int worker_grant(struct worker *w) {
                 job->cpu_base = USEC_INFINITY;
         mark_write(w);
         (void)observe(w);
+        cap_add(w->manager->cap, w); /* before it begins: a system call may be all that it does */
         r = peer_send_seq(w->peer, WIRE_GRANT, job->seq);
         if (r < 0) {
                 job->state = JOB_QUEUED; /* it never left: as after any lost connection */
                 job->granted_at = 0;
                 slot_revoke(&w->slot);
+                cap_remove(w);
         }
         return r;
 }

@@ -16,6 +16,7 @@
 #include <systemd/sd-event.h>
 
 #include "daemon/cgroup.h"
+#include "daemon/enforce-task.h"
 #include "daemon/governor.h"
 #include "daemon/job.h"
 
@@ -42,6 +43,7 @@ struct worker {
         struct cgroup_leaf *cgroup; /* NULL with --cgroup none */
         struct job *job;            /* queued or running */
         struct slot slot;           /* taken while it runs; see worker_recount() */
+        struct enforce_task cap;    /* while it runs, likewise */
         struct charge charge;       /* of its unit's workers; found ones are not charged */
 
         /* state */
@@ -107,7 +109,7 @@ const char *worker_state(const struct worker *worker);
 
 /* ---- between worker.c and worker-job.c ---- */
 
-/* Gives its slot back if it does not run. */
+/* Gives its slot back, and takes its CPU cap off, if it does not run. */
 void worker_recount(struct worker *worker);
 
 /* It was found running: takes a slot, and must move. */

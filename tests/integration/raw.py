@@ -175,6 +175,8 @@ class PeerCase(harness.Case):
     def setUp(self):
         super().setUp()
         self.workers = []
+        with open(self.config, "w", encoding="ascii") as file:  # all of a test is one unit
+            file.write("[limits]\nunit-arrivals=infinity\n")
 
     def serve(self, *options, **arguments):
         self.served = self.daemon(*options, **arguments)

@@ -88,6 +88,17 @@ static void test_probe_no_entry(void **state) {
         assert_string_equal(outcome.why, "cannot enter a cgroup");
 }
 
+/* As the daemon does. The kernel then forgets the exit status of an ordinary child. */
+static void test_probe_sigchld_ignored(void **state) {
+        struct outcome outcome;
+
+        assert_true(signal(SIGCHLD, SIG_IGN) != SIG_ERR);
+        run_probe("/proc/self", NULL, 0, &outcome);
+        assert_true(signal(SIGCHLD, SIG_DFL) != SIG_ERR);
+        assert_int_equal(outcome.result, PROBE_UNKNOWN);
+        assert_string_equal(outcome.why, "cannot enter a cgroup");
+}
+
 static char *fake_cgroup(char *template) {
         _cleanup_(close_fd) int dir = -1;
         _cleanup_(close_fd) int fd = -1;
@@ -166,6 +177,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 checked_test(test_probe_judge),
                 checked_test_unless(why, test_probe_no_entry),
+                checked_test_unless(why, test_probe_sigchld_ignored),
                 checked_test_unless(why, test_probe_no_quota),
                 checked_test_unless(why, test_probe_no_effect),
                 checked_test_unless(why, test_probe_limit),

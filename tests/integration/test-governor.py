@@ -1,0 +1,222 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""How many jobs run, how often one starts, how much CPU they get: seen from outside, in the
+simulator's log, in the GRANTs that puppets get, and in what the kernel says of a worker's task. A
+unit is a cgroup here, as it is for the daemon where there is no systemd.
+"""
+
+import os
+import signal
+import time
+import unittest
+
+import harness
+from harness import DONE, DONE_ACK, GRANT, pack, tap
+from raw import PeerCase, RawWorker
+
+SCHED_DEADLINE = 6
+TICK_SECONDS = 0.01  # at most, HZ=100
+
+
+def cpu_seconds(pid):
+    return int(harness.read(f"/proc/{pid}/schedstat").split()[0]) / 1e9
+
+
+def policy_of(pid):
+    return os.sched_getscheduler(pid) & ~os.SCHED_RESET_ON_FORK
+
+
+def may_deadline():
+    """Whether this kernel lets us have SCHED_DEADLINE: root, and all CPUs."""
+    return os.geteuid() == 0 and len(os.sched_getaffinity(0)) == os.cpu_count()
+
+
+class GovernorCase(PeerCase):
+    def configure(self, **sections):
+        with open(self.config, "w", encoding="ascii") as file:
+            for section, text in {"limits": "", **sections}.items():
+                extra = "unit-arrivals=infinity\n" if section == "limits" else ""
+                file.write(f"[{section}]\n{text}\n{extra}")
+
+    def reload(self, **sections):
+        n = self.served.log().count("configuration read again")
+        self.configure(**sections)
+        self.served.process.send_signal(signal.SIGHUP)
+        self.wait("it is read again",
+                  lambda: self.served.log().count("configuration read again") > n)
+
+    def finish(self, worker, seq=1):
+        worker.send(pack(DONE, 0, seq, 1, 0, 0, 0, 0))
+        worker.receive(DONE_ACK)
+
+    def asks(self, name, seq=1):
+        worker = self.worker(name)
+        worker.register()
+        worker.request(seq)
+        return worker
+
+
+class Starts(GovernorCase):
+    def test_start_rate(self):
+        """Two at once, then one each half second, by the simulator's clock."""
+        self.configure(limits="max-concurrent=100\nstart-rate=2/s\nstart-burst=2")
+        self.serve()
+        self.reload(limits="max-concurrent=100\nstart-rate=2/s\nstart-burst=2")
+        vms = [self.vmm(f"vm-{i}", env={"PVSIM_MIN_MS": "1"}) for i in range(7)]
+        for vm in vms:
+            vm.do("protect")
+        self.registered(8)
+        time.sleep(1.5)  # the bystander's start is paid for
+        for vm in vms:
+            vm.do("reboot")
+        for vm in vms:
+            vm.wait_outcomes(1)
+        begins = sorted(line["t"] for line in self.sim.commands("PERFORM"))[-7:]
+        for i, begin in enumerate(begins):
+            for k, later in enumerate(begins[i:], 1):
+                self.assertLessEqual(k, 2 + 2 * (later - begin) + 0.1)
+        self.assertGreater(begins[-1] - begins[0], 2.3)
+        self.assertLess(begins[-1] - begins[0], 4)
+
+    def test_live_concurrency(self):
+        """SIGHUP acts on what waits, and on what runs: nothing is stopped for it."""
+        self.configure(limits="max-concurrent=1")
+        self.serve()
+        workers = [self.asks(f"raw-{i}") for i in range(6)]
+        workers[0].receive(GRANT)
+        self.assertEqual(self.ctl_json("status")["queued"], 5)
+        self.reload(limits="max-concurrent=4")
+        for worker in workers[1:4]:
+            worker.receive(GRANT)
+        self.reload(limits="max-concurrent=2")
+        self.assertEqual(self.ctl_json("status")["running"], 4)
+        for worker in workers[:2]:
+            self.finish(worker)
+        self.assertEqual(self.ctl_json("status")["queued"], 2)
+        self.finish(workers[2])
+        workers[4].receive(GRANT)
+        self.finish(workers[3])
+        workers[5].receive(GRANT)
+        for worker in workers[4:]:
+            self.finish(worker)
+
+    def test_overdue(self):
+        """It works, and works, and keeps its slot from nobody any longer."""
+        self.configure(limits="max-concurrent=1\noverdue=2s")
+        daemon = self.serve()
+        burner, other = self.worker("burner"), self.worker("other")
+        burner.take_slot()
+        burner.burn()
+        other.register()
+        other.request()
+        other.receive(GRANT)
+        self.assertIn("is overdue: it runs for too long", daemon.log())
+        self.finish(other)
+        self.assertEqual(self.ctl_json("status")["overdue"], 1)
+        self.assertEqual(self.state_of("burner"), "overdue")
+
+
+class Fairness(GovernorCase):
+    N_GREEDY = 60
+
+    def test_one_against_many(self):
+        """One unit has all those requests, another one: it waits for one job at most."""
+        self.need_cgroup()
+        self.configure(limits="max-concurrent=1")
+        self.serve()
+        with self.in_unit("greedy.scope"):
+            greedy = [self.asks(f"greedy-{i}") for i in range(self.N_GREEDY)]
+        with self.in_unit("modest.scope"):
+            modest = self.asks("modest")
+        self.assertEqual(self.ctl_json("status")["queued"], self.N_GREEDY)
+        units = {vm["name"]: vm["unit"] for vm in self.ctl_json("list")}
+        self.assertEqual({os.path.basename(units[name]) for name in ("greedy-0", "modest")},
+                         {"greedy.scope", "modest.scope"})
+        greedy[0].receive(GRANT)
+        self.finish(greedy[0])
+        modest.link.settimeout(2)
+        modest.receive(GRANT)  # the second grant of all
+        self.finish(modest)
+        greedy[1].receive(GRANT)
+
+    def in_unit(self, name):
+        """What is started inside belongs to that unit."""
+        return _Elsewhere(self, name)
+
+
+class _Elsewhere:
+    """This process in a cgroup of the test's, for a while: children start where their parent is."""
+
+    def __init__(self, case, name):
+        self.path, self.back = case.cgroups.make_below(name), case.cgroups.of(os.getpid())
+
+    def move(self, path):
+        with open(f"{path}/cgroup.procs", "w", encoding="ascii") as file:
+            file.write("0")
+
+    def __enter__(self):
+        self.move(self.path)
+
+    def __exit__(self, *_):
+        self.move(self.back)
+
+
+@unittest.skipUnless(may_deadline(), "SCHED_DEADLINE is refused here, or not all CPUs are ours")
+class Quota(GovernorCase):
+    """The simulator's PERFORM works inside single system calls of up to seconds."""
+
+    def cap(self, quota):
+        return {"cpu": f"cpu-enforce=deadline\ncpu-quota={quota}\ncpu-period=20ms"}
+
+    def long_job(self, milliseconds, name="capped"):
+        vm = self.vmm(name, env={"PVSIM_MIN_MS": str(milliseconds)})
+        vm.do("protect")
+        vm.do("reboot")
+        self.wait("it runs", lambda: self.state_of(name) == "running")
+        return vm
+
+    def share_used(self, pid, seconds=3.0):
+        start, before = time.monotonic(), cpu_seconds(pid)
+        time.sleep(seconds)
+        return (cpu_seconds(pid) - before) / (time.monotonic() - start)
+
+    def test_cap_on_perform(self):
+        self.configure()
+        self.serve()
+        self.reload(**self.cap("25%"))
+        vm = self.long_job(1500)
+        self.assertEqual(policy_of(vm.keeper), SCHED_DEADLINE)
+        self.assertAlmostEqual(self.share_used(vm.keeper), 0.25, delta=0.025)
+        vm.wait_outcomes(1)
+        ended = self.sim.commands("PERFORM")[-1]
+        self.assertLess(time.clock_gettime(time.CLOCK_MONOTONIC) - ended["end"],
+                        TICK_SECONDS / 0.25 + 0.1)
+        self.assertNotEqual(policy_of(vm.keeper), SCHED_DEADLINE)
+        self.assertRegex(self.served.log(), "CPU cap by deadline: as configured")
+
+    def test_cap_changes_while_it_runs(self):
+        """On, another one, off again, in the middle of a PERFORM."""
+        self.configure()
+        self.serve()
+        vm = self.long_job(3000)
+        self.assertNotEqual(policy_of(vm.keeper), SCHED_DEADLINE)
+        self.reload(**self.cap("10%"))
+        self.assertAlmostEqual(self.share_used(vm.keeper, 2), 0.10, delta=0.02)
+        self.reload(**self.cap("40%"))
+        self.assertAlmostEqual(self.share_used(vm.keeper, 2), 0.40, delta=0.04)
+        self.reload()
+        self.assertNotEqual(policy_of(vm.keeper), SCHED_DEADLINE)
+        vm.wait_outcomes(1)
+
+    def test_cap_is_shared(self):
+        self.configure(**self.cap("20%"))
+        self.serve()
+        first, second = (self.long_job(800, name) for name in ("first", "second"))
+        used = self.share_used(first.keeper) + self.share_used(second.keeper)
+        self.assertAlmostEqual(used, 0.20, delta=0.03)
+        for vm in (first, second):
+            vm.wait_outcomes(1)
+
+
+if __name__ == "__main__":
+    tap.main()
