@@ -247,7 +247,7 @@ static int parse_rate(const char *p, uint64_t unit, uint64_t *ret) {
                 if (r < 0)
                         return r;
         }
-        if (*p != '\0' || __builtin_mul_overflow(n, unit, &n))
+        if (*p != '\0' || __builtin_mul_overflow(n, unit, &n) || n == CONFIG_INFINITY)
                 return -EINVAL;
         *ret = n > 0 ? n : CONFIG_INFINITY;
         return 0;

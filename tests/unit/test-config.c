@@ -92,7 +92,22 @@ static void assert_defaults(const struct config *c) {
         assert_string_equal(c->cgroup, "auto");
         assert_int_equal(c->max_concurrent, 4);
         assert_int_equal(c->boost_max_concurrent, CONFIG_AUTO);
+        assert_int_equal(c->start_rate, CONFIG_INFINITY);
+        assert_int_equal(c->start_burst, 10);
+        assert_int_equal(c->overdue, CONFIG_INFINITY);
         assert_int_equal(c->drain_time, 30 * USEC_PER_SEC);
+        assert_int_equal(c->unit_connections, CONFIG_AUTO);
+        assert_int_equal(c->unit_arrivals, 50 * 3600);
+        assert_int_equal(c->unit_arrivals_burst, 200);
+        assert_int_equal(c->cpu_weight, 20);
+        assert_int_equal(c->cpu_idle, false);
+        assert_int_equal(c->cpu_quota, CONFIG_INFINITY);
+        assert_int_equal(c->boost_cpu_quota, CONFIG_INFINITY);
+        assert_int_equal(c->cpu_period, 20 * USEC_PER_MSEC);
+        assert_int_equal(c->cpu_enforce, CPU_ENFORCE_AUTO);
+        assert_string_equal(c->cpus, "");
+        assert_int_equal(c->memory_low, 0);
+        assert_int_equal(c->memory_high, CONFIG_AUTO);
 }
 
 static void test_config_defaults(void **state) {
@@ -150,47 +165,6 @@ static void test_config_number_or_auto(void **state) {
         assert_int_equal(set(c, "limits", "drain-time", "0", &why), 0);
         assert_int_equal(c->drain_time, 0);
         assert_int_equal(set(c, "limits", "drain-time", "86401", &why), -EINVAL);
-}
-
-static void set_all(struct config *c, const char *const values[6]) {
-        static const char *const names[] = {"handoff",        "control",    "path",
-                                            "max-concurrent", "drain-time", "boost-max-concurrent"};
-        static const char *const sections[] = {"sockets", "sockets", "cgroup"};
-        const char *why;
-
-        for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-                assert_int_equal(set(c, i < 3 ? sections[i] : "limits", names[i], values[i], &why),
-                                 0);
-}
-
-/* The limits are taken over; whatever else differs stays, and is named. */
-static void test_config_take_live(void **state) {
-        static const char *const old[] = {"/h", "/c", "none", "1", "2", "auto"};
-        static const char *const new[] = {"/h2", "/c", "/cgroup", "10", "20", "30"};
-        _cleanup_(config_freep) struct config *running = config_with_defaults();
-        _cleanup_(config_freep) struct config *wanted = config_with_defaults();
-
-        set_all(running, old);
-        set_all(wanted, new);
-        capture_begin();
-        config_take_live(running, wanted);
-        assert_string_equal(
-                capture_end(),
-                "pv-reaperd: handoff in section [sockets] has changed: only a restart applies it\n"
-                "pv-reaperd: path in section [cgroup] has changed: only a restart applies it\n");
-        assert_string_equal(running->handoff_socket, "/h");
-        assert_string_equal(running->control_socket, "/c");
-        assert_string_equal(running->cgroup, "none");
-        assert_int_equal(running->max_concurrent, 10);
-        assert_int_equal(running->drain_time, 20 * USEC_PER_SEC);
-        assert_int_equal(running->boost_max_concurrent, 30);
-
-        set_all(wanted, old);
-        capture_begin();
-        config_take_live(running, wanted);
-        assert_string_equal(capture_end(), "");
-        assert_int_equal(running->max_concurrent, 1);
-        assert_int_equal(running->boost_max_concurrent, CONFIG_AUTO);
 }
 
 static void test_config_sockets(void **state) {
@@ -264,17 +238,17 @@ static void test_config_file_of_nothing(void **state) {
 
 static void test_config_file_with_all_keys(void **state) {
         static const char text[] = "# pv-reaper.conf\n"
-                                   "[sockets]\n"
-                                   "handoff=/a/h\n"
-                                   "control = /a/c   ; a remark\n"
-                                   "\n"
-                                   "[cgroup]\n"
-                                   "path =none\n"
-                                   "; a remark\n"
-                                   "[limits]\n"
-                                   "boost-max-concurrent=18\n"
-                                   "drain-time=19\n"
-                                   "max-concurrent= 17"; /* no newline */
+                                   "[sockets]\nhandoff=/a/h\ncontrol = /a/c   ; a remark\n\n"
+                                   "[cgroup]\npath =none\n; a remark\n"
+                                   "[limits]\nboost-max-concurrent=18\ndrain-time=19\n"
+                                   "start-rate=6/min\nstart-burst=21\noverdue=1h 30min\n"
+                                   "unit-connections=22\nunit-arrivals=23\n"
+                                   "unit-arrivals-burst=24\n"
+                                   "[cpu]\ncpu-weight=25\ncpu-idle=yes\ncpu-quota=26%\n"
+                                   "boost-cpu-quota=270%\ncpu-period=28ms\n"
+                                   "cpu-enforce=deadline\ncpus=0 2-3\n"
+                                   "[memory]\nmemory-low=16G\nmemory-high=17G\n"
+                                   "[limits]\nmax-concurrent= 17"; /* no newline */
         _cleanup_(config_freep) struct config *c = config_with_defaults();
 
         assert_int_equal(read_text(c, text), 0);
@@ -285,6 +259,21 @@ static void test_config_file_with_all_keys(void **state) {
         assert_int_equal(c->max_concurrent, 17);
         assert_int_equal(c->boost_max_concurrent, 18);
         assert_int_equal(c->drain_time, 19 * USEC_PER_SEC);
+        assert_int_equal(c->start_rate, 360);
+        assert_int_equal(c->start_burst, 21);
+        assert_int_equal(c->overdue, 5400 * USEC_PER_SEC);
+        assert_int_equal(c->unit_connections, 22);
+        assert_int_equal(c->unit_arrivals, 23 * 3600);
+        assert_int_equal(c->unit_arrivals_burst, 24);
+        assert_int_equal(c->cpu_weight, 25);
+        assert_int_equal(c->cpu_idle, true);
+        assert_int_equal(c->cpu_quota, 26);
+        assert_int_equal(c->boost_cpu_quota, 270);
+        assert_int_equal(c->cpu_period, 28 * USEC_PER_MSEC);
+        assert_int_equal(c->cpu_enforce, CPU_ENFORCE_DEADLINE);
+        assert_string_equal(c->cpus, "0,2-3");
+        assert_int_equal(c->memory_low, UINT64_C(16) << 30);
+        assert_int_equal(c->memory_high, UINT64_C(17) << 30);
 }
 
 static void test_config_file_last_wins(void **state) {
@@ -488,7 +477,6 @@ int main(void) {
                 checked_test(test_config_defaults),
                 checked_test(test_config_numbers),
                 checked_test(test_config_number_or_auto),
-                checked_test(test_config_take_live),
                 checked_test(test_config_sockets),
                 checked_test(test_config_cgroup),
                 checked_test(test_config_no_such_key),
