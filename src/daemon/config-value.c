@@ -121,7 +121,7 @@ static int take_decimal(const char **p, uint64_t *ret_whole, uint64_t *ret_milli
                 if (is_digit(**p))
                         *ret_millionths += (uint64_t)(*(*p)++ - '0');
         }
-        return is_digit(**p) ? -EINVAL : 0;
+        return 0; /* a seventh digit fits nothing that may follow */
 }
 
 /* The letters at *p as a unit; none at all is the unit "", where there is one. */

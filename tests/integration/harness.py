@@ -42,7 +42,8 @@ class Daemon:
         self.ended = False  # by us
         self.log_path = f"{case.directory}/daemon.log"
         self.log_start = os.path.getsize(self.log_path) if os.path.exists(self.log_path) else 0
-        command = [*prefix, DAEMON, "--config", case.config, "--handoff-socket", case.socket,
+        config = ["--config", case.config] if case.config else []
+        command = [*prefix, DAEMON, *config, "--handoff-socket", case.socket,
                    "--control-socket", case.control, "--cgroup", case.cgroup_option, *options]
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL,
