@@ -93,8 +93,8 @@ static void set_cpus(struct cap *cap, const char *cpus) {
                 return;
         r = cap->manager->cgroup ? cgroup_root_set_cpus(cap->manager->cgroup, cpus) : -EOPNOTSUPP;
         if (r < 0) {
-                (void)log_event(LOG_EVENT(LOG_WARNING, MESSAGE_CPU_UNENFORCED, r),
-                                "cannot keep workers to the CPUs %s", *cpus ? cpus : "(all)");
+                (void)log_warning_errno(r, "cannot keep workers to the CPUs %s",
+                                        *cpus ? cpus : "(all)");
                 return;
         }
         copy = strdup(cpus);
