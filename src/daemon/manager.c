@@ -21,6 +21,7 @@
 #include "daemon/bus.h"
 #include "daemon/cap.h"
 #include "daemon/log.h"
+#include "daemon/memory.h"
 #include "daemon/policy.h"
 
 #define TICK_USEC    (1 * USEC_PER_SEC)
@@ -133,6 +134,7 @@ static int on_dispatch(sd_event_source *source, void *userdata) {
         if (m->governor.n_counted > 0 || m->purge)
                 (void)tick_on(m);
         look_again_at(m, wake_at);
+        memory_changed(m->memory);
         service_changed(m->service);
         return sd_event_source_set_enabled(source, SD_EVENT_OFF);
 }
@@ -266,6 +268,8 @@ int manager_new(struct manager **ret, struct config *config, const struct config
         if (r < 0)
                 return r;
         r = cap_new(&m->cap, m);
+        if (r >= 0)
+                r = memory_new(&m->memory, m);
         if (r < 0)
                 return log_error_errno(r, "cannot start");
         m->config = config;
@@ -293,6 +297,7 @@ struct manager *manager_free(struct manager *m) {
         m->tick_source = sd_event_source_disable_unref(m->tick_source);
         m->start_source = sd_event_source_disable_unref(m->start_source);
         m->dispatch_source = sd_event_source_disable_unref(m->dispatch_source);
+        m->memory = memory_free(m->memory);
         m->cap = cap_free(m->cap);
         cgroup_root_free(m->cgroup);
         close_fd(&m->handoff_fd);

@@ -19,6 +19,7 @@
 
 struct bus;
 struct cap;
+struct memory;
 
 struct manager {
         /* owned */
@@ -28,6 +29,7 @@ struct manager {
         struct bus *bus;
         struct service *service;
         struct cap *cap;
+        struct memory *memory;
         int handoff_fd;
         int control_fd;
 

@@ -33,6 +33,10 @@
 #define MESSAGE_CPU_CAP        "a3ea9a4e2aad48cb8d50e05e8cf0f2f1" /* PV_BACKEND PV_REASON */
 #define MESSAGE_CPU_UNENFORCED "e1cd002087784a24893db2925ce778d3" /* PV_PID? */
 
+/* Memory is short, or somebody waits for some: the boost-* limits hold; it is so no longer. */
+#define MESSAGE_MEMORY_SHORT  "4659ec6808ba4c0382bd5e39b3acd158" /* PV_AVAILABLE PV_WAITERS */
+#define MESSAGE_MEMORY_ENOUGH "e887b5c303404e748b6c09b212f3d6e4" /* PV_AVAILABLE */
+
 /* It is ready; before that, if so, workers of an earlier daemon that run. */
 #define MESSAGE_READY         "c48e5959c63f4e5fb0914599c48d0c7e" /* PV_MAX_CONCURRENT PV_CGROUP? */
 #define MESSAGE_WORKERS_FOUND "5141d99bd55443fd990fd07be45a31c1" /* PV_WORKERS */

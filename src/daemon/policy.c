@@ -67,6 +67,10 @@ static uint64_t quota_of(const struct config *config, bool in_a_hurry) {
         return percent == CONFIG_INFINITY ? SHARE_UNLIMITED : percent * USEC_PER_SEC / 100;
 }
 
+uint64_t policy_cpu_quota(const struct manager *m) {
+        return quota_of(m->config, governor_mode(&m->governor) != GOVERNOR_NORMAL);
+}
+
 static void apply_cpu(struct manager *m) {
         static const enum enforce_mode modes[] = {
                 [CPU_ENFORCE_AUTO] = ENFORCE_AUTO,
@@ -77,7 +81,7 @@ static void apply_cpu(struct manager *m) {
         const struct config *config = m->config;
         struct enforce_policy policy = {
                 .mode = modes[config->cpu_enforce],
-                .quota = quota_of(config, governor_mode(&m->governor) != GOVERNOR_NORMAL),
+                .quota = policy_cpu_quota(m),
                 .period_usec = config->cpu_period,
                 .weight = config->cpu_weight,
                 .idle = config->cpu_idle,

@@ -16,5 +16,8 @@ void policy_init(struct manager *manager, const struct config *config);
 /* After manager.config has changed: acts at once, also on what runs. */
 void policy_apply(struct manager *manager);
 
+/* What is in force, in µs per s; USEC_INFINITY: no limit. */
+uint64_t policy_cpu_quota(const struct manager *manager);
+
 /* Asks for a mode, or does so no longer; see governor_set_mode(). Acts at once. */
 void policy_set_mode(struct manager *manager, enum governor_mode mode, bool on);

@@ -23,6 +23,7 @@
 #include "daemon/drain.h"
 #include "daemon/log.h"
 #include "daemon/manager.h"
+#include "daemon/memory.h"
 #include "daemon/notify.h"
 #include "daemon/policy.h"
 
@@ -274,6 +275,7 @@ static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *si,
                 config_take_live(m->config, config);
                 config_free(config);
                 policy_apply(m);
+                memory_changed(m->memory);
                 (void)log_event(LOG_EVENT(LOG_INFO, MESSAGE_CONFIG_RELOADED, 0,
                                           LOG_NUMBER("PV_MAX_CONCURRENT",
                                                      m->governor.effective.max_concurrent)),

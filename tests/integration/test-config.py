@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The host's configuration as the daemon finds it: main files, drop-ins, what is said of wrong ones;
-and 1,000 reloads while VMs reboot. PVR_RELOADS changes that number.
+"""The host's configuration as the daemon finds it: main files, drop-ins, what is said of wrong
+ones; and 1,000 reloads while VMs reboot. PVR_RELOADS changes that number.
 
 The files are below a directory of the test's own (PVREAPER_CONFIG_ROOT).
 """

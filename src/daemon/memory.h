@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * Is memory short? Then the boost-* limits hold, and jobs that give memory back go first: else the
+ * next guest would be started into an out-of-memory kill, since memory that is still to be cleared
+ * is not available. It is short below memory-low, until it is above memory-high; and whenever
+ * somebody waits for some.
+ */
+
+#include <sys/queue.h>
+
+#include "base/util.h"
+
+struct manager;
+struct memory;
+
+/* Of /proc/meminfo's text: MemAvailable in bytes. -EBADMSG: it does not say. Pure. */
+int memory_parse_available(const char *meminfo, uint64_t *ret);
+
+/* With hysteresis: high is where it ends that began below low. low 0: never. Pure. */
+bool memory_is_low(bool was_low, uint64_t available, uint64_t low, uint64_t high);
+
+/* Somebody who waits until so much is available: part of whatever waits. */
+struct memory_waiter {
+        uint64_t bytes;
+        uint64_t deadline; /* CLOCK_MONOTONIC µs; USEC_INFINITY: none */
+
+        /* Called once, when it waits no more. 0: available; -ETIMEDOUT; or it cannot be read. */
+        void (*done)(struct memory_waiter *waiter, int error, uint64_t available);
+
+        struct memory *memory;           /* NULL: does not wait */
+        TAILQ_ENTRY(memory_waiter) link; /* in memory.waiters */
+};
+
+#define MEMORY_WAITERS_MAX 64
+
+int memory_new(struct memory **ret, struct manager *manager);
+
+/* Nobody may wait any more. Takes NULL. */
+struct memory *memory_free(struct memory *memory);
+
+/* Jobs came or went, or the configuration changed. Cheap. */
+void memory_changed(struct memory *memory);
+
+/* Never calls done() itself, but from the loop. -EBUSY: too many wait already. */
+int memory_wait(struct memory *memory, struct memory_waiter *waiter);
+
+/* It waits no more; done() is not called. Does nothing if it does not wait. */
+void memory_leave(struct memory_waiter *waiter);
+
+bool memory_short(const struct memory *memory);
+unsigned memory_n_waiters(const struct memory *memory);

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * When memory is short: what /proc/meminfo says, understood exactly or not at all, and where it
+ * begins and ends. The loop around it is test-memory.py's. Owns nothing.
+ */
+
+#include "fds.h"
+
+#include "daemon/memory.h"
+
+#define GIB (UINT64_C(1) << 30)
+
+static void test_memory_parse(void **state) {
+        uint64_t n = 7;
+
+        assert_int_equal(memory_parse_available("MemTotal:  9 kB\nMemAvailable:    5 kB\n", &n), 0);
+        assert_int_equal(n, 5 * 1024);
+        assert_int_equal(memory_parse_available("MemAvailable: 18014398509481983 kB\n", &n), 0);
+        assert_int_equal(n, UINT64_C(18014398509481983) * 1024);
+        n = 7;
+        assert_int_equal(memory_parse_available("", &n), -EBADMSG);
+        assert_int_equal(memory_parse_available("MemFree: 5 kB\n", &n), -EBADMSG);
+        assert_int_equal(memory_parse_available("NoMemAvailable: 5 kB\n", &n), -EBADMSG);
+        assert_int_equal(memory_parse_available("MemAvailable: x kB\n", &n), -EBADMSG);
+        assert_int_equal(memory_parse_available("MemAvailable: 18014398509481984 kB\n", &n),
+                         -EBADMSG);
+        assert_int_equal(n, 7);
+}
+
+static void test_memory_hysteresis(void **state) {
+        assert_false(memory_is_low(false, 4 * GIB, 4 * GIB, 5 * GIB));
+        assert_true(memory_is_low(false, 4 * GIB - 1, 4 * GIB, 5 * GIB));
+        assert_false(memory_is_low(false, 5 * GIB, 4 * GIB, 5 * GIB));
+        assert_true(memory_is_low(true, 5 * GIB, 4 * GIB, 5 * GIB));
+        assert_false(memory_is_low(true, 5 * GIB + 1, 4 * GIB, 5 * GIB));
+        assert_false(memory_is_low(false, 0, 0, 0)); /* memory-low=0 */
+        assert_false(memory_is_low(true, 0, 0, 5 * GIB));
+        assert_true(memory_is_low(true, 4 * GIB, 4 * GIB, 0)); /* a high below low is low */
+        assert_false(memory_is_low(true, 4 * GIB + 1, 4 * GIB, 0));
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                checked_test(test_memory_parse),
+                checked_test(test_memory_hysteresis),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
