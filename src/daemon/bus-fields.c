@@ -9,7 +9,10 @@
 
 #include "daemon/bus-fields.h"
 
+#include "daemon/cap.h"
 #include "daemon/manager.h"
+#include "daemon/memory.h"
+#include "daemon/policy.h"
 
 static bool format_uuid(const uint8_t uuid[16], struct bus_value *ret) {
         ret->s = job_uuid_to_string(uuid, ret->buffer);
@@ -73,6 +76,56 @@ static bool get_bytes_to_clear(void *object, struct bus_value *ret) {
         return true;
 }
 
+static bool get_mode(void *object, struct bus_value *ret) {
+        static const char *const modes[] = {[GOVERNOR_NORMAL] = "normal",
+                                            [GOVERNOR_BOOST] = "boost",
+                                            [GOVERNOR_DRAINING] = "draining"};
+        struct manager *manager = object;
+
+        ret->s = modes[governor_mode(&manager->governor)];
+        return true;
+}
+
+static bool get_start_rate(void *object, struct bus_value *ret) {
+        struct manager *manager = object;
+
+        ret->t = manager->governor.effective.start_rate;
+        return ret->t > 0;
+}
+
+static bool get_cpu_quota(void *object, struct bus_value *ret) {
+        ret->t = policy_cpu_quota(object);
+        return ret->t != USEC_INFINITY;
+}
+
+static bool get_cpu_backend(void *object, struct bus_value *ret) {
+        struct manager *manager = object;
+
+        ret->s = enforce_get_backend(cap_get_enforce(manager->cap));
+        return true;
+}
+
+static bool get_cpu_reason(void *object, struct bus_value *ret) {
+        struct manager *manager = object;
+
+        ret->s = enforce_get_reason(cap_get_enforce(manager->cap));
+        return true;
+}
+
+static bool get_unenforced(void *object, struct bus_value *ret) {
+        struct manager *manager = object;
+
+        ret->u = enforce_get_counts(cap_get_enforce(manager->cap)).n_unenforced;
+        return true;
+}
+
+static bool get_waiters(void *object, struct bus_value *ret) {
+        struct manager *manager = object;
+
+        ret->u = memory_n_waiters(manager->memory);
+        return true;
+}
+
 static bool get_accounting(void *object, struct bus_value *ret) {
         struct manager *manager = object;
 
@@ -92,6 +145,7 @@ const struct bus_field bus_status_fields[] = {
         BUS_GETTER("PID", 'u', get_pid),
         BUS_GETTER("UptimeUSec", 't', get_uptime),
         BUS_GETTER("State", 's', get_state),
+        BUS_GETTER("Mode", 's', get_mode),
         BUS_MEMBER("MaxConcurrent", struct manager, governor.effective.max_concurrent),
         BUS_MEMBER("Running", struct manager, governor.n_counted),
         BUS_GETTER("Found", 'u', get_found),
@@ -108,6 +162,12 @@ const struct bus_field bus_status_fields[] = {
         BUS_MEMBER("Foreign", struct manager, totals[JOB_FOREIGN]),
         BUS_MEMBER("Lost", struct manager, totals[JOB_LOST]),
         BUS_MEMBER("Unreported", struct manager, n_unreported),
+        BUS_GETTER("StartRate", 't', get_start_rate),
+        BUS_GETTER("CPUQuota", 't', get_cpu_quota),
+        BUS_GETTER("CPUBackend", 's', get_cpu_backend),
+        BUS_GETTER("CPUReason", 's', get_cpu_reason),
+        BUS_GETTER("Unenforced", 'u', get_unenforced),
+        BUS_GETTER("Waiters", 'u', get_waiters),
         BUS_GETTER("Accounting", 's', get_accounting),
         BUS_GETTER("CGroup", 's', get_root_cgroup),
         {},

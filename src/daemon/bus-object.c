@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The object that clients see: its methods and properties. Everything is read on the spot, nothing
- * is kept, nothing is changed; bus-fields.c says what the dictionaries hold.
+ * The object that clients see: its methods and properties. Everything is read on the spot and
+ * nothing kept; bus-fields.c says what the dictionaries hold. What changes is in bus-change.c.
  *
  * A list of a thousand finished jobs is large, so a client that does not read what it already asked
  * for is refused another one: else it could make us hold any number of them.
@@ -10,6 +10,7 @@
 
 #include "daemon/bus-object.h"
 
+#include "daemon/bus-change.h"
 #include "daemon/bus-fields.h"
 #include "daemon/manager.h"
 
@@ -139,6 +140,11 @@ const sd_bus_vtable bus_object_vtable[] = {
         SD_BUS_METHOD_WITH_NAMES("ListVMs", NULL, , "aa{sv}", SD_BUS_PARAM(vms), method_list_vms,
                                  SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_NAMES("ListJobs", NULL, , "aa{sv}", SD_BUS_PARAM(jobs), method_list_jobs,
+                                 SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_NAMES("SetLimits", "a(ss)", SD_BUS_PARAM(settings), "", ,
+                                 bus_method_set_limits, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_NAMES("WaitMemory", "tt", SD_BUS_PARAM(bytes) SD_BUS_PARAM(timeout_usec),
+                                 "t", SD_BUS_PARAM(available), bus_method_wait_memory,
                                  SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_PROPERTY("Version", "s", property_get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("MaxConcurrent", "u", NULL,

@@ -26,6 +26,7 @@
 #include <systemd/sd-id128.h>
 
 #include "base/packet.h"
+#include "daemon/bus-change.h"
 #include "daemon/bus-driver.h"
 #include "daemon/bus-object.h"
 #include "daemon/log.h"
@@ -79,6 +80,7 @@ static struct connection *connection_free(struct connection *c) {
                 return NULL;
         c->auth_source = sd_event_source_disable_unref(c->auth_source);
         c->kick_source = sd_event_source_disable_unref(c->kick_source);
+        bus_stop_waiting(c->link);
         c->link = sd_bus_close_unref(c->link);
         TAILQ_REMOVE(&c->bus->connections, c, entry);
         c->bus->n_connections--;

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * The methods that change something, or wait. Whoever may connect to the control socket may call
+ * them: its mode is what protects it.
+ */
+
+#include <systemd/sd-bus.h>
+
+int bus_method_set_limits(sd_bus_message *call, void *userdata, sd_bus_error *error);
+int bus_method_wait_memory(sd_bus_message *call, void *userdata, sd_bus_error *error);
+
+/* Nobody at this connection waits any more; NULL: nobody at all. */
+void bus_stop_waiting(sd_bus *link);
