@@ -3,6 +3,7 @@
 /*
  * The pure part of memory.c: what the kernel says about available memory, and when that is too
  * little. Owns nothing, remembers nothing: whoever asks says what the last answer was.
+ * What cannot be understood is an error, never a number.
  */
 
 #include "daemon/memory.h"

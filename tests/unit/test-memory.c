@@ -2,7 +2,8 @@
 
 /*
  * When memory is short: what /proc/meminfo says, understood exactly or not at all, and where it
- * begins and ends. The loop around it is test-memory.py's. Owns nothing.
+ * begins and ends. The loop around it is test-memory.py's.
+ * Owns nothing.
  */
 
 #include "fds.h"

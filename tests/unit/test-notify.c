@@ -108,6 +108,7 @@ static void test_notify_status(void **state) {
 
 /* A change every millisecond for three seconds. */
 static void test_notify_at_most_once_a_second(void **state) {
+        const char *text;
         uint64_t start;
         unsigned n = 0;
 
@@ -116,15 +117,18 @@ static void test_notify_at_most_once_a_second(void **state) {
         (void)hear(LATE_USEC);
         start = now_usec();
         for (unsigned i = 0; now_usec() < start + 3 * USEC_PER_SEC; i++) {
-                char text[16];
+                char number[16];
 
-                (void)snprintf(text, sizeof(text), "%u", i);
-                set_status(text);
+                (void)snprintf(number, sizeof(number), "%u", i);
+                set_status(number);
                 n += hear(USEC_PER_MSEC)[0] != '\0';
         }
         assert_in_range(n, 2, 3);
         set_status("last");
-        assert_string_equal(hear(USEC_PER_SEC + LATE_USEC), "STATUS=last\n");
+        text = hear(USEC_PER_SEC + LATE_USEC);
+        if (strcmp(text, "STATUS=last\n") != 0) /* one was due just before */
+                text = hear(USEC_PER_SEC + LATE_USEC);
+        assert_string_equal(text, "STATUS=last\n");
         tear_down();
 }
 
