@@ -259,21 +259,84 @@ static int read_reply(sd_bus_message *m, struct record_list *list) {
         return r;
 }
 
-int connection_call(struct connection *connection, const char *method, struct record_list *ret) {
-        _cleanup_(messagep_unref) sd_bus_message *call = NULL, *reply = NULL;
-        _cleanup_(record_list_deinit) struct record_list list = {};
+/* timeout: µs, USEC_INFINITY: none. */
+static int call_bus(struct connection *connection, sd_bus_message *call, uint64_t timeout,
+                    sd_bus_message **ret) {
         _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
         int r;
 
-        r = sd_bus_message_new_method_call(connection->bus, &call, NULL, OBJECT_PATH,
-                                           OBJECT_INTERFACE, method);
+        r = sd_bus_call(connection->bus, call, timeout, &error, ret);
+        if (r < 0 && sd_bus_error_is_set(&error) && r != -ETIMEDOUT && r != -ECONNRESET)
+                return say_error(0, "%s failed: %s", sd_bus_message_get_member(call),
+                                 error.message ?: error.name);
+        return r < 0 ? explain(r, connection->path) : 0;
+}
+
+static int new_call(struct connection *connection, const char *method, sd_bus_message **ret) {
+        return sd_bus_message_new_method_call(connection->bus, ret, NULL, OBJECT_PATH,
+                                              OBJECT_INTERFACE, method);
+}
+
+static int append_settings(sd_bus_message *call, char **settings, int n) {
+        int r;
+
+        r = sd_bus_message_open_container(call, SD_BUS_TYPE_ARRAY, "(ss)");
+        for (int i = 0; i < n && r >= 0; i++) {
+                _cleanup_(freep) char *key = strdup(settings[i]);
+                char *value;
+
+                if (!key)
+                        return -ENOMEM;
+                value = strchr(key, '=');
+                *value++ = '\0';
+                r = sd_bus_message_append(call, "(ss)", key, value);
+        }
+        return r < 0 ? r : sd_bus_message_close_container(call);
+}
+
+int connection_set(struct connection *connection, char **settings, int n) {
+        _cleanup_(messagep_unref) sd_bus_message *call = NULL, *reply = NULL;
+        int r;
+
+        r = new_call(connection, "SetLimits", &call);
+        if (r >= 0)
+                r = append_settings(call, settings, n);
+        if (r < 0)
+                return say_error(r, "cannot call SetLimits");
+        return call_bus(connection, call, TIMEOUT_SEC * USEC_PER_SEC, &reply);
+}
+
+int connection_wait_memory(struct connection *connection, uint64_t bytes, uint64_t timeout,
+                           uint64_t *ret_available) {
+        _cleanup_(messagep_unref) sd_bus_message *call = NULL, *reply = NULL;
+        uint64_t limit = USEC_INFINITY;
+        int r;
+
+        if (timeout < USEC_INFINITY - TIMEOUT_SEC * USEC_PER_SEC)
+                limit = timeout + TIMEOUT_SEC * USEC_PER_SEC;
+        r = new_call(connection, "WaitMemory", &call);
+        if (r >= 0)
+                r = sd_bus_message_append(call, "tt", bytes, timeout);
+        if (r < 0)
+                return say_error(r, "cannot call WaitMemory");
+        r = call_bus(connection, call, limit, &reply);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_read(reply, "t", ret_available);
+        return r < 0 ? say_error(r, "cannot understand the answer to WaitMemory") : 0;
+}
+
+int connection_call(struct connection *connection, const char *method, struct record_list *ret) {
+        _cleanup_(messagep_unref) sd_bus_message *call = NULL, *reply = NULL;
+        _cleanup_(record_list_deinit) struct record_list list = {};
+        int r;
+
+        r = new_call(connection, method, &call);
         if (r < 0)
                 return say_error(r, "cannot call %s", method);
-        r = sd_bus_call(connection->bus, call, TIMEOUT_SEC * USEC_PER_SEC, &error, &reply);
-        if (r < 0 && sd_bus_error_is_set(&error) && r != -ETIMEDOUT && r != -ECONNRESET)
-                return say_error(0, "%s failed: %s", method, error.message ?: error.name);
+        r = call_bus(connection, call, TIMEOUT_SEC * USEC_PER_SEC, &reply);
         if (r < 0)
-                return explain(r, connection->path);
+                return r;
         r = read_reply(reply, &list);
         if (r < 0)
                 return say_error(r == -ENXIO ? -EBADMSG : r, "cannot understand the answer to %s",

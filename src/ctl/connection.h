@@ -3,7 +3,8 @@
 
 /*
  * The daemon's control socket. These functions tell the user on stderr what went wrong, and return
- * a negative errno. None of them takes longer than 5 s per connection or call.
+ * a negative errno. None of them takes longer than 5 s per connection or call, but for
+ * connection_wait_memory().
  */
 
 #include "ctl/record.h"
@@ -16,3 +17,10 @@ struct connection *connection_free(struct connection *connection);
 
 /* Calls a method without arguments that returns a{sv} (a list of one then) or aa{sv}. */
 int connection_call(struct connection *connection, const char *method, struct record_list *ret);
+
+/* Changes limits: n times "KEY=VALUE"; all of them or none. */
+int connection_set(struct connection *connection, char **settings, int n);
+
+/* Waits until so many bytes are available. timeout: µs; USEC_INFINITY: none. */
+int connection_wait_memory(struct connection *connection, uint64_t bytes, uint64_t timeout,
+                           uint64_t *ret_available);

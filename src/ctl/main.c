@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ctl/amount.h"
 #include "ctl/say.h"
 #include "ctl/verbs.h"
 
@@ -30,6 +31,8 @@ static const struct verb verbs[] = {
         {"status", 0, 0, verb_status, "Show the daemon: what it does and has done"},
         {"list", 0, 0, verb_list, "List the VMs that the daemon knows"},
         {"jobs", 0, 0, verb_jobs, "List finished, running and waiting jobs"},
+        {"set", 1, 64, verb_set, "Change limits (KEY=VALUE...) until the next reload"},
+        {"wait-memory", 1, 1, verb_wait_memory, "Wait until SIZE of memory is available"},
 };
 
 /* ---- output ---- */
@@ -70,8 +73,9 @@ static int reserve_stdio(void) {
 /* ---- what is always there ---- */
 
 static int print_help(const struct options *options, FILE *out) {
-        (void)fprintf(out, "Usage: pv-reaperctl [OPTION...] VERB\n\n"
-                           "Show what pv-reaperd does about the memory of protected guests.\n\n"
+        (void)fprintf(out, "Usage: pv-reaperctl [OPTION...] VERB [ARGUMENT...]\n\n"
+                           "Show and steer what pv-reaperd does about the memory of protected\n"
+                           "guests.\n\n"
                            "Verbs:\n");
         for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
                 (void)fprintf(out, "  %-20s %s\n", verbs[i].name, verbs[i].help);
@@ -82,6 +86,7 @@ static int print_help(const struct options *options, FILE *out) {
                            "  --json[=short|pretty]\n"
                            "                       JSON instead of text\n"
                            "  --no-legend          No column titles\n"
+                           "  --timeout TIME       How long wait-memory waits (else for ever)\n"
                            "  --help               Show this and exit\n"
                            "  --version            Show the version and exit\n");
         return 0;
@@ -107,7 +112,7 @@ static int parse_json(struct options *options, const char *how) {
         return 0;
 }
 
-enum { OPT_HELP = 'h', OPT_VERSION = 256, OPT_SOCKET, OPT_JSON, OPT_NO_LEGEND };
+enum { OPT_HELP = 'h', OPT_VERSION = 256, OPT_SOCKET, OPT_JSON, OPT_NO_LEGEND, OPT_TIMEOUT };
 
 /* *ret_verb is set if an option is a verb of its own. */
 static int parse_option(int option, struct options *options, const struct verb **ret_verb) {
@@ -123,6 +128,11 @@ static int parse_option(int option, struct options *options, const struct verb *
                 return 0;
         case OPT_JSON:
                 return parse_json(options, optarg);
+        case OPT_TIMEOUT:
+                if (amount_parse_time(optarg, &options->timeout_usec) < 0)
+                        return say_error(0, "--timeout is a time such as 30 or 10min, not \"%s\"",
+                                         optarg);
+                return 0;
         case OPT_NO_LEGEND:
                 options->legend = false;
                 return 0;
@@ -157,6 +167,7 @@ static const struct verb *parse_command_line(struct options *options, int argc, 
                 {"version", no_argument, NULL, OPT_VERSION},
                 {"socket", required_argument, NULL, OPT_SOCKET},
                 {"json", optional_argument, NULL, OPT_JSON},
+                {"timeout", required_argument, NULL, OPT_TIMEOUT},
                 {"no-legend", no_argument, NULL, OPT_NO_LEGEND},
                 {},
         };
@@ -166,7 +177,14 @@ static const struct verb *parse_command_line(struct options *options, int argc, 
         while ((option = getopt_long(argc, argv, "h", table, NULL)) >= 0)
                 if (parse_option(option, options, &verb) < 0)
                         return NULL;
-        return verb ? verb : find_verb(argv + optind, argc - optind);
+        if (verb)
+                return verb;
+        verb = find_verb(argv + optind, argc - optind);
+        if (!verb)
+                return NULL;
+        options->args = argv + optind + 1;
+        options->n_args = argc - optind - 1;
+        return verb;
 }
 
 static int run_verb(const struct verb *verb, const struct options *options) {
@@ -188,7 +206,7 @@ static int run_verb(const struct verb *verb, const struct options *options) {
 }
 
 int main(int argc, char **argv) {
-        struct options options = {.legend = true};
+        struct options options = {.legend = true, .timeout_usec = USEC_INFINITY};
         const struct verb *verb;
         const char *environment = getenv("PVREAPER_CONTROL");
 

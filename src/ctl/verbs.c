@@ -8,6 +8,10 @@
 
 #include "ctl/verbs.h"
 
+#include <string.h>
+
+#include "base/size.h"
+#include "ctl/amount.h"
 #include "ctl/connection.h"
 #include "ctl/say.h"
 
@@ -16,6 +20,7 @@ static const struct column status_columns[] = {
         {"PID", "pid", "PID", FORMAT_NUMBER},
         {"UptimeUSec", "uptime_us", "Up", FORMAT_USEC},
         {"State", "state", "State", FORMAT_TEXT},
+        {"Mode", "mode", "Mode", FORMAT_TEXT},
         {"MaxConcurrent", "max_concurrent", "Max concurrent", FORMAT_NUMBER},
         {"Running", "running", "Running", FORMAT_NUMBER},
         {"Found", "found", "Found", FORMAT_NUMBER},
@@ -32,6 +37,12 @@ static const struct column status_columns[] = {
         {"Foreign", "foreign", "Foreign", FORMAT_NUMBER},
         {"Lost", "lost", "Lost", FORMAT_NUMBER},
         {"Unreported", "unreported", "Unreported", FORMAT_NUMBER},
+        {"StartRate", "start_rate", "Starts per hour", FORMAT_NUMBER},
+        {"CPUQuota", "cpu_quota", "CPU quota (us per s)", FORMAT_NUMBER},
+        {"CPUBackend", "cpu_backend", "CPU cap by", FORMAT_TEXT},
+        {"CPUReason", "cpu_reason", "because", FORMAT_TEXT},
+        {"Unenforced", "unenforced", "Not capped", FORMAT_NUMBER},
+        {"Waiters", "waiters", "Wait for memory", FORMAT_NUMBER},
         {"Accounting", "accounting", "Accounting", FORMAT_TEXT},
         {"CGroup", "cgroup", "CGroup", FORMAT_TEXT},
         {},
@@ -121,4 +132,35 @@ int verb_list(const struct options *options, FILE *out) {
 
 int verb_jobs(const struct options *options, FILE *out) {
         return show_list(options, out, "ListJobs", job_columns);
+}
+
+int verb_set(const struct options *options, FILE *out) {
+        _cleanup_(connection_freep) struct connection *connection = NULL;
+        int r;
+
+        for (int i = 0; i < options->n_args; i++)
+                if (!strchr(options->args[i], '='))
+                        return say_error(0, "set: KEY=VALUE, not \"%s\"", options->args[i]);
+        r = connection_new(&connection, options->socket);
+        return r < 0 ? r : connection_set(connection, options->args, options->n_args);
+}
+
+int verb_wait_memory(const struct options *options, FILE *out) {
+        _cleanup_(connection_freep) struct connection *connection = NULL;
+        uint64_t bytes, available;
+        char text[32];
+        int r;
+
+        if (amount_parse_size(options->args[0], &bytes) < 0)
+                return say_error(0, "wait-memory: a size such as 16G, not \"%s\"",
+                                 options->args[0]);
+        r = connection_new(&connection, options->socket);
+        if (r < 0)
+                return r;
+        r = connection_wait_memory(connection, bytes, options->timeout_usec, &available);
+        if (r < 0)
+                return r;
+        format_size(text, sizeof(text), available);
+        (void)fprintf(out, "%s available\n", text);
+        return 0;
 }

@@ -9,9 +9,14 @@ struct options {
         const char *socket;
         enum json_mode json;
         bool legend;
+        uint64_t timeout_usec; /* of wait-memory; USEC_INFINITY: none */
+        char **args;           /* of the verb */
+        int n_args;
 };
 
 /* They print to out, tell the user on stderr what went wrong, and return a negative errno then. */
 int verb_status(const struct options *options, FILE *out);
 int verb_list(const struct options *options, FILE *out);
 int verb_jobs(const struct options *options, FILE *out);
+int verb_set(const struct options *options, FILE *out);
+int verb_wait_memory(const struct options *options, FILE *out);

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Sizes and times as people type them. Pure; -EINVAL: it is none. */
+
+#include "base/util.h"
+
+/* "2G", "512M", "1.5T", "4096": bytes, suffixes are powers of 1024. */
+int amount_parse_size(const char *text, uint64_t *ret);
+
+/* "30", "1.5", "10min", "2h": µs; a plain number is seconds. */
+int amount_parse_time(const char *text, uint64_t *ret);

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * What pv-reaperctl takes for a size or a time, and what it does not. What is refused must leave
+ * the result alone. Owns nothing.
+ */
+
+#include "fds.h"
+
+#include "ctl/amount.h"
+
+static void test_amount_size(void **state) {
+        static const char *const bad[] = {"",         "G",   "-1", "+1",
+                                          " 1",       "1 ",  "1.", ".5",
+                                          "0x10",     "1GG", "1g", "18446744073709551616",
+                                          "16777216T"};
+        uint64_t n = 7;
+
+        for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+                assert_int_equal(amount_parse_size(bad[i], &n), -EINVAL);
+        assert_int_equal(n, 7);
+        assert_int_equal(amount_parse_size("4096", &n), 0);
+        assert_int_equal(n, 4096);
+        assert_int_equal(amount_parse_size("2G", &n), 0);
+        assert_int_equal(n, UINT64_C(2) << 30);
+        assert_int_equal(amount_parse_size("1.5T", &n), 0);
+        assert_true(n <= UINT64_C(3) << 39 && n > (UINT64_C(3) << 39) - 10);
+        assert_int_equal(amount_parse_size("18446744073709551615", &n), 0);
+        assert_true(n == UINT64_MAX);
+}
+
+static void test_amount_time(void **state) {
+        uint64_t n = 7;
+
+        assert_int_equal(amount_parse_time("10y", &n), -EINVAL);
+        assert_int_equal(amount_parse_time("30", &n), 0);
+        assert_int_equal(n, 30 * USEC_PER_SEC);
+        assert_int_equal(amount_parse_time("0.25", &n), 0);
+        assert_int_equal(n, 250 * USEC_PER_MSEC);
+        assert_int_equal(amount_parse_time("10min", &n), 0);
+        assert_int_equal(n, 600 * USEC_PER_SEC);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                checked_test(test_amount_size),
+                checked_test(test_amount_time),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
