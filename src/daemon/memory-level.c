@@ -2,8 +2,8 @@
 
 /*
  * The pure part of memory.c: what the kernel says about available memory, and when that is too
- * little. Owns nothing, remembers nothing: whoever asks says what the last answer was.
- * What cannot be understood is an error, never a number.
+ * little. Owns nothing and remembers nothing: whoever asks says what the last answer was, so that
+ * the same numbers always give the same answer.
  */
 
 #include "daemon/memory.h"

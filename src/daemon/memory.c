@@ -117,6 +117,8 @@ static int on_look(sd_event_source *source, uint64_t usec, void *userdata) {
         struct config *config = m->manager->config;
         int r;
 
+        if (!is_wanted(m))
+                return 0; /* the work has ended meanwhile */
         r = read_available(m, &m->available);
         if (r < 0)
                 log_warning_limited(&limit, r, "cannot find out how much memory is available");

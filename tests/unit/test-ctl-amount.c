@@ -2,7 +2,8 @@
 
 /*
  * What pv-reaperctl takes for a size or a time, and what it does not. What is refused must leave
- * the result alone. Owns nothing.
+ * the result alone, and nothing is rounded up: somebody waits for that much. Owns nothing beyond
+ * a test's own variables.
  */
 
 #include "fds.h"

@@ -2,8 +2,8 @@
 
 /*
  * When memory is short: what /proc/meminfo says, understood exactly or not at all, and where it
- * begins and ends. The loop around it is test-memory.py's.
- * Owns nothing.
+ * begins and ends. The loop around it is tests/integration/test-memory.py's, with a file of its own
+ * in place of the kernel's. Owns nothing.
  */
 
 #include "fds.h"
