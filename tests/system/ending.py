@@ -113,11 +113,12 @@ class Host:
         """The system is stopped, and we are told so, too. Once the daemon's status is this, or
         can no longer be had, clearing takes its normal time.
         """
-        signal.signal(signal.SIGTERM, lambda *_: None)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         systemctl("--no-block", "poweroff")
-        signal.pause()
-        with contextlib.suppress(AssertionError, guest.Failure):
-            wait_until("draining", STATUS_SECONDS, lambda: self.status_is(**status))
+        signal.sigwait({signal.SIGTERM})
+        if status:
+            with contextlib.suppress(AssertionError, guest.Failure):
+                wait_until("such a status", STATUS_SECONDS, lambda: self.status_is(**status))
         set_parameter("ns_per_page", NS_PER_PAGE)
 
 
