@@ -125,7 +125,7 @@ class Deaths(CloserCase):
         closer = self.close_vm("guest")
         self.wait("the VM is closed", lambda: not closer.holds_vm())
         self.assertGreaterEqual(time.monotonic() - start, 0.3)
-        self.assertIn("without a grant", closer.log())
+        self.wait("it has said so", lambda: "without a grant" in closer.log())
         self.daemon()
         self.assertEqual(self.ended("guest"), ["ungoverned"])
         self.assertEqual(closer.wait(), 0)
