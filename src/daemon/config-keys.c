@@ -94,8 +94,9 @@ const struct config_key config_keys[] = {
          .live = true, .fallback = "50",
          .help = "How many connections one unit may make, on average. infinity or 0: no limit."},
         {"limits", "unit-arrivals-burst", NUMBER(1, COUNT_MAX), FIELD(unit_arrivals_burst),
-         .live = true, .fallback = "200",
-         .help = "How many it may make one after the other before unit-arrivals holds it back."},
+         .live = true, .fallback = "10000",
+         .help = "How many it may make one after the other before unit-arrivals holds it back. VMs "
+                 "without a scope of their own are all in one unit, and may all come at once."},
 
         {"cpu", "cpu-weight", NUMBER(1, 10000), FIELD(cpu_weight), .live = true, .fallback = "20",
          .help = "The workers' share of a CPU that others want, too; everybody else has 100."},

@@ -51,7 +51,8 @@ static struct unit_limits unit_limits_of(const struct config *config, unsigned m
                 arrivals = max_u64(arrivals / SEC_PER_HOUR, 1);
         return (struct unit_limits){
                 .pool = {[UNIT_CONNECTIONS] = max_peers, [UNIT_WORKERS] = max_peers},
-                .most = {[UNIT_CONNECTIONS] = config->unit_connections},
+                .most = {[UNIT_CONNECTIONS] = config->unit_connections,
+                         [UNIT_WORKERS] = config->unit_connections},
                 .arrivals_per_sec = rate_of(arrivals),
                 .arrivals_burst = config->unit_arrivals_burst,
                 .packets_per_sec = PACKETS_PER_SEC,

@@ -145,9 +145,11 @@ int charge_take(struct charge *charge, struct unit *u, enum unit_quota quota) {
         struct unit_table *table = u->table;
         unsigned pool = table->limits.pool[quota], most = table->limits.most[quota];
 
-        if (table->used[quota] >= pool || u->used[quota] >= pool - table->used[quota])
+        if (table->used[quota] >= pool)
                 return -EDQUOT;
-        if (most > 0 && u->used[quota] >= most)
+        if (most == 0)
+                most = pool - table->used[quota];
+        if (u->used[quota] >= most)
                 return -EDQUOT;
         u->used[quota]++;
         table->used[quota]++;

@@ -117,10 +117,10 @@ struct charge {
 };
 
 /*
- * Takes one of the quota. -EDQUOT: this would be more than limits.most, or than what is left for
- * all the others together. So a unit alone has half of all there is, two have a third each, and
- * there is always something left for one that has nothing yet; no number has to be right for that.
- * The charge must be free.
+ * Takes one of the quota. -EDQUOT: this would be more than limits.most, or, where that is 0, than
+ * what is left for all the others together. So a unit alone has half of all there is, two have a
+ * third each, and there is always something left for one that has nothing yet; no number has to be
+ * right for that. The charge must be free.
  */
 int charge_take(struct charge *charge, struct unit *unit, enum unit_quota quota);
 

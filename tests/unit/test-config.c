@@ -98,7 +98,7 @@ static void assert_defaults(const struct config *c) {
         assert_int_equal(c->drain_time, 30 * USEC_PER_SEC);
         assert_int_equal(c->unit_connections, CONFIG_AUTO);
         assert_int_equal(c->unit_arrivals, 50 * 3600);
-        assert_int_equal(c->unit_arrivals_burst, 200);
+        assert_int_equal(c->unit_arrivals_burst, 10000);
         assert_int_equal(c->cpu_weight, 20);
         assert_int_equal(c->cpu_idle, false);
         assert_int_equal(c->cpu_quota, CONFIG_INFINITY);

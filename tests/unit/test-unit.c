@@ -141,6 +141,11 @@ static void test_unit_quota_most(void **state) {
         limits.most[0] = 5;
         unit_table_set_limits(&t, 0, &limits);
         assert_int_equal(take_all(charges + 3, 1000 - 3, u), 2);
+        limits.most[0] = 900; /* said so, it may leave little for others */
+        unit_table_set_limits(&t, 0, &limits);
+        assert_int_equal(take_all(charges + 5, 1000 - 5, u), 895);
+        for (unsigned i = 5; i < 900; i++)
+                charge_give(&charges[i]);
         limits.pool[0] = 2; /* what they have they keep */
         limits.most[0] = 0;
         unit_table_set_limits(&t, 0, &limits);
