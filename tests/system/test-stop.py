@@ -16,6 +16,7 @@ LEFTOVERS = "00b1517b238f4394a3c2f98f161fa909"
 JOB_DONE = "07c4c29f4f39431d8c162c9dd10763f8"
 AT_ONCE_USEC = 5_000_000  # half of what a worker that is found counts
 WATCH_SECONDS = 10
+GRACE_SECONDS = 60  # of a reboot
 
 
 def cpu_seconds(pid):
@@ -33,7 +34,8 @@ class TurnOff(Busy):
         left, = self.wait_journal(MESSAGE_ID=LEFTOVERS)
         self.assertEqual((left["PV_RUNNING"], left["PV_QUEUED"]), ("1", "2"))
         self.assertRegex(left["MESSAGE"], "4 workers sent away")
-        self.performing(self.n_vms)
+        self.wait("those who waited go ahead: they were told to",
+                  lambda: self.sim.n_performing() == self.n_vms, GRACE_SECONDS / 2)
         guest.set_parameter("ns_per_page", 0)
         for vmm in self.vmms:
             vmm.wait_outcomes(1)
