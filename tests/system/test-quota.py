@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A CPU quota under the installed unit: the daemon tries what this kernel's cpu.max does.
+
+Linux 6.1 holds a task inside a system call, so that is what it must find, with nothing but the
+capabilities and system calls that the unit leaves it, and without keeping anybody waiting.
+"""
+
+from closing import CONFIG, ClosingCase
+from guest import CGROUPS, read, systemctl, tap
+
+CPU_CAP = "a3ea9a4e2aad48cb8d50e05e8cf0f2f1"
+JOBS = f"{CGROUPS}/pvreaper.slice/pv-reaper-workers.service/jobs"
+
+
+class Quota(ClosingCase):
+    def test_quota_is_that_of_cpu_max(self):
+        self.config_file("[cpu]\ncpu-quota=20%\ncpu-weight=30\n")
+        systemctl("restart", "pv-reaper.service")
+        entry = self.wait_journal(2, MESSAGE_ID=CPU_CAP)[-1]
+        if "too busy to tell" in entry["PV_REASON"]:
+            self.assertEqual(entry["PV_BACKEND"], "deadline")
+            self.skipTest(entry["PV_REASON"])
+        self.assertEqual(entry["PV_BACKEND"], "cgroup")
+        self.assertIn("acts inside system calls", entry["PV_REASON"])
+        quota, period = map(int, read(f"{JOBS}/cpu.max").split())
+        self.assertEqual(quota / period, 0.2)
+        self.assertEqual(read(f"{JOBS}/cpu.weight").strip(), "30")
+
+        with open(CONFIG, "w", encoding="ascii") as file:
+            file.write("[cpu]\ncpu-quota=infinity\n")
+        systemctl("reload", "pv-reaper.service")
+        self.wait("the quota is gone", lambda: read(f"{JOBS}/cpu.max").startswith("max "))
+
+
+if __name__ == "__main__":
+    tap.main()
