@@ -25,6 +25,11 @@
 #define REGISTER_TIMEOUT_USEC (10 * USEC_PER_SEC)
 /* Far above what a worker says (a handful per job), far below what would hold up others. */
 #define PACKETS_PER_SEC 1000
+/*
+ * By edge: thousands of connections may be readable at once, and a kernel that names all of them
+ * again in each turn of the loop makes that quadratic.
+ */
+#define PEER_EVENTS (EPOLLIN | EPOLLET)
 
 /* Lines that any peer can cause. */
 static struct log_limit peer_limit;
@@ -260,11 +265,18 @@ static int charge_packet(struct peer *peer) {
         return at > now ? pause_until(peer, at) : 0;
 }
 
+/* Setting the events again makes an edge of what is still to be read. */
+static int look_again(struct peer *peer) {
+        return sd_event_source_set_io_events(peer->io_source, PEER_EVENTS);
+}
+
 static int on_packet(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
         struct peer *peer = userdata;
         int r;
 
         r = receive(peer);
+        if (r >= 0)
+                r = look_again(peer);
         if (r >= 0)
                 r = charge_packet(peer);
         if (r >= 0)
@@ -347,7 +359,8 @@ int peer_new(struct peer **ret, struct manager *manager, int *fd) {
         r = charge_arrival(peer);
         if (r < 0)
                 return r;
-        r = sd_event_add_io(manager->event, &peer->io_source, peer->fd, EPOLLIN, on_packet, peer);
+        r = sd_event_add_io(manager->event, &peer->io_source, peer->fd, PEER_EVENTS, on_packet,
+                            peer);
         if (r < 0)
                 return r;
         r = sd_event_source_set_ratelimit(peer->io_source, USEC_PER_SEC, PACKETS_PER_SEC);

@@ -69,8 +69,8 @@ static int on_process_exit(sd_event_source *source, int fd, uint32_t revents, vo
 static int worker_watch(struct worker *w) {
         int r;
 
-        r = sd_event_add_io(w->manager->event, &w->exit_source, w->pidfd, EPOLLIN, on_process_exit,
-                            w);
+        r = sd_event_add_io(w->manager->event, &w->exit_source, w->pidfd, EPOLLIN | EPOLLET,
+                            on_process_exit, w); /* told once, as in peer.c */
         if (r < 0)
                 return r;
         return sd_event_source_set_priority(w->exit_source, SD_EVENT_PRIORITY_NORMAL + 1);

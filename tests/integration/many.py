@@ -10,11 +10,13 @@ import select
 import subprocess
 
 import harness
+from ping import Ping
 
 PROGRAM = f"{harness.BUILD}/tests/integration/many-keepers"
 PATIENCE = 4 * harness.TIMEOUT  # what a full machine takes for all of them
 FDS_PER_WORKER = 4  # connection, worker, VMM, cgroup; units/pv-reaper.service counts with it
 FDS_BESIDE = 128
+PING_MSEC = 20
 
 
 class Crowd:
@@ -46,12 +48,15 @@ class Crowd:
         self.case.assertEqual((status["running"], status["lost"]), (0, 0))
 
     def all_gone(self, jobs):
-        """Each was granted its last job, and none was lost. jobs: where their cgroups are."""
-        self.end()
-        # Not asked meanwhile: who works goes before who watches, and there is much to do.
-        self.case.wait("all keepers have left", lambda: n_workers(jobs) == 0, PATIENCE)
+        """Each was granted its last job, and none was lost. jobs: where their cgroups are. Returns
+        the slowest answer to who watched it, in seconds.
+        """
+        with Ping(self.case, PING_MSEC) as ping:
+            self.end()
+            self.case.wait("all keepers have left", lambda: n_workers(jobs) == 0, PATIENCE)
         status = self.case.ctl_json("status")
         self.case.assertEqual((status["done"], status["lost"], status["vms"]), (self.n, 0, 0))
+        return ping.seconds()[-1]
 
 
 def n_workers(jobs):

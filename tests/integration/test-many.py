@@ -3,8 +3,8 @@
 """4,500 keepers at once: more than the socket's backlog, which the kernel cuts at 4,096.
 
 All are in the list, each in a cgroup of its own, also when the daemon was killed and all come back
-in the same moment; and when all VMMs die at once, each is granted its last job. PVR_MANY changes
-their number.
+in the same moment; and when all VMMs die at once, each is granted its last job, and whoever asks the
+daemon meanwhile is answered. PVR_MANY changes their number.
 """
 
 import os
@@ -16,6 +16,7 @@ from many import FDS_BESIDE, FDS_PER_WORKER, Crowd, n_workers
 
 N = int(os.environ.get("PVR_MANY", "4500"))
 PIDS = 3 * N + 1000  # VMM, heir, keeper
+ANSWER = 5  # seconds
 
 
 class Many(Case):
@@ -46,7 +47,8 @@ class Many(Case):
         crowd.all_there()
         self.assertEqual(n_workers(jobs), N)
 
-        crowd.all_gone(jobs)
+        # It was 8 s and more while each turn of the loop looked at all that died.
+        self.assertLess(crowd.all_gone(jobs), ANSWER)
         self.assertLess(daemon.n_fds(), FDS_BESIDE)
 
 
