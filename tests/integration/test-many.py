@@ -3,8 +3,8 @@
 """4,500 keepers at once: more than the socket's backlog, which the kernel cuts at 4,096.
 
 All are in the list, each in a cgroup of its own, also when the daemon was killed and all come back
-in the same moment; and when all VMMs die at once, each is granted its last job, and whoever asks the
-daemon meanwhile is answered. PVR_MANY changes their number.
+in the same moment; and when all VMMs die at once, each is granted its last job, and whoever asks
+the daemon meanwhile is answered. PVR_MANY changes their number.
 """
 
 import os
