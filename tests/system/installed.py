@@ -67,7 +67,7 @@ class Installed(Case):
         systemctl("daemon-reload")
 
     def turn_on(self):
-        systemctl("start", SOCKET, CONTROL)  # the latter comes by itself, but a little later
+        systemctl("start", SOCKET)
 
     def machine(self, name, **arguments):
         """A VMM in a scope of its own, named as those of libvirt's guests are."""
