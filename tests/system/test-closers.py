@@ -5,7 +5,6 @@ the work that is left of the VM is done there, charged there, and never seen by 
 module's log is the witness of who did what, the closer's cpu.stat of what it cost.
 """
 
-import contextlib
 import errno
 import os
 import signal
@@ -97,8 +96,9 @@ class Release(ClosingCase):
 
     def test_client_says_nothing(self):
         with self.new_closer() as found:
-            self.client().close()
+            client = self.client()
         closer, = found
+        client.close()
         record, = self.wait_journal(_SYSTEMD_UNIT=closer.unit)
         self.assertIn("left without sending anything", record["MESSAGE"])
         self.assertEqual(record["PRIORITY"], "4")
@@ -286,19 +286,34 @@ class Hostile(ClosingCase):
         client.close()
         self.assert_closed_by_a_closer(self.closed()[0])
 
+        with self.new_closer() as found:
+            client = self.client()
+        self.stop(found[0].pid)  # so that both are there when it looks
         good, behind = self.left_over(), self.left_over()
-        client = self.client()
         client.send(guest_packet(b"guest"), good)
-        with contextlib.suppress(BrokenPipeError):  # it was too late: then it stays ours
-            client.send(guest_packet(b"behind"), behind)
-        self.assertEqual(client.receive(), (harness.HELD, 0))
-        with self.assertRaises(BrokenPipeError):
-            client.send(guest_packet(b"late"), behind)
-        client.close()
+        client.send(guest_packet(b"behind"), behind)
         os.close(good)
-        self.ended("guest")
-        self.assert_closed_by_a_closer(self.closed(2)[1])
         os.close(behind)
+        os.kill(found[0].pid, signal.SIGCONT)
+        self.assertEqual(client.receive(), (harness.HELD, 0))
+        late = self.left_over()
+        self.wait("nothing is taken any more", lambda: not self.is_taken(client, late))
+        client.close()
+        self.ended("guest")
+        for end in self.closed(3)[1:]:
+            self.assert_closed_by_a_closer(end)
+        self.wait("systemd has let go of the connection", lambda: not closer_cgroups())
+        self.assertEqual(len(self.sim.commands("CLOSE")), 3)
+        os.close(late)  # whoever took it as well has closed it
+        self.assertEqual(int(self.closed(4)[3]["pid"]), os.getpid())
+
+    def is_taken(self, client, vm):
+        """Until the closer hangs up, which is a moment after its last words."""
+        try:
+            client.send(guest_packet(b"late"), vm)
+        except BrokenPipeError:
+            return False
+        return True
 
     def assert_closed_by_a_closer(self, end):
         self.assertEqual(end["comm"], "pv-reaper-close", end)
