@@ -17,7 +17,8 @@ import kvm
 from closers import release_packet  # beside harness.py
 from guest import cpu_usec, harness, show, systemctl, tap
 from harness import is_alive
-from closing import ClosingCase, closer_cgroups, holds_vm
+from closing import ClosingCase, holds_vm
+from installed import closer_cgroups
 from ping import Ping, percentile
 
 PAGES_8G = 2 * kvm.PAGES_4G
@@ -27,7 +28,7 @@ SLOW_CLOSE = f"{harness.BUILD}/tests/integration/slow-close"
 
 
 class Release(ClosingCase):
-    limit = 1
+    max_concurrent = 1
 
     def vmm_with_leftover(self, name, scope):
         """One that has no keeper; one guest set aside, the next protected."""
@@ -49,7 +50,7 @@ class Release(ClosingCase):
         self.assertTrue(closer.holds_vm())
         self.assertEqual(self.sim.commands("CLOSE", ev="begin"), [])
 
-        daemon, scope = self.daemon_pid(), guest.cgroup_of_unit("pvr-guest.scope")
+        daemon, scope = self.main_pid(), guest.cgroup_of_unit("pvr-guest.scope")
         service = guest.cgroup_of_unit("pv-reaper.service")
         before = {path: cpu_usec(path) for path in (closer.cgroup, service, scope)}
         self.parameter("ns_per_page", 4 * SLOW_NS)
@@ -106,7 +107,7 @@ class Release(ClosingCase):
 
 
 class Limits(ClosingCase):
-    limit = 2
+    max_concurrent = 2
 
     def test_order_and_limit(self):
         holders = [self.hold_slot(f"holder-{i}") for i in range(2)]
@@ -158,7 +159,7 @@ class Limits(ClosingCase):
 class Ends(ClosingCase):
     """What ends a closer, and that its VM ends all the same, at its expense."""
 
-    limit = 1
+    max_concurrent = 1
 
     def setUp(self):
         super().setUp()
@@ -218,7 +219,7 @@ class Ends(ClosingCase):
 
     def test_daemon_killed_while_it_waits(self):
         closer = self.waiting()
-        os.kill(self.daemon_pid(), signal.SIGKILL)
+        os.kill(self.main_pid(), signal.SIGKILL)
         self.holder.end()
         self.assertEqual(self.ended("guest")["state"], "foreign")
         self.assert_closed_by(self.closed()[0], closer)
