@@ -24,6 +24,8 @@ class Sockets(Installed):
         systemctl("start", SOCKET)
         for unit in units:
             self.assertEqual(show(unit, "SubState"), "listening", unit)
+        entered = {unit: int(show(unit, "ActiveEnterTimestampMonotonic")) for unit in units}
+        self.assertEqual(max(entered, key=entered.get), SOCKET)
         self.assertEqual(show(SERVICE, "ActiveState"), "inactive")
         self.assertEqual(self.ctl_json("status")["vms"], 0)
         for unit in (SERVICE, WORKERS):
