@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Does the system suite's runner pass on what its programs said, and no less?"""
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -61,6 +62,8 @@ class Runner(unittest.TestCase):
         self.assertEqual((status, lines[-1]), (1, f"1..{len(numbers)}"))
         self.assertIn("# why", lines)
         self.assertIn("# hello", lines)
+        self.assertEqual(sum(bool(re.fullmatch(r"# \d+\.\d s", line)) for line in lines),
+                         11)  # one for each that a program said
 
 
 if __name__ == "__main__":

@@ -1,24 +1,19 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Closers as systemd runs them: each case has the sockets started and a daemon that knows nothing
-of the cases before. What a case changes in units is gone with it.
+"""Closers as systemd runs them.
 
 Closers live in CLOSERS, each in a cgroup named like its unit. hand_over() gives one a VM that
 nobody else holds; a VM with work left is what left_over() makes.
 """
 
 import contextlib
-import glob
 import os
 
 import guest
 import kvm
 from closers import Client, release_packet  # beside harness.py
-from guest import harness, read, show, systemctl
+from guest import harness, read
+from installed import Installed, closer_cgroups
 from puppet import Puppet
-
-CLOSERS = f"{guest.CGROUPS}/pvreaper.slice/pv-reaper-closer@*.service"
-CONFIG = "/etc/pv-reaper/pv-reaper.conf"
-RUNTIME = "/run/systemd/system"
 
 
 class Closer:
@@ -34,59 +29,9 @@ def holds_vm(pid):
     return "anon_inode:kvm-vm" in harness.own_fds(pid).values()
 
 
-def closer_cgroups():
-    return set(glob.glob(CLOSERS.replace("[", "[[]")))
-
-
-class ClosingCase(guest.Case):
-    limit = None  # max-concurrent
-
-    def setUp(self):
-        super().setUp()
-        self.use_units()
-        self.release_socket = "/run/pv-reaper/release.sock"
-        self.vmm_env = {}
-        self.sockets_start()
-        self.addCleanup(self.sockets_stop)
-
-    def sockets_start(self):
-        if self.limit:
-            self.config_file(f"[limits]\nmax-concurrent={self.limit}\n")
-        if os.path.exists(self.socket):
-            systemctl("stop", "pv-reaper.socket")
-        systemctl("start", "pv-reaper.socket", "pv-reaper.service")
-
-    def sockets_stop(self):
-        """Nothing that failed, and no closer, is left."""
-        self.wait("all closers are gone", lambda: not closer_cgroups())
-        failed = systemctl("--failed", "--no-legend", "--plain")
-        systemctl("stop", "pv-reaper.socket")
-        systemctl("reset-failed")
-        self.assertEqual(failed, "")
-
-    def config_file(self, text):
-        os.makedirs(os.path.dirname(CONFIG), exist_ok=True)
-        with open(CONFIG, "w", encoding="ascii") as file:
-            file.write(text)
-        self.addCleanup(os.remove, CONFIG)
-
-    def drop_in(self, unit, text):
-        """Until the end of the test."""
-        path = f"{RUNTIME}/{unit}.d/pvr-test.conf"
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "w", encoding="ascii") as file:
-            file.write(text)
-        systemctl("daemon-reload")
-
-        def undo():
-            os.remove(path)
-            os.rmdir(os.path.dirname(path))
-            systemctl("daemon-reload")
-
-        self.addCleanup(undo)
-
-    def daemon_pid(self):
-        return int(show("pv-reaper.service", "MainPID"))
+class ClosingCase(Installed):
+    ns_per_page = 100
+    max_concurrent = None
 
     def hold_slot(self, name="holder"):
         """A worker with a slot, until its done()."""

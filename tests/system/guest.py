@@ -9,6 +9,8 @@ Ended: on the host, about a guest that has switched itself off.
 import json
 import os
 import re
+import shlex
+import socket
 import subprocess
 import sys
 import time
@@ -34,15 +36,25 @@ harness.CTL = "/usr/bin/pv-reaperctl"
 
 
 class Log(SimLog):
-    """/proc/pvsim, or what of it went to the console, from one moment of CLOCK_MONOTONIC on."""
+    """/proc/pvsim, or what of it went to the console, from one moment of CLOCK_MONOTONIC on.
+
+    What /proc/pvsim had before is not even read: it only grows, and is asked over and over.
+    """
 
     def __init__(self, path="/proc/pvsim", since_ns=0):
         super().__init__(path)
-        self.since_ns = since_ns
+        self.since_ns, self.start = since_ns, 0
+        if path == "/proc/pvsim":
+            self.start = len(self.text())
+
+    def text(self):
+        with open(self.path, encoding="utf-8", errors="replace") as file:
+            file.seek(self.start)
+            return file.read()
 
     def events(self):
         found = []
-        for line in read(self.path).splitlines():
+        for line in self.text().splitlines():
             line = line.partition("pvsim: ")[2] if self.path != "/proc/pvsim" else line
             if line.startswith("full="):
                 raise AssertionError("the simulator's log is full")
@@ -51,23 +63,34 @@ class Log(SimLog):
         return [event for event in found if int(event["t"]) >= self.since_ns]
 
 
-def sh(command, status=0, timeout=TIMEOUT):
-    """What bash's command printed to stdout. status: the expected one; None: any."""
-    done = subprocess.run(["bash", "-c", command], stdin=subprocess.DEVNULL, capture_output=True,
-                          text=True, timeout=timeout, check=False, errors="replace")
+def run(command, status=0, timeout=TIMEOUT):
+    """What the command, a list of words, printed to stdout. status: the expected one; None: any."""
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=timeout, check=False, errors="replace")
     if status is not None and done.returncode != status:
-        raise AssertionError(f"{command}: exit status {done.returncode}\n"
+        raise AssertionError(f"{shlex.join(command)}: exit status {done.returncode}\n"
                              f"{done.stdout}{done.stderr}")
     return done.stdout
 
 
+def sh(command, status=0, timeout=TIMEOUT):
+    """The same for what bash makes of a text."""
+    return run(["bash", "-c", command], status, timeout)
+
+
 def systemctl(*arguments, status=0, timeout=TIMEOUT):
-    return sh(f"systemctl {' '.join(arguments)}", status, timeout)
+    return run(["systemctl", *arguments], status, timeout)
+
+
+def show_all(unit, *names):
+    """[value] of these properties of a unit, in one look."""
+    text = systemctl("show", f"--property={','.join(names)}", unit)
+    found = dict(line.split("=", 1) for line in text.splitlines())
+    return [found[name] for name in names]
 
 
 def show(unit, name):
-    """A property of a unit."""
-    return systemctl("show", "--value", f"--property={name}", f"'{unit}'").rstrip("\n")
+    return show_all(unit, name)[0]
 
 
 def cgroup_of_unit(unit):
@@ -88,6 +111,35 @@ def in_scope(name, *options):
     return ("systemd-run", "--scope", "--quiet", f"--unit={name}", *options)
 
 
+class Journal:
+    """What pvr-journal.service copies to the host, from where it is now: no process is needed."""
+
+    path = f"{OUT}/journal.json"
+    marks = 0
+
+    def __init__(self):
+        self.start = os.path.getsize(self.path)
+
+    def mark(self):
+        """Until all that was sent to journald's socket before has arrived: so has what we send."""
+        Journal.marks += 1
+        text = f"pvr mark {os.getpid()} {Journal.marks}"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link:
+            link.settimeout(TIMEOUT)
+            link.connect("/run/systemd/journal/socket")
+            link.send(f"MESSAGE={text}\nSYSLOG_IDENTIFIER=pvr-mark\n".encode())
+        wait_until(text, TIMEOUT, lambda: f'"{text}"' in self.text())
+
+    def text(self):
+        with open(self.path, encoding="utf-8", errors="replace") as file:
+            file.seek(self.start)
+            return file.read()
+
+    def records(self):
+        self.mark()
+        return journal.parse(self.text().splitlines())
+
+
 def set_parameter(name, value):
     with open(f"{PARAMETERS}/{name}", "w", encoding="ascii") as file:
         file.write(str(value))
@@ -102,7 +154,8 @@ class Case(harness.Case):
 
     def setUp(self):
         super().setUp()
-        self.start_ns, self.start_time = time.monotonic_ns(), time.time()
+        self.start_ns = time.monotonic_ns()
+        self.log = Journal()
         self.sim = Log(since_ns=self.start_ns)
         self.parameter("ns_per_page", self.ns_per_page)
 
@@ -123,10 +176,7 @@ class Case(harness.Case):
 
     def journal(self, **fields):
         """Records since the test began that have all these fields."""
-        sh("journalctl --sync")
-        text = sh(f"journalctl --quiet --boot --output=json --since=@{int(self.start_time)}")
-        records = journal.parse(text.splitlines())
-        return [record for record in journal.matching(records, **fields)
+        return [record for record in journal.matching(self.log.records(), **fields)
                 if journal.seconds(record) * NS_PER_SEC >= self.start_ns]
 
     def wait_journal(self, n=1, timeout=TIMEOUT, **fields):

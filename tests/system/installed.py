@@ -1,27 +1,33 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Tests of the installed units: a configuration, VMs in scopes, and work that lasts until told.
 
-pv-reaper.socket is started by the test and stopped after it, when all its VMs are gone. The unit of
-the workers stays: nothing stops it but the end of the machine. What systemd and the daemon had to
-say meanwhile is read after each test: see COMPLAINTS.
+Each case begins with a daemon that knows nothing of the cases before: the service is restarted,
+which brings the sockets with it. What cases change is gone with them; the sockets and the daemon
+stay as they are, for the next to restart. The unit of the workers stays in any case: nothing stops
+it but the end of the machine. What systemd and the daemon had to say meanwhile is read in the end
+of some: see COMPLAINTS.
 """
 
 import collections
+import contextlib
+import glob
 import os
 import re
 import signal
 
 import guest
-import journal
-from guest import Case, cgroup_of, cgroup_of_unit, show, systemctl
+from guest import Case, cgroup_of, cgroup_of_unit, read, show, show_all, systemctl
 from harness import Failure
 
 CONTROL = "pv-reaper-control.socket"
 SERVICE, SOCKET, WORKERS = "pv-reaper.service", "pv-reaper.socket", "pv-reaper-workers.service"
 CONFIG = "/etc/pv-reaper/pv-reaper.conf"
 RUNTIME = "/run/systemd/system"
+CLOSERS = f"{guest.CGROUPS}/pvreaper.slice/pv-reaper-closer@*.service"
+KEEPERS = f"{guest.CGROUPS}/pvreaper.slice/{WORKERS}/jobs/vm-*"
 PAGES_4G = (4 << 30) // 4096
 FOR_EVER = 1_000_000  # ns per page: 17 minutes of CPU time for 4 GiB
+REST_MSEC = 20  # most of which the worker sleeps: see pvsim's rest_msec
 
 # What must never be in the journal, whatever is done to the daemon.
 COMPLAINTS = re.compile(r"[Ll]eft-over process|219/CGROUP|[Tt]rigger limit|request repeated too|"
@@ -36,25 +42,52 @@ def write_file(path, text):
         file.write(text)
 
 
+def closer_cgroups():
+    return set(glob.glob(CLOSERS.replace("[", "[[]")))
+
+
+def is_populated(cgroup):
+    with contextlib.suppress(OSError):  # it is removed meanwhile
+        return "populated 1" in read(f"{cgroup}/cgroup.events")
+    return False
+
+
 class Installed(Case):
     ns_per_page = 0
-    max_concurrent = 1  # one that runs leaves a CPU to the tests
+    max_concurrent = 1  # one that runs leaves a CPU to the tests; None: as configured by default
+    limits = {}  # other keys of [limits]
+    service = ""  # more settings of the daemon's unit
+    begins_on = True  # with sockets and daemon
 
     def setUp(self):
         super().setUp()
         self.use_units()
-        self.configure()
-        self.addCleanup(self.turn_off)
+        self.release_socket = "/run/pv-reaper/release.sock"
+        self.addCleanup(self.tidy)
+        self.configure(**self.limits)
+        if self.service:
+            self.drop_in(SERVICE, f"[Service]\n{self.service}\n")
+        if self.begins_on:
+            systemctl("restart", SERVICE)
+        else:
+            systemctl("stop", SOCKET)
 
-    def turn_off(self):
-        systemctl("stop", SOCKET)
-        systemctl("reset-failed")
+    def tidy(self):
+        """Nobody who worked for the case is left, and no unit has failed."""
+        guest.set_parameter("ns_per_page", 0)
+        self.wait("closers and keepers are gone", lambda: not (
+            closer_cgroups() or any(map(is_populated, glob.glob(KEEPERS)))))
+        failed = systemctl("--failed", "--no-legend", "--plain")
+        if failed:
+            systemctl("reset-failed")
         os.unlink(CONFIG)
+        self.assertEqual(failed, "")
 
     def configure(self, **limits):
         """Keys of [limits], with _ for -. Read at the start of the daemon and at a reload."""
-        limits = {"max_concurrent": self.max_concurrent,
-                  "boost_max_concurrent": self.max_concurrent, **limits}
+        if self.max_concurrent:
+            limits = {"max_concurrent": self.max_concurrent,
+                      "boost_max_concurrent": self.max_concurrent, **limits}
         lines = [f"{key.replace('_', '-')}={value}" for key, value in limits.items()]
         write_file(CONFIG, "\n".join(["[limits]", *lines, ""]))
 
@@ -67,7 +100,7 @@ class Installed(Case):
         systemctl("daemon-reload")
 
     def turn_on(self):
-        systemctl("start", SOCKET, CONTROL)  # the latter comes by itself, but a little later
+        systemctl("start", SOCKET)
 
     def machine(self, name, **arguments):
         """A VMM in a scope of its own, named as those of libvirt's guests are."""
@@ -79,8 +112,8 @@ class Installed(Case):
     def another_main_pid(self, old):
         """Waits until the daemon is another one, and ready."""
         def found():
-            new = self.main_pid()
-            return new if new not in (0, old) and show(SERVICE, "ActiveState") == "active" else None
+            pid, state = show_all(SERVICE, "MainPID", "ActiveState")
+            return int(pid) if int(pid) not in (0, old) and state == "active" else None
 
         return self.wait("another daemon is ready", found)
 
@@ -109,11 +142,8 @@ class Installed(Case):
                 return int(record["PRIORITY"]) <= ERROR
             return COMPLAINTS.search(record["MESSAGE"])
 
-        guest.sh("journalctl --sync")
-        text = guest.sh("journalctl --quiet --boot --output=json --unit='pv-reaper*' "
-                        "--output-fields=MESSAGE,PRIORITY,SYSLOG_IDENTIFIER "
-                        f"--since=@{int(self.start_time)}")
-        records = journal.parse(text.splitlines())
+        records = [record for record in self.journal() if any(
+            record.get(name, "").startswith("pv-reaper") for name in ("UNIT", "_SYSTEMD_UNIT"))]
         self.assertGreater(len(records), 0)
         return [record["MESSAGE"] for record in records if is_complaint(record)]
 
@@ -125,7 +155,6 @@ class Busy(Installed):
 
     def setUp(self):
         super().setUp()
-        self.turn_on()
         self.vmms = [self.machine(f"vm-{i}") for i in range(self.n_vms)]
         self.registered(self.n_vms)
 
@@ -134,6 +163,7 @@ class Busy(Installed):
             vmm.do("protect")
             vmm.do("prepare")
         guest.set_parameter("ns_per_page", FOR_EVER)
+        self.parameter("rest_msec", REST_MSEC)
         for vmm in self.vmms:
             vmm.do("handoff")
         self.performing(self.max_concurrent)

@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 RESULT = re.compile(r"(not )?ok \d+ - (.*)")
@@ -31,13 +32,15 @@ class Stream:
 
     def run(self, program, cases):
         name, planned, seen, bad_before = program.removesuffix(".py"), None, 0, self.bad
-        self.bad = False
+        self.bad, last = False, time.monotonic()
         process = subprocess.Popen([sys.executable, os.path.join(HERE, program), *cases],
                                    stdout=subprocess.PIPE, encoding="utf-8", errors="replace")
         for line in process.stdout:
             if result := RESULT.fullmatch(line.rstrip("\n")):
-                seen += 1
+                seen, now = seen + 1, time.monotonic()
                 self.result(bool(result[1]), f"{name}: {result[2]}")
+                self.file.write(f"# {now - last:.1f} s\n")
+                last = now
             elif plan := PLAN.match(line):
                 planned = int(plan[1])
                 if planned == 0:

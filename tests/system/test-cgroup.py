@@ -162,7 +162,7 @@ class Units(Case):
         if show("pv-reaper.service", "LoadState") != "loaded":
             self.skipTest("pv-reaper.service is not installed")
         self.use_units()
-        systemctl("start", "pv-reaper.socket", "pv-reaper-control.socket")
+        systemctl("start", "pv-reaper.socket")
         self.addCleanup(systemctl, "stop", "pv-reaper.socket")
 
     def test_libcgroup_works_under_all_hardening(self):

@@ -5,7 +5,6 @@ the work that is left of the VM is done there, charged there, and never seen by 
 module's log is the witness of who did what, the closer's cpu.stat of what it cost.
 """
 
-import contextlib
 import errno
 import os
 import signal
@@ -18,7 +17,8 @@ import kvm
 from closers import release_packet  # beside harness.py
 from guest import cpu_usec, harness, show, systemctl, tap
 from harness import is_alive
-from closing import ClosingCase, closer_cgroups, holds_vm
+from closing import ClosingCase, holds_vm
+from installed import closer_cgroups
 from ping import Ping, percentile
 
 PAGES_8G = 2 * kvm.PAGES_4G
@@ -28,7 +28,7 @@ SLOW_CLOSE = f"{harness.BUILD}/tests/integration/slow-close"
 
 
 class Release(ClosingCase):
-    limit = 1
+    max_concurrent = 1
 
     def vmm_with_leftover(self, name, scope):
         """One that has no keeper; one guest set aside, the next protected."""
@@ -50,7 +50,7 @@ class Release(ClosingCase):
         self.assertTrue(closer.holds_vm())
         self.assertEqual(self.sim.commands("CLOSE", ev="begin"), [])
 
-        daemon, scope = self.daemon_pid(), guest.cgroup_of_unit("pvr-guest.scope")
+        daemon, scope = self.main_pid(), guest.cgroup_of_unit("pvr-guest.scope")
         service = guest.cgroup_of_unit("pv-reaper.service")
         before = {path: cpu_usec(path) for path in (closer.cgroup, service, scope)}
         self.parameter("ns_per_page", 4 * SLOW_NS)
@@ -97,8 +97,9 @@ class Release(ClosingCase):
 
     def test_client_says_nothing(self):
         with self.new_closer() as found:
-            self.client().close()
+            client = self.client()
         closer, = found
+        client.close()
         record, = self.wait_journal(_SYSTEMD_UNIT=closer.unit)
         self.assertIn("left without sending anything", record["MESSAGE"])
         self.assertEqual(record["PRIORITY"], "4")
@@ -106,7 +107,7 @@ class Release(ClosingCase):
 
 
 class Limits(ClosingCase):
-    limit = 2
+    max_concurrent = 2
 
     def test_order_and_limit(self):
         holders = [self.hold_slot(f"holder-{i}") for i in range(2)]
@@ -158,7 +159,7 @@ class Limits(ClosingCase):
 class Ends(ClosingCase):
     """What ends a closer, and that its VM ends all the same, at its expense."""
 
-    limit = 1
+    max_concurrent = 1
 
     def setUp(self):
         super().setUp()
@@ -218,7 +219,7 @@ class Ends(ClosingCase):
 
     def test_daemon_killed_while_it_waits(self):
         closer = self.waiting()
-        os.kill(self.daemon_pid(), signal.SIGKILL)
+        os.kill(self.main_pid(), signal.SIGKILL)
         self.holder.end()
         self.assertEqual(self.ended("guest")["state"], "foreign")
         self.assert_closed_by(self.closed()[0], closer)
@@ -286,19 +287,34 @@ class Hostile(ClosingCase):
         client.close()
         self.assert_closed_by_a_closer(self.closed()[0])
 
+        with self.new_closer() as found:
+            client = self.client()
+        self.stop(found[0].pid)  # so that both are there when it looks
         good, behind = self.left_over(), self.left_over()
-        client = self.client()
         client.send(guest_packet(b"guest"), good)
-        with contextlib.suppress(BrokenPipeError):  # it was too late: then it stays ours
-            client.send(guest_packet(b"behind"), behind)
-        self.assertEqual(client.receive(), (harness.HELD, 0))
-        with self.assertRaises(BrokenPipeError):
-            client.send(guest_packet(b"late"), behind)
-        client.close()
+        client.send(guest_packet(b"behind"), behind)
         os.close(good)
-        self.ended("guest")
-        self.assert_closed_by_a_closer(self.closed(2)[1])
         os.close(behind)
+        os.kill(found[0].pid, signal.SIGCONT)
+        self.assertEqual(client.receive(), (harness.HELD, 0))
+        late = self.left_over()
+        self.wait("nothing is taken any more", lambda: not self.is_taken(client, late))
+        client.close()
+        self.ended("guest")
+        for end in self.closed(3)[1:]:
+            self.assert_closed_by_a_closer(end)
+        self.wait("systemd has let go of the connection", lambda: not closer_cgroups())
+        self.assertEqual(len(self.sim.commands("CLOSE")), 3)
+        os.close(late)  # whoever took it as well has closed it
+        self.assertEqual(int(self.closed(4)[3]["pid"]), os.getpid())
+
+    def is_taken(self, client, vm):
+        """Until the closer hangs up, which is a moment after its last words."""
+        try:
+            client.send(guest_packet(b"late"), vm)
+        except BrokenPipeError:
+            return False
+        return True
 
     def assert_closed_by_a_closer(self, end):
         self.assertEqual(end["comm"], "pv-reaper-close", end)

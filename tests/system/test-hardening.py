@@ -44,7 +44,7 @@ def capabilities(pid):
 
 
 class Processes(ClosingCase):
-    limit = 1
+    max_concurrent = 1
 
     def assert_confined(self, pid):
         status = status_of(pid)
@@ -55,7 +55,7 @@ class Processes(ClosingCase):
         for name in show("pv-reaper.service", "CapabilityBoundingSet").split():
             mask |= 1 << CAPABILITIES[name]
         self.assertNotEqual(mask, 0)
-        pid = self.daemon_pid()
+        pid = self.main_pid()
         self.assertEqual(capabilities(pid), {name: mask for name in SETS})
         self.assert_confined(pid)
         self.assertEqual(sh(f"stat -c %U /proc/{pid}").strip(), "pv-reaper")
@@ -127,7 +127,7 @@ class Audit(ClosingCase):
         systemctl("start", "pv-reaper.socket")
         systemctl("start", "--no-block", "pv-reaper.service")
         pid = self.wait("the shell has stopped itself",
-                        lambda: harness.process_state(pid := self.daemon_pid()) == "T" and pid)
+                        lambda: harness.process_state(pid := self.main_pid()) == "T" and pid)
         tracer = subprocess.Popen(["strace", *audit.options_of(trace), "-p", str(pid)],
                                   stderr=subprocess.DEVNULL)
         self.addCleanup(tracer.wait)
@@ -135,7 +135,7 @@ class Audit(ClosingCase):
         self.wait("it is traced", lambda: status_of(pid)["TracerPid"] == str(tracer.pid))
         os.kill(pid, signal.SIGCONT)
         systemctl("start", "pv-reaper.service")
-        self.assertEqual(self.daemon_pid(), pid)
+        self.assertEqual(self.main_pid(), pid)
         return pid
 
     def test_nothing_above_is_written_from_the_start(self):
@@ -179,7 +179,7 @@ class Journal(ClosingCase):
         self.reboot()
         self.hand_over("guest")
         self.ended("guest")
-        daemon = str(self.daemon_pid())
+        daemon = str(self.main_pid())
         for name, kind in ("anna", "reboot"), ("guest", "close"):
             job, = self.jobs_of(name)
             record, = self.wait_journal(PV_VM=name)

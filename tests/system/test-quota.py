@@ -5,17 +5,17 @@ Linux 6.1 holds a task inside a system call, so that is what it must find, with 
 capabilities and system calls that the unit leaves it, and without keeping anybody waiting.
 """
 
-from closing import CONFIG, ClosingCase
 from guest import CGROUPS, read, systemctl, tap
+from installed import CONFIG, SERVICE, Installed, write_file
 
 CPU_CAP = "a3ea9a4e2aad48cb8d50e05e8cf0f2f1"
 JOBS = f"{CGROUPS}/pvreaper.slice/pv-reaper-workers.service/jobs"
 
 
-class Quota(ClosingCase):
+class Quota(Installed):
     def test_quota_is_that_of_cpu_max(self):
-        self.config_file("[cpu]\ncpu-quota=20%\ncpu-weight=30\n")
-        systemctl("restart", "pv-reaper.service")
+        write_file(CONFIG, "[cpu]\ncpu-quota=20%\ncpu-weight=30\n")
+        systemctl("restart", SERVICE)
         entry = self.wait_journal(2, MESSAGE_ID=CPU_CAP)[-1]
         if "too busy to tell" in entry["PV_REASON"]:
             self.assertEqual(entry["PV_BACKEND"], "deadline")
@@ -26,9 +26,8 @@ class Quota(ClosingCase):
         self.assertEqual(quota / period, 0.2)
         self.assertEqual(read(f"{JOBS}/cpu.weight").strip(), "30")
 
-        with open(CONFIG, "w", encoding="ascii") as file:
-            file.write("[cpu]\ncpu-quota=infinity\n")
-        systemctl("reload", "pv-reaper.service")
+        write_file(CONFIG, "[cpu]\ncpu-quota=infinity\n")
+        systemctl("reload", SERVICE)
         self.wait("the quota is gone", lambda: read(f"{JOBS}/cpu.max").startswith("max "))
 
 

@@ -64,7 +64,7 @@ class Daemon(Busy):
         self.assertNotEqual(place, "")
         for command in ("daemon-reload", "daemon-reexec", "isolate multi-user.target",
                         f"reload {SERVICE}"):
-            systemctl(command)
+            systemctl(*command.split())
             self.assertEqual(self.main_pid(), self.pid, command)
             self.assertEqual(show(WORKERS, "ControlGroup"), place, command)
             self.in_the_middle()
@@ -73,9 +73,9 @@ class Daemon(Busy):
 
 
 class Watchdog(Busy):
+    service = "WatchdogSec=4s\nTimeoutAbortSec=1s"
+
     def test_hanging_daemon_is_killed(self):
-        self.drop_in(SERVICE, "[Service]\nWatchdogSec=4s\n")
-        systemctl("restart", SERVICE)
         self.begin()
         old = self.signal_main(signal.SIGSTOP)
         self.another_main_pid(old)
@@ -85,6 +85,8 @@ class Watchdog(Busy):
 
 
 class Socket(Busy):
+    limits = {"drain_time": 600}
+
     def stop_socket(self):
         """Without waiting for it: it drains."""
         process = subprocess.Popen(["systemctl", "stop", SOCKET], stdin=subprocess.DEVNULL)
@@ -96,8 +98,6 @@ class Socket(Busy):
         self.wait("it drains", lambda: show(SERVICE, "StatusText").startswith("draining: "))
 
     def test_stop_drains(self):
-        self.configure(drain_time=600)
-        systemctl("restart", SERVICE)
         self.begin()
         process = self.stop_socket()
         self.draining()
@@ -116,7 +116,7 @@ class Socket(Busy):
 
     def test_stop_has_a_limit(self):
         self.configure(drain_time=1)
-        systemctl("restart", SERVICE)
+        systemctl("reload", SERVICE)
         self.begin()
         self.assertEqual(self.stop_socket().wait(TIMEOUT), 0)
         self.assertEqual(show(SERVICE, "ActiveState"), "inactive")

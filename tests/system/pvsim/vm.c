@@ -14,6 +14,8 @@
  * lock stands for kvm->lock: PREPARE and DISABLE hold it while they clear, PERFORM only to take
  * what is set aside. mm is counted by mm_count: it is compared, and nobody looks into it.
  *
+ * Work that only has to last need not keep a CPU busy: see rest_msec.
+ *
  * Limits: nothing is mapped or unmapped, mmap_lock is not taken, and exit_mmap costs nothing.
  */
 
@@ -42,6 +44,10 @@
 static unsigned long ns_per_page = 100;
 module_param(ns_per_page, ulong, 0644);
 MODULE_PARM_DESC(ns_per_page, "CPU time to clear a 4K page; a change acts at once");
+
+static ushort rest_msec;
+module_param(rest_msec, ushort, 0644);
+MODULE_PARM_DESC(rest_msec, "after each ms of clearing sleep for so long, 0: never");
 
 static bool async_destroy = true;
 module_param(async_destroy, bool, 0644);
@@ -83,22 +89,35 @@ static u64 spend(u64 ns) {
         return ns;
 }
 
+/* Lets others have the CPU. worked: for how long they did not. */
+static void rest(u64 *worked) {
+        ushort msec = READ_ONCE(rest_msec);
+
+        cond_resched();
+        if (msec == 0 || *worked < NSEC_PER_MSEC)
+                return;
+        *worked = 0;
+        msleep(msec);
+}
+
 /* How many of them it cleared: all, unless it may be killed and was. */
 static u64 clear_pages(u64 pages, bool killable) {
-        u64 done = 0, spent = 0;
+        u64 done = 0, spent = 0, worked = 0;
 
         while (done < pages) {
-                u64 ns = READ_ONCE(ns_per_page), n;
+                u64 ns = READ_ONCE(ns_per_page), n, took;
 
                 if (killable && fatal_signal_pending(current))
                         break;
                 if (ns == 0)
                         return pages;
-                spent += spend((pages - done) * ns);
+                took = spend((pages - done) * ns);
+                spent += took;
+                worked += took;
                 n = min(pages - done, div64_u64(spent, ns));
                 done += n;
                 spent -= n * ns;
-                cond_resched();
+                rest(&worked);
         }
         return done;
 }
