@@ -179,6 +179,8 @@ class _Elsewhere:
 class Quota(GovernorCase):
     """The simulator's PERFORM works inside single system calls of up to seconds."""
 
+    cpu_quota = None  # it is in the configuration
+
     def cap(self, quota):
         return {"cpu": f"cpu-enforce=deadline\ncpu-quota={quota}\ncpu-period=20ms"}
 
