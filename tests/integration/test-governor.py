@@ -181,6 +181,9 @@ class Quota(GovernorCase):
 
     cpu_quota = None  # it is in the configuration
 
+    def configure(self, **sections):
+        super().configure(**{"cpu": "cpu-quota=infinity", **sections})
+
     def cap(self, quota):
         return {"cpu": f"cpu-enforce=deadline\ncpu-quota={quota}\ncpu-period=20ms"}
 
@@ -196,6 +199,21 @@ class Quota(GovernorCase):
         start, before = time.monotonic(), cpu_seconds(pid)
         time.sleep(seconds)
         return (cpu_seconds(pid) - before) / (time.monotonic() - start)
+
+    def test_quota_by_default(self):
+        """A part of all CPUs, but none where weight acts."""
+        percent = min(5 * os.cpu_count(), 40)
+        self.configure(cpu="")
+        self.serve()
+        weight = f"{self.cgroups.top}/cpu.weight"
+        if not os.path.exists(weight):
+            self.assertEqual(self.ctl_json("status")["cpu_quota"], percent * 10000)
+            return
+        for value, quota in (("100", percent * 10000), ("99", None), ("100", percent * 10000)):
+            with open(weight, "w", encoding="ascii") as file:
+                file.write(value)
+            self.reload(cpu="")
+            self.assertEqual(self.ctl_json("status")["cpu_quota"], quota)
 
     def test_cap_on_perform(self):
         self.configure()
