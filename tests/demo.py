@@ -87,7 +87,8 @@ class Demo:
             self.daemon = subprocess.Popen(
                 [f"{self.build}/src/daemon/pv-reaperd",
                  "--handoff-socket", self.path("handoff"), "--control-socket", self.path("control"),
-                 "--cgroup", group, "--max-concurrent", str(MAX_CONCURRENT)],
+                 "--cgroup", group, "--max-concurrent", str(MAX_CONCURRENT),
+                 "--cpu-quota", "infinity"],
                 env={**os.environ, "NOTIFY_SOCKET": self.path("notify")}, stderr=log, stdout=log,
                 stdin=subprocess.DEVNULL, preexec_fn=self.cgroups.enter("daemon"),
                 start_new_session=True)

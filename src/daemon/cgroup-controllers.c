@@ -14,6 +14,7 @@
 
 #include <ctype.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,8 @@
 /* cpu is not enabled for each worker: it costs 1.6 KiB per CPU and worker, and limits no more. */
 #define FOR_JOBS (CGROUP_CPU | CGROUP_PIDS)
 #define FOR_LEAF CGROUP_PIDS
+
+#define WEIGHT_USUAL 100U /* CGROUP_WEIGHT_DFL */
 
 static const struct {
         unsigned bit;
@@ -166,6 +169,31 @@ static void tell_missing(const struct cgroup_root *root) {
         if (n > 0)
                 log_warning("%s lacks %s: %s%s", root->path, names,
                             root->controllers ? "" : "accounting only, ", without);
+}
+
+/* ---- who goes first ---- */
+
+static unsigned read_value(const char *directory, const char *file, unsigned otherwise) {
+        char path[PATH_MAX], text[32];
+        unsigned value;
+
+        (void)snprintf(path, sizeof(path), "%s/%s", directory, file);
+        if (read_file_at(AT_FDCWD, path, text, sizeof(text)) < 0 || sscanf(text, "%u", &value) != 1)
+                return otherwise;
+        return value;
+}
+
+bool cgroup_root_yields(const struct cgroup_root *root) {
+        char path[PATH_MAX], *end;
+
+        if (!(root->controllers & CGROUP_CPU))
+                return false;
+        (void)snprintf(path, sizeof(path), "%s", root->path);
+        for (; (end = strrchr(path, '/')); *end = '\0')
+                if (read_value(path, "cpu.weight", WEIGHT_USUAL) < WEIGHT_USUAL ||
+                    read_value(path, "cpu.idle", 0) > 0)
+                        return true;
+        return false;
 }
 
 int cgroup_enable_controllers(struct cgroup_root *root, int dir) {

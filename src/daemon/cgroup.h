@@ -113,6 +113,12 @@ int cgroup_leaf_get_mark(struct cgroup_leaf *leaf, char *buffer, size_t size);
 int cgroup_root_set(struct cgroup_root *root, const char *file, const char *value);
 
 /*
+ * Whether others go first: PATH, or a cgroup above it such as our slice, has less than the usual
+ * cpu.weight, or cpu.idle. As it is now; false without a cpu controller.
+ */
+bool cgroup_root_yields(const struct cgroup_root *root);
+
+/*
  * Lets all workers run on these CPUs only ("": on all). Enables the cpuset controller for it, which
  * is not done before: while it is on, each worker that is moved in changes its CPU mask.
  */

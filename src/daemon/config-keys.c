@@ -23,6 +23,11 @@
         { .type = VALUE_TIME, .minimum = (min), .maximum = (max) }
 #define TIME_OR_INFINITY(min, max)                                                                 \
         { .type = VALUE_TIME, .or_infinity = true, .minimum = (min), .maximum = (max) }
+#define PERCENT_OR_ANY(min, max)                                                                   \
+        {                                                                                          \
+                .type = VALUE_PERCENT, .or_auto = true, .or_infinity = true, .minimum = (min),     \
+                .maximum = (max)                                                                   \
+        }
 #define PERCENT_OR_INFINITY(min, max)                                                              \
         { .type = VALUE_PERCENT, .or_infinity = true, .minimum = (min), .maximum = (max) }
 #define RATE_OR_INFINITY(plain)                                                                    \
@@ -99,13 +104,17 @@ const struct config_key config_keys[] = {
                  "without a scope of their own are all in one unit, and may all come at once."},
 
         {"cpu", "cpu-weight", NUMBER(1, 10000), FIELD(cpu_weight), .live = true, .fallback = "20",
-         .help = "The workers' share of a CPU that others want, too; everybody else has 100."},
+         .help = "The workers' share of a CPU that others below path= want, too, who have 100. "
+                 "Against all others of the host CPUWeight= of pvreaper.slice counts, which is "
+                 "20."},
         {"cpu", "cpu-idle", BOOL, FIELD(cpu_idle), .live = true, .fallback = "no",
-         .help = "yes: workers get CPU time only where nobody else wants it; cpu-weight is "
-                 "then of no account."},
-        {"cpu", "cpu-quota", PERCENT_OR_INFINITY(1, 1000000), FIELD(cpu_quota), .live = true,
-         .fallback = "infinity",
-         .help = "The CPU time of all workers together; 100% is one CPU. infinity: no limit."},
+         .help = "yes: workers get CPU time only where nobody else below path= wants it; "
+                 "cpu-weight is then of no account."},
+        {"cpu", "cpu-quota", PERCENT_OR_ANY(1, 1000000), FIELD(cpu_quota), .live = true,
+         .fallback = "auto",
+         .help = "The CPU time of all workers together; 100% is one CPU. infinity: no limit. auto: "
+                 "none where others go first by weight (CPUWeight= of pvreaper.slice), else 5% of "
+                 "each CPU that is online, at most 40%. tests/bench/neighbours shows why."},
         {"cpu", "boost-cpu-quota", PERCENT_OR_INFINITY(1, 1000000), FIELD(boost_cpu_quota),
          .live = true, .fallback = "infinity",
          .help = "The same while there is no time to lose. Not below cpu-quota."},
@@ -119,7 +128,7 @@ const struct config_key config_keys[] = {
         {"cpu", "cpus", CPUS, FIELD(cpus), .live = true, .fallback = "",
          .help = "The CPUs that workers may use. Not together with cpu-enforce=deadline."},
 
-        {"memory", "memory-low", SIZE, FIELD(memory_low), .live = true, .fallback = "0",
+        {"memory", "memory-low", SIZE, FIELD(memory_low), .live = true, .fallback = "5%",
          .help = "With less available memory (MemAvailable) than this, the boost values hold. "
                  "0: never."},
         {"memory", "memory-high", SIZE_OR_AUTO, FIELD(memory_high), .live = true,

@@ -39,7 +39,8 @@ struct config {
         /* [cpu] */
         unsigned cpu_weight;
         bool cpu_idle;
-        uint64_t cpu_quota; /* percent of one CPU, for all workers; CONFIG_INFINITY: no limit */
+        uint64_t cpu_quota; /* percent of one CPU, for all workers; CONFIG_INFINITY: no limit;
+                             * CONFIG_AUTO: see policy.c */
         uint64_t boost_cpu_quota;
         uint64_t cpu_period;
         unsigned cpu_enforce; /* enum cpu_enforce */

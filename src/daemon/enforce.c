@@ -12,10 +12,11 @@
  * time of deadline tasks to it, so workers that are held run up no debt there, and it need not be
  * larger than the quota on their account. An escaped one does run up a debt: since 6.18 it is not
  * stopped inside a system call, and then the whole cgroup, every idle keeper that wants to report
- * included, would stand still for up to debt / quota. Writing cpu.max anew forgives the debt; the
- * tick does that, so nobody waits longer than one. (It also refills the quota: once a second, by
- * less than a period's worth.)
- * */
+ * included, would stand still for up to debt / quota. Writing cpu.max anew forgives the debt, and
+ * refills the quota. So it is written anew when a tick finds a worker that is not held, and when
+ * such a worker is done: nobody waits longer than a tick. Otherwise it is written when it changes,
+ * or else whoever changes limits often would lift it.
+ */
 
 #include "daemon/enforce.h"
 
@@ -60,7 +61,8 @@ struct enforce {
         unsigned n_tasks;
         enum backend backend;
         char reason[256];
-        bool limited;                  /* cpu.max, as written last */
+        bool limited; /* cpu.max, as written last */
+        char cpu_max[SHARE_CPU_MAX_SIZE];
         bool failed[_FILE_MAX];        /* of writing them: told once */
         bool idle;                     /* cpu.idle, as written last */
         uint64_t n_refused, n_escaped; /* of tasks that have left */
@@ -198,8 +200,8 @@ static void write_value(struct enforce *e, enum file file, const char *value) {
         e->failed[file] = r < 0;
 }
 
-/* Written anew even if nothing changed: see above. */
-static void write_cpu_max(struct enforce *e) {
+/* anew: even if it is that already, see above. */
+static void write_cpu_max(struct enforce *e, bool anew) {
         char value[SHARE_CPU_MAX_SIZE];
         uint64_t quota = SHARE_UNLIMITED;
 
@@ -208,8 +210,12 @@ static void write_cpu_max(struct enforce *e) {
         else if (e->backend == BACKEND_DEADLINE)
                 quota = max_u64(e->policy.quota, BEHIND_MIN_USEC);
         share_cpu_max(value, quota, e->policy.period_usec);
-        if (quota != SHARE_UNLIMITED || e->limited)
-                write_value(e, FILE_MAX, value);
+        if (quota == SHARE_UNLIMITED && !e->limited)
+                return;
+        if (!anew && !e->failed[FILE_MAX] && strcmp(value, e->cpu_max) == 0)
+                return;
+        write_value(e, FILE_MAX, value);
+        memcpy(e->cpu_max, value, sizeof(value));
         e->limited = quota != SHARE_UNLIMITED;
 }
 
@@ -227,16 +233,16 @@ static void write_weight(struct enforce *e) {
 }
 
 /* Held first, then limited; unlimited first, then let go: no debts in between. */
-static void update(struct enforce *e) {
+static void update(struct enforce *e, bool anew) {
         char reason[sizeof(e->reason)];
 
         memcpy(reason, e->reason, sizeof(reason));
         decide(e);
         if (e->backend != BACKEND_DEADLINE)
-                write_cpu_max(e);
+                write_cpu_max(e, anew);
         apply_all(e);
         if (e->backend == BACKEND_DEADLINE)
-                write_cpu_max(e);
+                write_cpu_max(e, anew);
         if (e->backend == BACKEND_CGROUP && e->failed[FILE_MAX])
                 append(e->reason, sizeof(e->reason), "; but cpu.max cannot be set");
         if (strcmp(reason, e->reason) != 0)
@@ -249,16 +255,21 @@ static void update(struct enforce *e) {
 void enforce_set_policy(struct enforce *e, const struct enforce_policy *policy) {
         e->policy = *policy;
         write_weight(e);
-        update(e);
+        update(e, false);
 }
 
 void enforce_set_probe(struct enforce *e, enum probe_result result, const char *why) {
         e->probe = result;
         e->probe_why = why;
-        update(e);
+        update(e, false);
 }
 
 /* ---- tasks come and go ---- */
+
+/* Not held by a share, so its time is charged to cpu.max. */
+static bool is_loose(const struct enforce_task *t) {
+        return t->state == TASK_FREE || t->state == TASK_IDLE || t->state == TASK_UNCAPPED;
+}
 
 void enforce_add(struct enforce *e, struct enforce_task *t, pid_t pid, int pidfd, int policy) {
         if (t->enforce)
@@ -272,6 +283,7 @@ void enforce_add(struct enforce *e, struct enforce_task *t, pid_t pid, int pidfd
 
 void enforce_remove(struct enforce_task *t) {
         struct enforce *e = t->enforce;
+        bool loose;
 
         if (!e)
                 return;
@@ -279,21 +291,27 @@ void enforce_remove(struct enforce_task *t) {
         e->n_tasks--;
         e->n_refused += t->n_refused;
         e->n_escaped += t->n_escaped;
+        loose = is_loose(t);
         enforce_task_release(t);
         t->enforce = NULL;
         apply_all(e);
+        if (loose && e->backend == BACKEND_DEADLINE)
+                write_cpu_max(e, true);
 }
 
 void enforce_tick(struct enforce *e) {
         struct enforce_task *t;
+        bool loose = false;
 
         if (e->backend != BACKEND_DEADLINE)
                 return;
         /* CPUs come and go, and with them what is admitted. */
         sched_read_host(&e->host);
-        TAILQ_FOREACH (t, &e->tasks, link)
+        TAILQ_FOREACH (t, &e->tasks, link) {
                 enforce_task_verify(t);
-        update(e);
+                loose |= is_loose(t);
+        }
+        update(e, loose);
 }
 
 struct enforce_counts enforce_get_counts(const struct enforce *e) {

@@ -44,6 +44,7 @@ static const struct option_key option_keys[] = {
         {"cgroup", "cgroup", "path", "PATH|none|auto",
          "a cgroup v2 directory that is ours; none: schedstat alone; auto: that of our unit"},
         {"max-concurrent", "limits", "max-concurrent", "N", "how many teardowns run at once"},
+        {"cpu-quota", "cpu", "cpu-quota", "QUOTA", "the CPU time of all workers together"},
 };
 
 #define N_KEYS ARRAY_SIZE(option_keys)

@@ -20,6 +20,10 @@
 
 #define SEC_PER_HOUR 3600U
 
+/* What cpu-quota=auto is of each CPU where weight does not act: pv-reaper.conf(5) says why. */
+#define AUTO_PERCENT_PER_CPU UINT64_C(5)
+#define AUTO_PERCENT_MAX     UINT64_C(40)
+
 static unsigned boosted(const struct config *config) {
         long n = config->boost_max_concurrent;
 
@@ -60,16 +64,27 @@ static struct unit_limits unit_limits_of(const struct config *config, unsigned m
         };
 }
 
-static uint64_t quota_of(const struct config *config, bool in_a_hurry) {
-        uint64_t percent = config->cpu_quota;
+/*
+ * Where weight acts workers take what others leave, and on a busy host a part that grows with it: a
+ * quota would only waste the rest. Where it does not, a quota is all there is. It is then enforced
+ * by SCHED_DEADLINE, which goes before all others on its CPU: so it does not grow without end.
+ */
+static uint64_t chosen_quota(const struct manager *m) {
+        long n = sysconf(_SC_NPROCESSORS_ONLN);
 
-        if (in_a_hurry)
-                percent = max_u64(percent, config->boost_cpu_quota);
-        return percent == CONFIG_INFINITY ? SHARE_UNLIMITED : percent * USEC_PER_SEC / 100;
+        if (m->cgroup && cgroup_root_yields(m->cgroup))
+                return CONFIG_INFINITY;
+        return min_u64(AUTO_PERCENT_PER_CPU * (n > 0 ? (uint64_t)n : 1), AUTO_PERCENT_MAX);
 }
 
 uint64_t policy_cpu_quota(const struct manager *m) {
-        return quota_of(m->config, governor_mode(&m->governor) != GOVERNOR_NORMAL);
+        uint64_t percent = m->config->cpu_quota;
+
+        if (percent == CONFIG_AUTO)
+                percent = chosen_quota(m);
+        if (governor_mode(&m->governor) != GOVERNOR_NORMAL)
+                percent = max_u64(percent, m->config->boost_cpu_quota);
+        return percent == CONFIG_INFINITY ? SHARE_UNLIMITED : percent * USEC_PER_SEC / 100;
 }
 
 static void apply_cpu(struct manager *m) {

@@ -1,79 +1,27 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Two processes. The subject enters the cgroup and makes one long getrandom(2) three times: without
- * a quota before and after, which shows how busy the host is, and with one. It cannot judge itself,
- * for a debt is paid before it can read a clock. So the judge, outside the cgroup, looks for the
- * first byte of the call's last page of output: that is when the call was over. If the quota acted
- * inside the call, it lasted long, and its caller went on at once; if not, it was short, and the
- * caller late.
- *
- * The judge reports by its exit status, so that the daemon has no more to do than to wait for a
- * pidfd, with a limit. Both die with their parents (PR_SET_PDEATHSIG). The judge keeps no fd of the
+ * The daemon's side: it starts the judge (probe-judge.c), which reports by its exit status, so that
+ * there is no more to do than to wait for a pidfd, with a limit. The judge keeps no fd of the
  * daemon's but the cgroup's directory, or it would hold its peers' connections open.
- *
- * Three tries must agree that it holds, or that it does not, before three say the contrary; those
- * that show nothing are repeated.
  */
 
 #include "daemon/probe.h"
 
-#include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
-#include <time.h>
-
-#define CPU_WANTED_NSEC UINT64_C(40000000) /* with 10 ms one of three was wrong on a busy host */
-#define PIECE           ((size_t)64 << 10)
-#define PIECES_MAX      8192 /* 512 MiB: 40 ms at 12 GiB/s */
-#define LAST            4096 /* the page that is watched */
-#define LOOK_NSEC       250000
-#define VOTES_WANTED    3
-#define TRIES_MAX       9
-
-/* Between judge and subject. */
-struct stage {
-        uint64_t cpu, free, begin, end; /* ns */
-        int error;                      /* why the subject gave up */
-        bool limited;                   /* the judge has set the quota */
-        bool measured;                  /* the subject has measured itself, and waits for that */
-        bool lifted, done; /* it is gone again; the subject has measured itself again */
-};
-
-struct arena {
-        volatile struct stage *stage;
-        unsigned char *area; /* PIECES_MAX times the same piece, and the last page */
-        unsigned char *last;
-};
-
-/* The judge's exit status. */
-enum verdict {
-        VERDICT_HOLDS,
-        VERDICT_DOES_NOT_HOLD,
-        VERDICT_BUSY,
-        VERDICT_NO_ENTRY,
-        VERDICT_NO_QUOTA,
-        VERDICT_NO_MEMORY,
-        _VERDICT_MAX,
-};
 
 static const struct {
         enum probe_result result;
         const char *why;
-} verdicts[_VERDICT_MAX] = {
-        [VERDICT_HOLDS] = {PROBE_HOLDS, "tried"},
-        [VERDICT_DOES_NOT_HOLD] = {PROBE_DOES_NOT_HOLD, "tried"},
-        [VERDICT_BUSY] = {PROBE_UNKNOWN, "the host is too busy to tell"},
-        [VERDICT_NO_ENTRY] = {PROBE_UNKNOWN, "cannot enter a cgroup"},
-        [VERDICT_NO_QUOTA] = {PROBE_UNKNOWN, "cannot set cpu.max"},
-        [VERDICT_NO_MEMORY] = {PROBE_UNKNOWN, "out of memory or processes"},
+} verdicts[_PROBE_VERDICT_MAX] = {
+        [PROBE_VERDICT_HOLDS] = {PROBE_HOLDS, "tried"},
+        [PROBE_VERDICT_DOES_NOT_HOLD] = {PROBE_DOES_NOT_HOLD, "tried"},
+        [PROBE_VERDICT_BUSY] = {PROBE_UNKNOWN, "the host is too busy to tell"},
+        [PROBE_VERDICT_NO_ENTRY] = {PROBE_UNKNOWN, "cannot enter a cgroup"},
+        [PROBE_VERDICT_NO_QUOTA] = {PROBE_UNKNOWN, "cannot set cpu.max"},
+        [PROBE_VERDICT_NO_MEMORY] = {PROBE_UNKNOWN, "out of memory or processes"},
 };
 
 struct probe {
@@ -98,252 +46,6 @@ const char *probe_result_to_string(enum probe_result result) {
         return names[result];
 }
 
-/*
- * A tenth of a CPU makes it ten times as long until the caller goes on: nearly, since the first
- * period's quota is there at once. On a busy host the call is longer without a quota, too, and then
- * a quota might be there without being used up.
- */
-enum probe_result probe_judge(const struct probe_try *t) {
-        if (t->cpu == 0 || t->free > 2 * t->cpu || t->inside + t->after < 5 * t->cpu)
-                return PROBE_UNKNOWN;
-        if (t->after > 2 * t->cpu && t->after > t->inside)
-                return PROBE_DOES_NOT_HOLD;
-        if (t->inside > 4 * t->cpu && t->inside > t->after)
-                return PROBE_HOLDS;
-        return PROBE_UNKNOWN;
-}
-
-/* ---- both ---- */
-
-static uint64_t now_nsec(clockid_t clock) {
-        struct timespec ts = {};
-
-        (void)clock_gettime(clock, &ts);
-        return (uint64_t)ts.tv_sec * UINT64_C(1000000000) + (uint64_t)ts.tv_nsec;
-}
-
-static void nap(void) {
-        (void)nanosleep(&(struct timespec){.tv_nsec = LOOK_NSEC}, NULL);
-}
-
-static int write_file_at(int dir, const char *file, const char *text) {
-        _cleanup_(close_fd) int fd = openat(dir, file, O_WRONLY | O_CLOEXEC);
-
-        if (fd < 0 || write(fd, text, strlen(text)) < 0)
-                return negative_errno();
-        return 0;
-}
-
-static int limit_v2(int cgroup, bool limited) {
-        char text[48];
-
-        (void)snprintf(text, sizeof(text), "%u %u", PROBE_QUOTA_USEC, PROBE_PERIOD_USEC);
-        return write_file_at(cgroup, "cpu.max", limited ? text : "max");
-}
-
-static void set_up_child(void) {
-        sigset_t none;
-
-        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        (void)signal(SIGCHLD, SIG_DFL); /* else nobody could wait for the subject */
-        (void)sigemptyset(&none);
-        (void)sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
-/* Output of any length into a little memory; only the last page is one of its own. */
-static int arena_new(struct arena *ret) {
-        size_t size = PIECES_MAX * PIECE + LAST;
-        struct arena arena;
-        void *stage;
-
-        stage = mmap(NULL, sizeof(*arena.stage), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-                     -1, 0);
-        arena.area =
-                mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (stage == MAP_FAILED || arena.area == MAP_FAILED)
-                return -ENOMEM;
-        arena.stage = stage;
-        arena.last = arena.area + PIECES_MAX * PIECE;
-        if (mmap(arena.area, PIECE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED,
-                 -1, 0) == MAP_FAILED ||
-            mmap(arena.last, LAST, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED,
-                 -1, 0) == MAP_FAILED)
-                return -ENOMEM;
-        /* Of size 0, a shared mapping is not moved but doubled. */
-        for (size_t i = 1; i < PIECES_MAX; i++)
-                if (mremap(arena.area, 0, PIECE, MREMAP_MAYMOVE | MREMAP_FIXED,
-                           arena.area + i * PIECE) == MAP_FAILED)
-                        return -ENOMEM;
-        *ret = arena;
-        return 0;
-}
-
-/* ---- the subject ---- */
-
-/* The last n pieces and the last page, in one call. Returns the CPU time in ns. */
-static uint64_t call(struct arena *arena, size_t n) {
-        uint64_t before = now_nsec(CLOCK_PROCESS_CPUTIME_ID);
-
-        (void)syscall(SYS_getrandom, arena->last - n * PIECE, n * PIECE + LAST, 0);
-        return now_nsec(CLOCK_PROCESS_CPUTIME_ID) - before;
-}
-
-static size_t calibrate(struct arena *arena) {
-        uint64_t cpu = 0;
-        size_t n;
-
-        for (n = 1; n < PIECES_MAX; n *= 2) {
-                cpu = call(arena, n);
-                if (cpu >= CPU_WANTED_NSEC / 8)
-                        break;
-        }
-        cpu = max_u64(cpu, 1);
-        n = (size_t)((double)n * (double)CPU_WANTED_NSEC / (double)cpu) + 1;
-        return n < PIECES_MAX ? n : PIECES_MAX;
-}
-
-_Noreturn static void subject(struct arena *arena, int cgroup) {
-        volatile struct stage *stage = arena->stage;
-        uint64_t begin;
-        size_t n;
-        int r;
-
-        set_up_child();
-        r = write_file_at(cgroup, "cgroup.procs", "0");
-        if (r < 0) {
-                stage->error = r;
-                _exit(EXIT_FAILURE);
-        }
-        n = calibrate(arena);
-        (void)call(arena, n); /* the pages are there afterwards */
-        begin = now_nsec(CLOCK_MONOTONIC);
-        stage->cpu = call(arena, n);
-        stage->free = now_nsec(CLOCK_MONOTONIC) - begin;
-        memset(arena->last, 0, LAST);
-        stage->measured = true;
-        while (!stage->limited)
-                nap();
-        stage->begin = now_nsec(CLOCK_MONOTONIC);
-        (void)call(arena, n);
-        stage->end = now_nsec(CLOCK_MONOTONIC);
-        while (!stage->lifted)
-                nap();
-        begin = now_nsec(CLOCK_MONOTONIC);
-        (void)call(arena, n);
-        stage->free = max_u64(stage->free, now_nsec(CLOCK_MONOTONIC) - begin);
-        stage->done = true;
-        _exit(EXIT_SUCCESS);
-}
-
-/* ---- the judge ---- */
-
-/* 64 bytes of random numbers that are all 0 will not happen. */
-static bool is_written(const struct arena *arena) {
-        const volatile unsigned char *p = arena->last + LAST - 64;
-        unsigned char any = 0;
-
-        for (int i = 0; i < 64; i++)
-                any |= p[i];
-        return any != 0;
-}
-
-static void set_limit(volatile struct stage *stage, pid_t pid, const struct probe_config *config) {
-        bool limited = !stage->limited;
-        int r;
-
-        r = config->limit(config->cgroup, limited);
-        if (r < 0) {
-                stage->error = r;
-                (void)kill(pid, SIGKILL);
-        }
-        *(limited ? &stage->limited : &stage->lifted) = true;
-}
-
-/* Until the subject is gone; notes when its output was complete. */
-static uint64_t watch(struct arena *arena, pid_t pid, const struct probe_config *config) {
-        volatile struct stage *stage = arena->stage;
-        uint64_t complete = 0;
-
-        while (waitpid(pid, NULL, WNOHANG) == 0) {
-                if (stage->measured && !stage->limited)
-                        set_limit(stage, pid, config);
-                if (stage->end != 0 && !stage->lifted)
-                        set_limit(stage, pid, config);
-                if (stage->begin != 0 && complete == 0 && is_written(arena))
-                        complete = now_nsec(CLOCK_MONOTONIC);
-                nap();
-        }
-        return complete;
-}
-
-static enum verdict try_once(struct arena *arena, const struct probe_config *config) {
-        volatile struct stage *stage = arena->stage;
-        uint64_t complete;
-        pid_t pid;
-
-        memset(arena->last, 0, LAST);
-        *stage = (struct stage){};
-        (void)config->limit(config->cgroup, false);
-        pid = fork();
-        if (pid == 0)
-                subject(arena, config->cgroup);
-        if (pid < 0)
-                return VERDICT_NO_MEMORY;
-        complete = watch(arena, pid, config);
-        if (stage->error < 0)
-                return stage->measured ? VERDICT_NO_QUOTA : VERDICT_NO_ENTRY;
-        if (!stage->done)
-                return VERDICT_BUSY; /* somebody killed it */
-        /* It may have come and gone between two looks. */
-        if (complete == 0 || complete > stage->end)
-                complete = stage->end;
-        switch (probe_judge(&(struct probe_try){.cpu = stage->cpu,
-                                                .free = stage->free,
-                                                .inside = complete - stage->begin,
-                                                .after = stage->end - complete})) {
-        case PROBE_HOLDS:
-                return VERDICT_HOLDS;
-        case PROBE_DOES_NOT_HOLD:
-                return VERDICT_DOES_NOT_HOLD;
-        default:
-                return VERDICT_BUSY;
-        }
-}
-
-/* Everything but the cgroup, as fd 0; no stdio afterwards. */
-static void keep_cgroup_only(struct probe_config *config) {
-        if (dup2(config->cgroup, STDIN_FILENO) < 0)
-                _exit(VERDICT_NO_MEMORY);
-        config->cgroup = STDIN_FILENO;
-        if (syscall(SYS_close_range, 1U, ~0U, 0U) < 0) {
-                long n = sysconf(_SC_OPEN_MAX);
-
-                for (int fd = 1; fd < n; fd++)
-                        (void)close(fd);
-        }
-}
-
-_Noreturn static void judge(struct probe_config config) {
-        unsigned votes[_VERDICT_MAX] = {};
-        struct arena arena;
-
-        set_up_child();
-        keep_cgroup_only(&config);
-        (void)setpriority(PRIO_PROCESS, 0, -20); /* what it sees should not depend on others */
-        if (arena_new(&arena) < 0)
-                _exit(VERDICT_NO_MEMORY);
-        for (int i = 0; i < TRIES_MAX; i++) {
-                enum verdict verdict = try_once(&arena, &config);
-
-                if (verdict > VERDICT_BUSY ||
-                    (verdict != VERDICT_BUSY && ++votes[verdict] >= VOTES_WANTED))
-                        _exit((int)verdict);
-        }
-        _exit(VERDICT_BUSY);
-}
-
-/* ---- the daemon ---- */
-
 static void finish(struct probe *p, enum probe_result result, const char *why) {
         p->exit_source = sd_event_source_disable_unref(p->exit_source);
         p->limit_source = sd_event_source_disable_unref(p->limit_source);
@@ -360,7 +62,7 @@ static int on_judge_exit(sd_event_source *source, int fd, uint32_t revents, void
         p->judge = 0;
         if (info.si_code != CLD_EXITED)
                 finish(p, PROBE_UNKNOWN, "it took too long");
-        else if (info.si_status < 0 || info.si_status >= _VERDICT_MAX)
+        else if (info.si_status < 0 || info.si_status >= _PROBE_VERDICT_MAX)
                 finish(p, PROBE_UNKNOWN, "the attempt failed");
         else
                 finish(p, verdicts[info.si_status].result, verdicts[info.si_status].why);
@@ -424,13 +126,11 @@ int probe_new(struct probe **ret, sd_event *event, const struct probe_config *co
                 return -ENOMEM;
         p->config = *config;
         p->pidfd = -1;
-        if (!p->config.limit)
-                p->config.limit = limit_v2;
         if (p->config.limit_usec == 0)
                 p->config.limit_usec = PROBE_LIMIT_USEC;
         p->judge = fork_silently();
         if (p->judge == 0)
-                judge(p->config);
+                probe_judge_run(p->config);
         if (p->judge < 0)
                 return negative_errno();
         r = watch_judge(p, event);

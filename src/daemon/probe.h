@@ -59,3 +59,19 @@ int probe_new(struct probe **ret, sd_event *event, const struct probe_config *co
 
 /* Kills what still runs; done is not called any more. Takes NULL. */
 struct probe *probe_free(struct probe *probe);
+
+/* ---- between probe.c and probe-judge.c ---- */
+
+/* The judge's exit status. */
+enum probe_verdict {
+        PROBE_VERDICT_HOLDS,
+        PROBE_VERDICT_DOES_NOT_HOLD,
+        PROBE_VERDICT_BUSY,
+        PROBE_VERDICT_NO_ENTRY,
+        PROBE_VERDICT_NO_QUOTA,
+        PROBE_VERDICT_NO_MEMORY,
+        _PROBE_VERDICT_MAX,
+};
+
+/* All that the judge does, in a process of its own: it ends with one of these. */
+_Noreturn void probe_judge_run(struct probe_config config);

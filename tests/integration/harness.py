@@ -43,7 +43,8 @@ class Daemon:
         self.log_path = f"{case.directory}/daemon.log"
         self.log_start = os.path.getsize(self.log_path) if os.path.exists(self.log_path) else 0
         config = ["--config", case.config] if case.config else []
-        command = [*prefix, DAEMON, *config, "--handoff-socket", case.socket,
+        quota = ["--cpu-quota", case.cpu_quota] if case.cpu_quota else []
+        command = [*prefix, DAEMON, *config, "--handoff-socket", case.socket, *quota,
                    "--control-socket", case.control, "--cgroup", case.cgroup_option, *options]
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL,
@@ -226,6 +227,7 @@ class Case(unittest.TestCase):
 
     vmm_env = {"PVSIM_NS_PER_PAGE": "50"}  # 4 GiB in 50 ms of CPU, 16 GiB in 0.2 s
     daemon_options = ()
+    cpu_quota = "infinity"  # whatever the default is: tests are to be quick
 
     def setUp(self):
         self.directory = tempfile.mkdtemp(prefix="pvr-test-")

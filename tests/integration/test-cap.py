@@ -37,9 +37,17 @@ def policy_of(worker):
 
 def cpu_v1():
     """A cgroup of our own with v1's cpu controller, or None."""
+    return made_in_v1("cpu")
+
+
+def cpuset_v1():
+    return made_in_v1("cpuset")
+
+
+def made_in_v1(controller):
     for line in stage.read("/proc/self/mounts").splitlines():
         _, where, kind, flags, *_ = line.split()
-        if kind == "cgroup" and "cpu" in flags.split(","):
+        if kind == "cgroup" and controller in flags.split(","):
             path = f"{where}/pvr-test-{os.getpid()}"
             with contextlib.suppress(OSError):
                 os.mkdir(path)
@@ -134,6 +142,23 @@ class Deadline(Case):
         self.capper.ask("remove", worker.pid)
         self.assertEqual(policy_of(worker), os.SCHED_OTHER)
         self.assertEqual(os.sched_getaffinity(worker.pid), {0})
+
+    def test_worker_in_a_cpuset(self):
+        """No SCHED_DEADLINE for it: it yields to all others, and that is said."""
+        cpuset = cpuset_v1()
+        if not cpuset:
+            self.skipTest("no cpuset of cgroup v1 that is ours to make")
+        self.addCleanup(stage.wait_until, "the cpuset is empty", 30, lambda: Probe.remove(cpuset))
+        worker = self.running("user")
+        for file, value in (("cpuset.mems", 0), ("cpuset.cpus", 0), ("cgroup.procs", worker.pid)):
+            with open(f"{cpuset}/{file}", "w", encoding="ascii") as out:
+                out.write(str(value))
+        self.capper.policy("deadline", 0.1)
+        self.capper.add(worker)
+        self.assertEqual((self.state(worker), policy_of(worker)), ("idle", os.SCHED_IDLE))
+        self.assertEqual(self.capper.ask("counts"), ["1", "1", "1", "0"])
+        self.assertIn("it is pinned, or in a cpuset: SCHED_DEADLINE needs all CPUs): it runs as "
+                      "SCHED_IDLE", self.said())
 
     def test_escape_is_caught(self):
         worker = self.running("user")

@@ -108,7 +108,8 @@ class Files(HostCase):
         done = self.run_daemon("--check-config", status=2)
         self.assertIn(f"{first}:2: cpu-period=2h: a time span", done.stderr)
         self.assertIn("from 1ms to 1s\n", done.stderr)
-        self.assertIn(f'{first}:4: cpu-quota=half: a percentage from 1% to 1000000% or "infinity"',
+        self.assertIn(f'{first}:4: cpu-quota=half: a percentage from 1% to 1000000% or "auto" or '
+                      '"infinity"',
                       done.stderr)
         self.assertIn(f"{second}:1: neither [section] nor key=value", done.stderr)
         self.assertEqual(self.run_daemon("--print-config", status=2).stdout, "")

@@ -179,6 +179,11 @@ class _Elsewhere:
 class Quota(GovernorCase):
     """The simulator's PERFORM works inside single system calls of up to seconds."""
 
+    cpu_quota = None  # it is in the configuration
+
+    def configure(self, **sections):
+        super().configure(**{"cpu": "cpu-quota=infinity", **sections})
+
     def cap(self, quota):
         return {"cpu": f"cpu-enforce=deadline\ncpu-quota={quota}\ncpu-period=20ms"}
 
@@ -194,6 +199,21 @@ class Quota(GovernorCase):
         start, before = time.monotonic(), cpu_seconds(pid)
         time.sleep(seconds)
         return (cpu_seconds(pid) - before) / (time.monotonic() - start)
+
+    def test_quota_by_default(self):
+        """A part of all CPUs, but none where weight acts."""
+        percent = min(5 * os.cpu_count(), 40)
+        self.configure(cpu="")
+        self.serve()
+        weight = f"{self.cgroups.top}/cpu.weight"
+        if not os.path.exists(weight):
+            self.assertEqual(self.ctl_json("status")["cpu_quota"], percent * 10000)
+            return
+        for value, quota in (("100", percent * 10000), ("99", None), ("100", percent * 10000)):
+            with open(weight, "w", encoding="ascii") as file:
+                file.write(value)
+            self.reload(cpu="")
+            self.assertEqual(self.ctl_json("status")["cpu_quota"], quota)
 
     def test_cap_on_perform(self):
         self.configure()
@@ -224,12 +244,32 @@ class Quota(GovernorCase):
         self.assertNotEqual(policy_of(vm.keeper), SCHED_DEADLINE)
         vm.wait_outcomes(1)
 
+    def test_pinned_and_escaping_worker(self):
+        """It gets all CPUs while it is capped, its own afterwards; and the cap again."""
+        self.configure(**self.cap("20%"))
+        self.serve()
+        vm = self.vmm("escaper", env={"PVSIM_NS_PER_PAGE": "3000"})
+        os.sched_setaffinity(vm.keeper, {0})
+        vm.do("protect")
+        vm.do("reboot")
+        self.wait("it is capped", lambda: policy_of(vm.keeper) == SCHED_DEADLINE)
+        self.assertEqual(os.sched_getaffinity(vm.keeper), os.sched_getaffinity(0))
+        os.sched_setscheduler(vm.keeper, os.SCHED_OTHER, os.sched_param(0))
+        self.log_has(f"worker {vm.keeper} has left its CPU cap")
+        self.wait("it is capped again", lambda: policy_of(vm.keeper) == SCHED_DEADLINE)
+        self.assertAlmostEqual(self.share_used(vm.keeper, 2), 0.20, delta=0.04)
+        self.reload()
+        vm.wait_outcomes(1)
+        self.wait("its CPU is its own again", lambda: os.sched_getaffinity(vm.keeper) == {0})
+        self.assertEqual(policy_of(vm.keeper), os.SCHED_BATCH)
+
     def test_cap_is_shared(self):
         self.configure(**self.cap("20%"))
         self.serve()
-        first, second = (self.long_job(800, name) for name in ("first", "second"))
+        first, second = (self.long_job(3000, name) for name in ("first", "second"))
         used = self.share_used(first.keeper) + self.share_used(second.keeper)
         self.assertAlmostEqual(used, 0.20, delta=0.03)
+        self.reload()
         for vm in (first, second):
             vm.wait_outcomes(1)
 

@@ -5,6 +5,8 @@ Linux 6.1 holds a task inside a system call, so that is what it must find, with 
 capabilities and system calls that the unit leaves it, and without keeping anybody waiting.
 """
 
+import os
+
 from guest import CGROUPS, read, systemctl, tap
 from installed import CONFIG, SERVICE, Installed, write_file
 
@@ -13,6 +15,18 @@ JOBS = f"{CGROUPS}/pvreaper.slice/pv-reaper-workers.service/jobs"
 
 
 class Quota(Installed):
+    def quota(self):
+        systemctl("reload", SERVICE)
+        return self.ctl_json("status")["cpu_quota"]
+
+    def test_default_goes_by_the_weight_of_the_slice(self):
+        self.assertIsNone(self.quota())
+        self.addCleanup(systemctl, "set-property", "--runtime", "pvreaper.slice", "CPUWeight=20")
+        systemctl("set-property", "--runtime", "pvreaper.slice", "CPUWeight=100")
+        self.wait("the slice weighs as much as others",
+                  lambda: read(f"{CGROUPS}/pvreaper.slice/cpu.weight").strip() == "100")
+        self.assertEqual(self.quota(), 50000 * os.cpu_count())
+
     def test_quota_is_that_of_cpu_max(self):
         write_file(CONFIG, "[cpu]\ncpu-quota=20%\ncpu-weight=30\n")
         systemctl("restart", SERVICE)

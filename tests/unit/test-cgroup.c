@@ -233,6 +233,38 @@ static void test_cgroup_of_threads(void **state) {
         tree_remove(&t);
 }
 
+/* ---- weight ---- */
+
+static void test_cgroup_yields(void **state) {
+        static const struct {
+                const char *upper_weight, *weight, *idle; /* of PATH's parent, of PATH */
+                bool yields;
+        } rows[] = {
+                {NULL, NULL, NULL, false},       {"100\n", "100\n", "0\n", false},
+                {"100\n", "99\n", "0\n", true},  {"20\n", "100\n", "0\n", true},
+                {"500\n", "100\n", "1\n", true}, {"500\n", "x\n", "\n", false},
+        };
+        struct tree t;
+
+        tree_make(&t, "cpu\n");
+        t.root.path = t.jobs_path; /* whose parent is of files, too */
+        t.root.controllers = CGROUP_CPU;
+        for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+                put(t.dir, "cpu.weight", rows[i].upper_weight ? rows[i].upper_weight : "");
+                put(t.root.jobs, "cpu.weight", rows[i].weight ? rows[i].weight : "");
+                put(t.root.jobs, "cpu.idle", rows[i].idle ? rows[i].idle : "");
+                assert_int_equal(cgroup_root_yields(&t.root), rows[i].yields);
+        }
+        put(t.dir, "cpu.weight", "1\n");
+        assert_true(cgroup_root_yields(&t.root));
+        t.root.controllers = CGROUP_PIDS; /* then it weighs nothing */
+        assert_false(cgroup_root_yields(&t.root));
+        assert_int_equal(unlinkat(t.root.jobs, "cpu.idle", 0), 0);
+        assert_int_equal(unlinkat(t.root.jobs, "cpu.weight", 0), 0);
+        assert_int_equal(unlinkat(t.dir, "cpu.weight", 0), 0);
+        tree_remove(&t);
+}
+
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 checked_test(test_cgroup_parse_controllers),
@@ -243,6 +275,7 @@ int main(void) {
                 checked_test(test_cgroup_that_may_not_enable),
                 checked_test(test_cgroup_with_a_process_in_it),
                 checked_test(test_cgroup_of_threads),
+                checked_test(test_cgroup_yields),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

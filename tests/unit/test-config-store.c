@@ -217,6 +217,7 @@ static const struct pair pairs[] = {
         {"cpu-quota", "50%", "boost-cpu-quota", "infinity", NULL},
         {"cpu-quota", "50%", "boost-cpu-quota", "49%",
          "/x:3: boost-cpu-quota=49%: must not be below cpu-quota=50% (/x:3)"},
+        {"cpu-quota", "auto", "boost-cpu-quota", "1%", NULL},
         {"cpu-quota", "infinity", "boost-cpu-quota", "100%",
          "must not be below cpu-quota=infinity"},
         {"memory-low", "2G", "memory-high", "2G", NULL},
@@ -254,6 +255,7 @@ static void test_store_check_tells_all(void **state) {
         int r;
 
         set(config, "boost-max-concurrent", "3");
+        set(config, "cpu-quota", "4%");
         set(config, "boost-cpu-quota", "3%");
         capture_begin();
         r = config_check(config);
@@ -290,7 +292,7 @@ static void test_store_print(void **state) {
         assert_int_equal(strncmp(text, "[sockets]\n# default\nhandoff=", 28), 0);
         assert_non_null(strstr(text, "\n[limits]\n# /x:3\nmax-concurrent=007\n# default\n"));
         assert_non_null(strstr(text, "\n# command line\ncpus=0 1\n"));
-        assert_non_null(strstr(text, "\n\n[memory]\n# default\nmemory-low=0\n"));
+        assert_non_null(strstr(text, "\n\n[memory]\n# default\nmemory-low=5%\n"));
 }
 
 int main(void) {

@@ -226,10 +226,11 @@ static void test_enforce_cpu_max(void **state) {
         check_written("cpu.max=5000 10000;");
         enforce_tick(enforce); /* by itself, cpu.max is not to be refilled */
         check_written("");
+        set_policy(ENFORCE_DEADLINE, 50 * PERCENT); /* the same */
+        check_written("");
+        enforce_tick(enforce); /* there can be no debt */
         set_policy(ENFORCE_DEADLINE, 50 * PERCENT);
-        check_written("cpu.max=5000 10000;");
-        enforce_tick(enforce); /* debts are forgiven */
-        check_written("cpu.max=5000 10000;");
+        check_written("");
         set_policy(ENFORCE_DEADLINE, 2 * PERCENT); /* idle keepers need some */
         check_written("cpu.max=1000 10000;");
         set_policy(ENFORCE_CGROUP, 2 * PERCENT);
@@ -238,6 +239,30 @@ static void test_enforce_cpu_max(void **state) {
         check_written("cpu.max=max 10000;");
         set_policy(ENFORCE_OFF, 2 * PERCENT);
         check_written("");
+}
+
+/* Who is not held by a share runs up a debt there, which others would have to pay. */
+static void test_enforce_debts_are_forgiven(void **state) {
+        set_policy(ENFORCE_DEADLINE, 50 * PERCENT);
+        add(0);
+        add(1);
+        enforce_tick(enforce);
+        check_written("cpu.max=5000 10000;");
+        host.tasks[1] = (struct sched_state){.policy = SCHED_OTHER}; /* it escapes */
+        enforce_tick(enforce);
+        check_written("cpu.max=5000 10000;");
+        enforce_tick(enforce);
+        check_written("");
+        enforce_remove(&tasks[1]);
+        check_written("");
+        host.refuse_deadline = -EPERM; /* and this one is not held at all */
+        add(2);
+        enforce_tick(enforce);
+        check_written("cpu.max=5000 10000;");
+        enforce_remove(&tasks[2]);
+        check_written("cpu.max=5000 10000;");
+        (void)capture_end();
+        capture_begin();
 }
 
 static void test_enforce_weight(void **state) {
@@ -455,6 +480,7 @@ int main(void) {
                 scene(test_enforce_probe_decides),
                 scene(test_enforce_mode_names),
                 scene(test_enforce_cpu_max),
+                scene(test_enforce_debts_are_forgiven),
                 scene(test_enforce_weight),
                 scene(test_enforce_no_controller),
                 scene(test_enforce_shares_follow_workers),

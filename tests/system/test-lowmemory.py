@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Short of memory: the address spaces of dead guests wait in a queue that would take hours.
+
+This machine has not much more than what three guests of 512 MiB have touched: three of 2 GiB would
+take 7 GiB of the host that emulates it, and minutes to touch. Whoever waits for memory is to get it
+nearly as soon as if there were no limits at all, and afterwards they are there again. Both times
+are of this run, and the better of two, since the host has other things to do as well.
+"""
+
+import os
+import signal
+import subprocess
+import time
+
+from closing import CONFIG, ClosingCase
+from guest import CGROUPS, harness, read, systemctl, tap
+
+JOBS = f"{CGROUPS}/pvreaper.slice/pv-reaper-workers.service/jobs"
+N, MIB, ROUNDS, TIMES = 3, 512, 2, 1.5
+SIZE = MIB << 20
+FREE = "[limits]\nmax-concurrent=100\n[cpu]\ncpu-quota=infinity\n[memory]\nmemory-low=0\n"
+SLOW = ("[limits]\nmax-concurrent=1\nstart-rate=1/h\nstart-burst=1\n[cpu]\ncpu-enforce=cgroup\n"
+        "cpu-quota=2%\n[memory]\nmemory-low=0\n")
+
+
+def available():
+    fields = dict(line.split(":") for line in read("/proc/meminfo").splitlines())
+    return int(fields["MemAvailable"].split()[0]) << 10
+
+
+class LowMemory(ClosingCase):
+    def configure(self, text):
+        with open(CONFIG, "w", encoding="ascii") as file:
+            file.write(text)
+        systemctl("restart", "pv-reaper.service")
+
+    def dead_guests(self):
+        """Kills N guests at once; how much memory there must be when all theirs is back."""
+        before = available()
+        vmms = [self.vmm(f"vm-{i}", mem=f"{MIB}M") for i in range(N)]
+        self.registered(N)
+        for vmm in vmms:
+            vmm.do(f"touch {MIB}M", timeout=2 * harness.TIMEOUT)
+        self.assertLess(available(), before - (N - 0.5) * SIZE)
+        for vmm in vmms:
+            os.kill(vmm.process.pid, signal.SIGKILL)
+        return int(before - 0.5 * SIZE), vmms
+
+    def wait_memory(self, wanted):
+        begin = time.monotonic()
+        subprocess.run([harness.CTL, "wait-memory", str(wanted), "--timeout", "4min"], check=True,
+                       stdout=subprocess.DEVNULL)
+        self.assertGreaterEqual(available(), wanted - (64 << 20))
+        return time.monotonic() - begin
+
+    def ended(self, vmms):  # pylint: disable=arguments-renamed
+        for vmm in vmms:
+            vmm.process.wait(harness.TIMEOUT)
+        self.wait("all workers are gone", lambda: self.ctl_json("list") == [])
+
+    def free_seconds(self):
+        self.configure(FREE)
+        wanted, vmms = self.dead_guests()
+        seconds = self.wait_memory(wanted)
+        self.ended(vmms)
+        return seconds
+
+    def slow_seconds(self):
+        self.configure(SLOW)
+        limits = self.limits()
+        wanted, vmms = self.dead_guests()
+        self.wait("one runs, the others wait", lambda: self.running_and_queued() == (1, N - 1))
+        self.assertLess(available(), wanted)
+        seconds = self.wait_memory(wanted)
+        self.wait("the limits are back", lambda: self.limits() == limits)
+        self.ended(vmms)
+        return seconds
+
+    def running_and_queued(self):
+        status = self.ctl_json("status")
+        return status["running"], status["queued"]
+
+    def limits(self):
+        status = self.ctl_json("status")
+        return (read(f"{JOBS}/cpu.max"), status["mode"], status["cpu_quota"],
+                status["max_concurrent"], status["start_rate"])
+
+    def test_wait_memory_is_nearly_as_quick_as_no_limit(self):
+        self.config_file(FREE)
+        free, slow = [], []
+        for _ in range(ROUNDS):
+            free.append(self.free_seconds())
+            slow.append(self.slow_seconds())
+        print(f"# {N} times {MIB} MiB back: without limits in {free} s, waited for in {slow} s")
+        self.assertLess(min(slow), TIMES * min(free))
+
+
+if __name__ == "__main__":
+    tap.main()
