@@ -40,7 +40,10 @@ enum pv_command_id {
         PV_ASYNC_CLEANUP_PERFORM = 10,
 };
 
+#define PV_CAP_PROTECTED     180 /* KVM_CAP_S390_PROTECTED: guests can become protected here */
 #define PV_CAP_ASYNC_DISABLE 224 /* KVM_CAP_S390_PROTECTED_ASYNC_DISABLE */
+
+#define PV_CHECK_EXTENSION _IO(0xAE, 0x03) /* KVM_CHECK_EXTENSION */
 
 /*
  * What PREPARE reports on success and what PERFORM leaves behind when a fatal signal interrupted it

@@ -46,7 +46,7 @@ static void link_failed(struct link *l, int error) {
                 link_down(l);
 }
 
-static int link_send(struct link *l, union wire_message *m, uint16_t type) {
+static int link_send(const struct link *l, union wire_message *m, uint16_t type) {
         int size = wire_encode(m, WIRE_VERSION, type);
 
         return packet_send(l->fd, m, (size_t)size);
@@ -98,7 +98,7 @@ static void send_request(struct link *l) {
 
         m.request.kind = l->kind;
         m.request.seq = l->seq;
-        m.request.mem = l->mem;
+        m.request.mem = l->bytes;
         r = link_send(l, &m, WIRE_REQUEST);
         l->requested = r >= 0;
         link_failed(l, r);
@@ -117,15 +117,23 @@ void link_step(struct link *l, uint64_t now, bool wanted) {
 
 /* ---- the job ---- */
 
-void link_job_begin(struct link *l, uint32_t kind, uint64_t grace) {
+void link_job_begin(struct link *l, uint32_t kind, uint64_t bytes, uint64_t grace) {
         l->kind = kind;
         l->seq++;
+        l->bytes = bytes;
         l->grace = grace;
         l->requested = false;
         l->stay_away = false;
         l->job_since = l->clock_since = now_usec();
         l->retry_delay = RETRY_MIN_USEC;
         l->retry_at = min_u64(l->retry_at, l->job_since + RETRY_MIN_USEC);
+}
+
+void link_progress(const struct link *l, uint64_t bytes_left) {
+        union wire_message m = {.progress = {.bytes_left = bytes_left}};
+
+        if (l->state == LINK_WELCOMED)
+                (void)link_send(l, &m, WIRE_PROGRESS);
 }
 
 static void outcome_send(struct link *l) {

@@ -45,6 +45,7 @@ struct link {
         uint32_t kind;
         bool requested; /* on this connection */
         uint64_t seq;   /* of the current or else the last job */
+        uint64_t bytes; /* to clear, as far as the worker knows */
         uint64_t grace; /* µs */
         uint64_t job_since;
 
@@ -62,8 +63,14 @@ struct link {
 /* For a zeroed struct; the rest of the identity is the caller's to fill in. */
 void link_init(struct link *link);
 
-/* There is something to do, of this kind, for which a daemon may be waited for that long (µs). */
-void link_job_begin(struct link *link, uint32_t kind, uint64_t grace);
+/*
+ * There is something to do, of this kind, about so many bytes, for which a daemon may be waited for
+ * that long (µs).
+ */
+void link_job_begin(struct link *link, uint32_t kind, uint64_t bytes, uint64_t grace);
+
+/* How much of the job is left. Told if there is a connection and room in it, else forgotten. */
+void link_progress(const struct link *link, uint64_t bytes_left);
 
 /* The job is over: keeps its outcome until it is acknowledged, and says it now if it can. */
 void link_job_end(struct link *link, const struct wire_outcome *outcome);

@@ -73,6 +73,8 @@ static const struct column job_columns[] = {
         {"Seq", "seq", NULL, FORMAT_NUMBER},
         {"Bytes", "bytes", "SIZE", FORMAT_SIZE},
         {"BytesLeft", "bytes_left", "LEFT", FORMAT_SIZE},
+        {"Rate", "rate", "RATE/S", FORMAT_SIZE},
+        {"ETAUSec", "eta_us", "ETA", FORMAT_USEC},
         {"WaitedUSec", "waited_us", "WAITED", FORMAT_USEC},
         {"RanUSec", "ran_us", "RAN", FORMAT_USEC},
         {"CPUUSec", "cpu_us", "CPU", FORMAT_USEC},

@@ -287,6 +287,26 @@ static bool get_job_cpu(void *object, struct bus_value *ret) {
         return true;
 }
 
+/*
+ * Only what this job itself has shown. PERFORM shows nothing: what to expect of it by the jobs of
+ * its kind that ended (bytes and ran_usec of manager.history) would be taken from there, here.
+ */
+static bool get_rate(void *object, struct bus_value *ret) {
+        struct job *job = object;
+
+        ret->t = progress_rate(&job->progress);
+        return job->state == JOB_RUNNING;
+}
+
+static bool get_eta(void *object, struct bus_value *ret) {
+        struct job *job = object;
+
+        if (job->state != JOB_RUNNING)
+                return false;
+        ret->t = progress_eta(&job->progress, manager_now(job->worker->manager));
+        return true;
+}
+
 static bool get_error(void *object, struct bus_value *ret) {
         struct job *job = object;
 
@@ -319,6 +339,8 @@ const struct bus_field bus_job_fields[] = {
         BUS_MEMBER("Seq", struct job, seq),
         BUS_MEMBER("Bytes", struct job, bytes),
         BUS_MEMBER("BytesLeft", struct job, bytes_left),
+        BUS_GETTER("Rate", 't', get_rate),
+        BUS_GETTER("ETAUSec", 't', get_eta),
         BUS_GETTER("WaitedUSec", 't', get_waited),
         BUS_GETTER("RanUSec", 't', get_ran),
         BUS_GETTER("CPUUSec", 't', get_job_cpu),

@@ -137,6 +137,10 @@ static bool lasts(uint64_t since, uint64_t now, uint64_t limit) {
         return limit != USEC_INFINITY && now > since && now - since >= limit;
 }
 
+void slot_moved(struct slot *slot, uint64_t now) {
+        slot->moved_at = now;
+}
+
 bool slot_observe(struct slot *slot, uint64_t now, uint64_t cpu_usec) {
         enum slot_state before = slot->state, state = SLOT_COUNTED;
 

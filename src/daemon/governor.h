@@ -120,3 +120,6 @@ void slot_give(struct slot *slot);
  * every slot that is taken; the first time right after it was.
  */
 bool slot_observe(struct slot *slot, uint64_t now, uint64_t cpu_usec);
+
+/* Its job got on by other evidence than CPU time: as if that had moved. */
+void slot_moved(struct slot *slot, uint64_t now);

@@ -13,6 +13,7 @@
 #include "base/result.h"
 #include "base/util.h"
 #include "base/wire.h"
+#include "daemon/progress.h"
 
 struct unit;
 struct worker;
@@ -46,8 +47,9 @@ struct job {
 
         /* state */
         enum job_state state;
-        uint64_t bytes;      /* a claim */
-        uint64_t bytes_left; /* a claim; USEC_INFINITY: never told */
+        uint64_t bytes;           /* a claim */
+        uint64_t bytes_left;      /* a claim; USEC_INFINITY: never told */
+        struct progress progress; /* since GRANT */
         uint64_t queued_at;
         uint64_t granted_at; /* 0: not yet */
         uint64_t waited_usec;

@@ -238,10 +238,12 @@ void worker_on_exit(struct worker *w) {
         if (!w->job)
                 return;
         released = w->job->kind == WIRE_KIND_SHUTDOWN && !worker_vmm_alive(w);
-        if (!released)
+        if (!released) {
                 job_end(w, JOB_LOST);
-        else
-                job_end(w, w->job->state == JOB_RUNNING ? JOB_DONE : JOB_UNGOVERNED);
+                return;
+        }
+        w->job->bytes_left = 0; /* nobody has this address space any more */
+        job_end(w, w->job->state == JOB_RUNNING ? JOB_DONE : JOB_UNGOVERNED);
 }
 
 /* ---- its packets ---- */
@@ -316,6 +318,7 @@ int worker_on_request(struct worker *w, const struct wire_request *request) {
                 job->kind = request->kind;
                 job->bytes = request->mem;
                 job->bytes_left = USEC_INFINITY;
+                progress_begin(&job->progress, manager_now(w->manager), job->bytes);
                 mark_write(w);
                 return 0;
         }
@@ -357,8 +360,13 @@ int worker_on_done(struct worker *w, const struct wire_outcome *o) {
 }
 
 void worker_on_progress(struct worker *w, uint64_t bytes_left) {
-        if (w->job && w->job->state == JOB_RUNNING)
-                w->job->bytes_left = min_u64(bytes_left, w->job->bytes);
+        uint64_t now = manager_now(w->manager);
+
+        if (!w->job || w->job->state != JOB_RUNNING)
+                return;
+        w->job->bytes_left = min_u64(bytes_left, w->job->bytes);
+        if (progress_tell(&w->job->progress, now, w->job->bytes_left))
+                slot_moved(&w->slot, now);
 }
 
 void worker_on_disconnect(struct worker *w) {
@@ -388,6 +396,7 @@ int worker_grant(struct worker *w) {
         job->state = JOB_RUNNING;
         job->granted_at = manager_now(w->manager);
         job->waited_usec = job->granted_at - job->queued_at;
+        progress_begin(&job->progress, job->granted_at, job->bytes);
         if (worker_cpu_usec(w, &job->cpu_base) < 0)
                 job->cpu_base = USEC_INFINITY;
         mark_write(w);

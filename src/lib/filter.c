@@ -67,9 +67,9 @@ static const struct rule rules[] = {
         {SYS_close, ANY},
         /* the work */
         {SYS_ioctl, 1, ~0U, PV_COMMAND},
-        {SYS_madvise, 2, ~0U, MADV_DONTNEED},
-        {SYS_munmap, ANY},
-        {SYS_openat, 2, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY}, /* /proc/self/maps */
+        {SYS_madvise, 2, ~0U, MADV_DONTNEED}, /* of a dead VMM's memory, slice by slice */
+        {SYS_munmap, ANY},                    /* and of what others wait for */
+        {SYS_openat, 2, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY}, /* /proc/self/maps and others */
         {SYS_read, ANY},
         /* the end */
         {SYS_exit_group, ANY},

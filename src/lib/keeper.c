@@ -49,12 +49,13 @@ static void leave(void) {
 
 /* ---- the job ---- */
 
-static void set_fd(struct keeper *k, int *fd, uint64_t mem) {
+static void set_fd(struct keeper *k, int *fd, const struct bell *bell) {
         if (*fd < 0)
                 return;
         close_fd(&k->vm_fd); /* the VMM still holds it, so this is never the last reference */
         k->vm_fd = take_fd(fd);
-        k->link.mem = mem;
+        k->link.mem = bell->mem;
+        k->space.maybe_protected |= bell->protectable;
 }
 
 /* Empties the doorbell. Returns whether somebody rang. Model: keeper_drain. */
@@ -74,9 +75,9 @@ static bool drain_bell(struct keeper *k) {
                         return rang;
                 }
                 if (bell.type == BELL_RING)
-                        rang = true;
+                        rang = k->space.maybe_protected = true;
                 else if (bell.type == BELL_SET_FD)
-                        set_fd(k, &fd, bell.mem);
+                        set_fd(k, &fd, &bell);
                 else if (bell.type == BELL_LEAVE)
                         leave(); /* what we took and did not begin is the heir's now */
         }
@@ -101,9 +102,28 @@ static void perform(struct keeper *k, bool governed) {
         teardown_report(k->outcomes, &k->dropped, &outcome);
 }
 
+static void on_progress(void *userdata, uint64_t bytes_left) {
+        const struct keeper *k = userdata;
+
+        link_progress(&k->link, bytes_left);
+}
+
+/*
+ * Of a protected guest exit_mmap() destroys the pages, where any other way of unmapping exports
+ * them first, which takes longer. Others go in slices, which can be capped and seen.
+ * Whoever began does not listen any more, and does not come back to a new daemon, who finds it in
+ * its cgroup and counts it: a second REGISTER would say that it does not run. The daemon sees the
+ * job's end in ours.
+ */
+static void release(struct keeper *k) {
+        if (!k->space.maybe_protected)
+                space_release(&k->space, on_progress, k);
+        leave();
+}
+
 static void run_job(struct keeper *k, bool governed) {
         if (k->link.kind == WIRE_KIND_SHUTDOWN)
-                leave(); /* exit_mmap() is the job; the daemon sees our end */
+                release(k);
         perform(k, governed);
 }
 
@@ -117,18 +137,32 @@ static void read_daemon(struct keeper *k) {
 
 /* ---- the VMM's end ---- */
 
+/* What we run on. Our text, libc's and their data are files, which are never touched anyway. */
+static void protect_own(struct keeper *k) {
+        const char *start = (const char *)k - KEEPER_STACK_SIZE - KEEPER_GUARD_SIZE;
+
+        space_add_own(&k->space, start, (size_t)((const char *)(k + 1) - start));
+        /* The TLS that we borrow: errno, and what the compiler keeps at the thread pointer. */
+        space_add_own(&k->space, &errno, sizeof(errno));
+        space_add_own(&k->space, __builtin_thread_pointer(), 4096);
+}
+
 /*
  * Whatever was set aside is destroyed by the kernel with the rest of the VM, so a queued job is
- * replaced. The VM fd goes first, ungoverned: a held VM file keeps its irqfds alive. The mappings
- * of the vCPUs keep the VM itself, so this is not its end. Model: keeper_vmm_died.
+ * replaced. First goes, ungoverned, what somebody else may be waiting for: the VM fd (a held VM
+ * file keeps its irqfds alive), devices, huge pages, files. The mappings of the vCPUs keep the VM
+ * itself, so this is not its end. Model: keeper_vmm_died.
  */
 static void on_vmm_gone(struct keeper *k) {
+        (void)drain_bell(k); /* its last words tell of a VM, or that the guest was protected */
         if (k->vm_fd < 0)
                 leave(); /* it never had a VM */
         k->vmm_gone = true;
         close_fd(&k->vmm);
         close_fd(&k->vm_fd);
-        link_job_begin(&k->link, WIRE_KIND_SHUTDOWN, k->grace_shutdown_usec);
+        protect_own(k);
+        space_give_back(&k->space);
+        link_job_begin(&k->link, WIRE_KIND_SHUTDOWN, space_resident(), k->grace_shutdown_usec);
 }
 
 /* ---- the loop ---- */
@@ -173,7 +207,7 @@ static void wait_for_events(struct keeper *k) {
         if (fds[1].revents)
                 on_vmm_gone(k);
         if (fds[0].revents && drain_bell(k) && !k->link.kind && k->vm_fd >= 0)
-                link_job_begin(&k->link, WIRE_KIND_REBOOT, k->grace_reboot_usec);
+                link_job_begin(&k->link, WIRE_KIND_REBOOT, k->link.mem, k->grace_reboot_usec);
 }
 
 static void step(struct keeper *k) {

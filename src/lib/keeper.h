@@ -14,6 +14,7 @@
 
 #include "base/link.h"
 #include "lib/filter.h"
+#include "lib/space.h"
 
 /* VMM to keeper, over the socketpair; the SET_FD packet carries the VM fd. */
 enum bell_type {
@@ -24,10 +25,15 @@ enum bell_type {
 };
 
 struct bell {
-        uint32_t type; /* enum bell_type */
-        int32_t error; /* READY: 0 or why the keeper could not start */
-        uint64_t mem;  /* SET_FD: bytes */
+        uint32_t type;    /* enum bell_type */
+        int32_t error;    /* READY: 0 or why the keeper could not start */
+        uint64_t mem;     /* SET_FD: bytes */
+        bool protectable; /* SET_FD: the guest may be, or become, a protected one */
 };
+
+/* The mapping: a guard (a page on every architecture), the stack, struct keeper. */
+#define KEEPER_GUARD_SIZE (64UL * 1024)
+#define KEEPER_STACK_SIZE (64UL * 1024)
 
 struct keeper {
         /* identity; written before the clone */
@@ -43,6 +49,7 @@ struct keeper {
         int vm_fd;
 
         struct link link; /* to the daemon; with name and job */
+        struct space space;
 
         /* state: the VMM */
         bool vmm_gone;        /* its pidfd said so */

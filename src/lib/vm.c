@@ -137,6 +137,7 @@ static int vm_init(struct pvr_vm *vm, const char *name, const uint8_t uuid[16]) 
         k->bell = vm->keeper_bell;
         k->outcomes = vm->outcomes_sink;
         k->vmm = k->vm_fd = -1;
+        space_init(&k->space);
         if (name)
                 memcpy(k->link.name, name, strnlen(name, sizeof(k->link.name)));
         if (uuid)
@@ -204,12 +205,18 @@ static int bell_result(int r) {
         return r == -ECONNRESET ? -EPIPE : r;
 }
 
+/* Nobody can ask KVM whether a guest is or was a protected one, only whether there can be any. */
+static bool is_protectable(int vm_fd) {
+        return ioctl(vm_fd, PV_CHECK_EXTENSION, PV_CAP_PROTECTED) > 0;
+}
+
 _public_ int pvr_vm_set_fd(struct pvr_vm *vm, int vm_fd, uint64_t mem_bytes) {
         struct bell bell = {.type = BELL_SET_FD, .mem = mem_bytes};
         int r;
 
         if (is_fork(vm))
                 return -ECHILD;
+        bell.protectable = is_protectable(vm_fd);
         r = bell_has_room(vm->bell);
         if (r < 0)
                 return r;

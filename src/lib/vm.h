@@ -25,9 +25,6 @@ struct pvr_vm {
         _Atomic int clone_error;    /* why there is no keeper, or 0 */
 };
 
-/* The mapping: a guard (a page on every architecture), the stack, struct keeper. */
-#define KEEPER_GUARD_SIZE (64UL * 1024)
-#define KEEPER_STACK_SIZE (64UL * 1024)
 /* Above the first frame: s390x saves registers in its caller's. */
 #define KEEPER_STACK_RESERVE 512UL
 

@@ -18,6 +18,7 @@
 struct sim_config sim_config = {
         .ns_per_page = 100,
         .async_destroy = true,
+        .protectable = true,
 };
 
 int sim_fail_next(struct sim_fail *fail) {
@@ -128,6 +129,7 @@ __attribute__((constructor)) static void read_environment(void) {
         read_u64("PVSIM_NS_PER_PAGE", &sim_config.ns_per_page);
         read_u64("PVSIM_MIN_MS", &sim_config.min_ms);
         read_bool("PVSIM_ASYNC_DESTROY", &sim_config.async_destroy);
+        read_bool("PVSIM_PROTECTABLE", &sim_config.protectable);
         read_bool("PVSIM_STANDIN", &sim_config.standin);
         read_fail();
         read_log();

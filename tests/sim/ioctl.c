@@ -14,6 +14,7 @@
  *                            (always if there is no N) that it would have succeeded it fails. A
  *                            PREPARE then changes nothing; a PERFORM has taken what was set aside.
  *   PVSIM_ASYNC_DESTROY=0    like the module parameter: PREPARE and PERFORM give -EINVAL
+ *   PVSIM_PROTECTABLE=0      a host without protected virtualization: the commands are unknown
  *   PVSIM_STANDIN=1          use the stand-in for /dev/kvm (standin.c) even where there is one
  *
  * Whoever does not share the VM's address space gets -EIO, and from the kernel: before a command
@@ -117,7 +118,7 @@ static int on_check_extension(int fd, enum sim_fd kind, void *arg) {
         int r = kernel_ioctl(fd, kind, KVM_CHECK_EXTENSION, arg);
 
         if (r >= 0 && (extension == KVM_CAP_S390_PROTECTED || extension == PV_CAP_ASYNC_DISABLE))
-                return 1;
+                return sim_config.protectable;
         return r;
 }
 
@@ -146,7 +147,7 @@ static int dispatch(int fd, uint32_t request, void *arg) {
 
         if (_IOC_TYPE(request) == KVMIO) /* spare the others a readlink */
                 kind = sim_fd_kind(fd);
-        if (is_vm(kind) && request == PV_COMMAND)
+        if (is_vm(kind) && request == PV_COMMAND && sim_config.protectable)
                 return on_command(fd, kind, arg);
         if (is_vm(kind) &&
             (request == KVM_SET_USER_MEMORY_REGION || request == SET_USER_MEMORY_REGION2))

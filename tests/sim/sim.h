@@ -34,7 +34,8 @@ struct sim_config {
         uint64_t ns_per_page;
         uint64_t min_ms; /* least wall time of a PERFORM */
         bool async_destroy;
-        bool standin; /* even if there is a /dev/kvm */
+        bool protectable; /* no: a host without protected virtualization */
+        bool standin;     /* even if there is a /dev/kvm */
         struct sim_fail fail_prepare;
         struct sim_fail fail_perform;
         char log[PATH_MAX]; /* absolute path, "": none */

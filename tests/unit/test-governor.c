@@ -234,7 +234,12 @@ static void test_slot_standing_still(void **state) {
         assert_false(slot_observe(&actors[0].slot, MINUTE, USEC_INFINITY)); /* no sign of life */
         assert_true(slot_observe(&actors[0].slot, MINUTE, 1235));
         assert_int_equal(g.n_counted, 2); /* one more than allowed, as said */
+        slot_moved(&actors[0].slot, 2 * MINUTE - 1);
+        assert_false(slot_observe(&actors[0].slot, 2 * MINUTE - 1, 1235)); /* progress is one */
+        slot_moved(&actors[0].slot, 2 * MINUTE - GOVERNOR_STANDSTILL_USEC);
         assert_true(slot_observe(&actors[0].slot, 2 * MINUTE, 1235));
+        slot_moved(&actors[0].slot, 2 * MINUTE);
+        assert_true(slot_observe(&actors[0].slot, 2 * MINUTE + 1, 1235));
         slot_give(&actors[0].slot);
         slot_give(&actors[1].slot);
         assert_false(slot_observe(&actors[1].slot, 2 * MINUTE, 1));

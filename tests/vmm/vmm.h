@@ -54,7 +54,8 @@ int vmm_run(struct vmm *vmm);
 /* loop.c: reads and prints the outcomes there are now; how many, or negative errno. */
 int vmm_drain_outcomes(struct vmm *vmm);
 
-/* reboot.c and process.c: commands that are more than a few lines. */
+/* map.c, reboot.c and process.c: commands that are more than a few lines. */
+int command_map(struct vmm *vmm, int argc, char **argv);
 int command_reboot(struct vmm *vmm, int argc, char **argv);
 int command_flood(struct vmm *vmm, int argc, char **argv);
 int command_pids(struct vmm *vmm, int argc, char **argv);

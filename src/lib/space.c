@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The end of an address space. /proc/self/maps is read anew each time: it is this process's own,
+ * still there when the VMM is a zombie, and nobody else changes it any more.
+ *
+ * Guest RAM goes slice by slice. MADV_DONTNEED leaves the mapping there, empty, so that a mapping
+ * that was taken for RAM and was not (a sanitizer's) is no trap for whoever still looks at it;
+ * locked memory (-overcommit mem-lock=on), which it refuses, is unmapped. Shared memory is left to
+ * the exit: a part of it that is dropped is not free, for its file is still there, so there would
+ * be no progress to tell; and punching holes into it (MADV_REMOVE) would take it from those who
+ * share it.
+ *
+ * Nothing here may fail in a way that matters: what could not be unmapped goes with the exit.
+ */
+
+#include "lib/space.h"
+
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "base/util.h"
+#include "lib/lines.h"
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 8U /* Linux 6.3 */
+#endif
+
+#define PROGRESS_STEPS 32
+#define PROGRESS_USEC  (100 * USEC_PER_MSEC)
+
+/* ---- in the VMM ---- */
+
+/* Some hosts want this flag of all memfds, older ones do not know it. */
+static int make_memfd(void) {
+        int fd = memfd_create("pvr-probe", MFD_CLOEXEC | MFD_NOEXEC_SEAL);
+
+        return fd < 0 ? memfd_create("pvr-probe", MFD_CLOEXEC) : fd;
+}
+
+void space_init(struct space *s) {
+        _cleanup_(close_fd) int fd = make_memfd();
+        struct stat st;
+
+        if (fd >= 0 && fstat(fd, &st) == 0)
+                s->shmem = DEVICE_NUMBER(major(st.st_dev), minor(st.st_dev));
+}
+
+/* ---- in the keeper ---- */
+
+void space_add_own(struct space *s, const void *start, size_t size) {
+        if (s->n_own < SPACE_OWN_MAX)
+                s->own[s->n_own++] =
+                        (struct range){(uintptr_t)start, (uint64_t)(uintptr_t)start + size};
+}
+
+static bool is_own(const struct space *s, const struct range *r) {
+        for (unsigned i = 0; i < s->n_own; i++)
+                if (s->own[i].start < r->end && r->start < s->own[i].end)
+                        return true;
+        return false;
+}
+
+static void unmap(const struct space *s, const struct range *r) {
+        if (!is_own(s, r))
+                (void)syscall(SYS_munmap, r->start, r->end - r->start);
+}
+
+static void drop(const struct space *s, const struct range *r) {
+        if (!is_own(s, r) && syscall(SYS_madvise, r->start, r->end - r->start, MADV_DONTNEED) < 0)
+                unmap(s, r);
+}
+
+static void read_filesystems(struct filesystems *f) {
+        enum filesystem_type type;
+        struct lines lines;
+        const char *line;
+        uint64_t device;
+        size_t size;
+
+        if (lines_open(&lines, "/proc/self/mountinfo") >= 0)
+                while (lines_next(&lines, &line, &size) > 0)
+                        if (mount_parse(&device, &type, line, size) >= 0)
+                                filesystems_add(f, device, type);
+        lines_close(&lines);
+}
+
+/* Calls action for each mapping, which may unmap it. */
+static void for_each_mapping(const struct space *s,
+                             void (*action)(void *userdata, const struct mapping *mapping,
+                                            enum mapping_kind kind),
+                             void *userdata) {
+        struct filesystems filesystems = {.shmem = s->shmem};
+        struct mapping mapping;
+        struct lines lines;
+        const char *line;
+        size_t size;
+
+        read_filesystems(&filesystems);
+        if (lines_open(&lines, "/proc/self/maps") >= 0)
+                while (lines_next(&lines, &line, &size) > 0)
+                        if (mapping_parse(&mapping, line, size) >= 0)
+                                action(userdata, &mapping,
+                                       mapping_classify(&mapping, &filesystems));
+        lines_close(&lines);
+}
+
+static void give_back(void *userdata, const struct mapping *mapping, enum mapping_kind kind) {
+        struct space *s = userdata;
+
+        if (mapping_goes_at_once(kind, s->maybe_protected))
+                unmap(s, &mapping->range);
+}
+
+void space_give_back(struct space *s) {
+        for_each_mapping(s, give_back, s);
+}
+
+uint64_t space_resident(void) {
+        uint64_t pages = 0;
+        struct lines lines;
+        const char *line;
+        size_t size;
+
+        if (lines_open(&lines, "/proc/self/statm") >= 0 && lines_next(&lines, &line, &size) > 0)
+                (void)statm_parse(&pages, line, size);
+        lines_close(&lines);
+        return pages * (uint64_t)getpagesize();
+}
+
+/* ---- slices ---- */
+
+struct release {
+        struct space *space;
+        void (*progress)(void *userdata, uint64_t bytes_left);
+        void *userdata;
+
+        /* state, in bytes of address space */
+        uint64_t total;
+        uint64_t passed; /* since progress was told */
+        uint64_t told_at;
+};
+
+static bool is_sliced(const struct mapping *mapping, enum mapping_kind kind) {
+        return kind == MAPPING_ANONYMOUS &&
+               mapping->range.end - mapping->range.start >= SPACE_SLICE;
+}
+
+/* The vCPUs' mappings hold the VM: without it each slice would not have to be taken from it, too.
+ */
+static void begin_release(void *userdata, const struct mapping *mapping, enum mapping_kind kind) {
+        struct release *r = userdata;
+
+        if (kind == MAPPING_VCPU)
+                unmap(r->space, &mapping->range);
+        if (is_sliced(mapping, kind))
+                r->total += mapping->range.end - mapping->range.start;
+}
+
+static void tell_progress(struct release *r, uint64_t bytes) {
+        uint64_t now = now_usec();
+
+        r->passed += bytes;
+        if (r->passed < r->total / PROGRESS_STEPS && now - r->told_at < PROGRESS_USEC)
+                return;
+        r->passed = 0;
+        r->told_at = now;
+        r->progress(r->userdata, space_resident());
+}
+
+/* Slices end where a huge page ends, so that none is split. */
+static void release_mapping(void *userdata, const struct mapping *mapping, enum mapping_kind kind) {
+        struct release *r = userdata;
+        uint64_t at = mapping->range.start;
+
+        if (!is_sliced(mapping, kind))
+                return;
+        while (at < mapping->range.end) {
+                uint64_t size = min_u64(SPACE_SLICE - at % SPACE_SLICE, mapping->range.end - at);
+                struct range slice = {at, at + size};
+
+                drop(r->space, &slice);
+                tell_progress(r, size);
+                at += size;
+        }
+}
+
+void space_release(struct space *s, void (*progress)(void *userdata, uint64_t bytes_left),
+                   void *userdata) {
+        struct release r = {
+                .space = s, .progress = progress, .userdata = userdata, .told_at = now_usec()};
+
+        for_each_mapping(s, begin_release, &r);
+        for_each_mapping(s, release_mapping, &r);
+}

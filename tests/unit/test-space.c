@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Giving an address space away, in a child that has one to lose: what goes at once, what stays,
+ * what goes in slices, and what the caller stands on. Which mapping is of which sort is another
+ * test's (test-mappings.c); here the kernel says what is left.
+ */
+
+#include "fds.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "lib/space.h"
+
+#define MIB  ((size_t)1 << 20)
+#define SIZE (10 * (size_t)SPACE_SLICE + 5 * MIB)
+
+static char *map(size_t size, int flags, int fd) {
+        char *p = mmap(NULL, size, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE, fd, 0);
+
+        if (p == MAP_FAILED)
+                _exit(100);
+        return p;
+}
+
+static char *map_memory(size_t size) {
+        return map(size, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+}
+
+/* Enough to be seen in numbers that the kernel keeps in batches, and little to touch. */
+static void touch(char *p, size_t size) {
+        for (size_t at = 0; at < size; at += MIB / 16)
+                p[at] = 1;
+}
+
+/* -1: nothing is mapped; 0: no page is there; 1: one is */
+static int look(const char *p) {
+        unsigned char in_core = 0;
+
+        if (mincore((void *)((uintptr_t)p & ~((uintptr_t)getpagesize() - 1)), 1, &in_core) < 0)
+                return -1;
+        return in_core & 1;
+}
+
+static bool is_mapped(const char *p) {
+        return look(p) >= 0;
+}
+
+static bool is_there(const char *p) {
+        return look(p) > 0;
+}
+
+/* A file without a name on the disk that the test runs on, or of that memory. */
+static int make_file(bool on_disk) {
+        int fd = on_disk ? open(".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600)
+                         : memfd_create("test", MFD_CLOEXEC);
+
+        if (fd < 0 || ftruncate(fd, (off_t)MIB) < 0)
+                _exit(101);
+        return fd;
+}
+
+/* 1: mapped still, 2: not; for what is private, shared, shared on a disk */
+static int give_back(bool maybe_protected) {
+        struct space s = {.maybe_protected = maybe_protected};
+        char *memory = map_memory(SIZE), *memfd = map(MIB, MAP_SHARED, make_file(false));
+        char *file = map(MIB, MAP_SHARED, make_file(true));
+        char *copy = map(MIB, MAP_PRIVATE, make_file(true));
+
+        space_init(&s);
+        space_give_back(&s);
+        if (!is_mapped(memory) || !is_mapped(memfd) || !is_mapped(copy))
+                return 1;
+        return is_mapped(file) == maybe_protected ? 0 : 2;
+}
+
+static void run(int (*function)(void)) {
+        pid_t pid = fork();
+
+        if (pid == 0)
+                _exit(function());
+        assert_int_equal(wait_for_exit(pid), 0);
+}
+
+static int give_back_ordinary(void) {
+        return give_back(false);
+}
+
+static int give_back_protected(void) {
+        return give_back(true);
+}
+
+static void test_space_give_back(void **state) {
+        run(give_back_ordinary);
+        run(give_back_protected);
+}
+
+static const char *no_disk(void) {
+        int fd = open(".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+        if (fd < 0)
+                return "no unnamed files here";
+        (void)close(fd);
+        return NULL;
+}
+
+/* ---- slices ---- */
+
+struct seen {
+        unsigned n;
+        uint64_t left[1000];
+};
+
+static void on_progress(void *userdata, uint64_t bytes_left) {
+        struct seen *seen = userdata;
+
+        if (seen->n < ARRAY_SIZE(seen->left))
+                seen->left[seen->n++] = bytes_left;
+}
+
+/* All of it but the slices of what is ours, and nothing else. */
+static int release(void) {
+        static struct seen seen;
+        struct space s = {};
+        char *memory = map_memory(SIZE), *small = map_memory(SPACE_SLICE - MIB);
+        char *shared = map(SIZE, MAP_SHARED | MAP_ANONYMOUS, -1);
+        const size_t own = 3 * SPACE_SLICE;
+        uint64_t before;
+
+        /* not to be merged with what is beside it */
+        (void)mprotect(small, (size_t)getpagesize(), PROT_READ);
+        (void)mprotect(small + SPACE_SLICE - 2 * MIB, MIB, PROT_READ);
+        touch(memory, SIZE);
+        touch(small + 2 * MIB, MIB);
+        touch(shared, SIZE);
+        before = space_resident();
+        space_init(&s);
+        space_add_own(&s, memory + own, 1);
+        space_release(&s, on_progress, &seen);
+        if (is_there(memory) || is_there(memory + SIZE - MIB) || !is_there(memory + own))
+                return 1;
+        if (is_there(memory + own - SPACE_SLICE) || is_there(memory + own + SPACE_SLICE))
+                return 2;
+        if (!is_there(small + 2 * MIB) || !is_there(shared) || !is_there(shared + SIZE - MIB))
+                return 3;
+        if (seen.n < 5 || seen.left[0] >= before || seen.left[seen.n - 1] >= seen.left[0])
+                return 4;
+        for (unsigned i = 1; i < seen.n; i++)
+                if (seen.left[i] > seen.left[i - 1])
+                        return 5;
+        return 0;
+}
+
+static void test_space_release(void **state) {
+        run(release);
+}
+
+/* Locked memory, which MADV_DONTNEED refuses, is unmapped. */
+static int release_locked(void) {
+        static struct seen seen;
+        struct space s = {};
+        char *memory = map_memory(2 * SPACE_SLICE);
+
+        if (syscall(SYS_mlock2, memory, 2 * SPACE_SLICE, 1 /* MLOCK_ONFAULT */) < 0)
+                return 0; /* not allowed here */
+        touch(memory, 2 * SPACE_SLICE);
+        space_release(&s, on_progress, &seen);
+        return is_mapped(memory) || is_mapped(memory + 2 * SPACE_SLICE - 1) ? 1 : 0;
+}
+
+static void test_space_release_locked(void **state) {
+        run(release_locked);
+}
+
+static int resident(void) {
+        uint64_t before = space_resident(), after;
+        char *memory = map_memory(64 * MIB);
+
+        for (size_t at = 0; at < 64 * MIB; at += 4096)
+                memory[at] = 1;
+        after = space_resident();
+        /* the kernel counts in batches */
+        return before > 0 && after > before + 60 * MIB && after < before + 70 * MIB ? 0 : 1;
+}
+
+static void test_space_resident(void **state) {
+        run(resident);
+}
+
+static void test_space_too_much_of_its_own(void **state) {
+        struct space s = {};
+
+        for (int i = 0; i < 10; i++)
+                space_add_own(&s, &s, sizeof(s));
+        assert_int_equal(s.n_own, SPACE_OWN_MAX);
+}
+
+/* In valgrind's address space there is more than the program. */
+static const char *not_alone(void) {
+        const char *preload = getenv("LD_PRELOAD");
+
+        return preload && strstr(preload, "valgrind") ? "valgrind's own memory would go, too"
+                                                      : NULL;
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                checked_test_unless(not_alone() ? not_alone() : no_disk(), test_space_give_back),
+                checked_test_unless(not_alone(), test_space_release),
+                checked_test_unless(not_alone(), test_space_release_locked),
+                checked_test_unless(not_alone(), test_space_resident),
+                checked_test(test_space_too_much_of_its_own),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
