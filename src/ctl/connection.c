@@ -306,6 +306,18 @@ int connection_set(struct connection *connection, char **settings, int n) {
         return call_bus(connection, call, TIMEOUT_SEC * USEC_PER_SEC, &reply);
 }
 
+int connection_adopt(struct connection *connection, uint32_t pid) {
+        _cleanup_(messagep_unref) sd_bus_message *call = NULL, *reply = NULL;
+        int r;
+
+        r = new_call(connection, "Adopt", &call);
+        if (r >= 0)
+                r = sd_bus_message_append(call, "u", pid);
+        if (r < 0)
+                return say_error(r, "cannot call Adopt");
+        return call_bus(connection, call, TIMEOUT_SEC * USEC_PER_SEC, &reply);
+}
+
 int connection_wait_memory(struct connection *connection, uint64_t bytes, uint64_t timeout,
                            uint64_t *ret_available) {
         _cleanup_(messagep_unref) sd_bus_message *call = NULL, *reply = NULL;

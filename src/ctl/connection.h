@@ -21,6 +21,9 @@ int connection_call(struct connection *connection, const char *method, struct re
 /* Changes limits: n times "KEY=VALUE"; all of them or none. */
 int connection_set(struct connection *connection, char **settings, int n);
 
+/* Has the helper of a QEMU adopted. */
+int connection_adopt(struct connection *connection, uint32_t pid);
+
 /* Waits until so many bytes are available. timeout: µs; USEC_INFINITY: none. */
 int connection_wait_memory(struct connection *connection, uint64_t bytes, uint64_t timeout,
                            uint64_t *ret_available);

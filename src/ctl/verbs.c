@@ -54,6 +54,7 @@ static const struct column vm_columns[] = {
         {"PID", "pid", "PID", FORMAT_NUMBER},
         {"VMMPID", "vmm_pid", "VMM", FORMAT_NUMBER},
         {"Unit", "unit", "UNIT", FORMAT_TEXT},
+        {"Worker", "worker", NULL, FORMAT_TEXT},
         {"State", "state", "STATE", FORMAT_TEXT},
         {"MemBytes", "mem_bytes", "MEMORY", FORMAT_SIZE},
         {"CPUUSec", "cpu_us", "CPU", FORMAT_USEC},

@@ -188,6 +188,11 @@ static bool get_vmm_pid(void *object, struct bus_value *ret) {
         return worker->vmm_pid > 0;
 }
 
+static bool get_vm_sort(void *object, struct bus_value *ret) {
+        ret->s = worker_sort(object);
+        return true;
+}
+
 static bool get_vm_state(void *object, struct bus_value *ret) {
         ret->s = worker_state(object);
         return true;
@@ -224,6 +229,7 @@ const struct bus_field bus_vm_fields[] = {
         BUS_MEMBER_PID("PID", struct worker, pid),
         BUS_GETTER("VMMPID", 'u', get_vmm_pid),
         BUS_MEMBER("Unit", struct worker, unit),
+        BUS_GETTER("Worker", 's', get_vm_sort), /* keeper, closer, adopted */
         BUS_GETTER("State", 's', get_vm_state),
         BUS_GETTER("MemBytes", 't', get_vm_mem),
         BUS_GETTER("CPUUSec", 't', get_vm_cpu),

@@ -10,6 +10,7 @@
 
 #include "daemon/bus-object.h"
 
+#include "daemon/bus-adopt.h"
 #include "daemon/bus-change.h"
 #include "daemon/bus-fields.h"
 #include "daemon/manager.h"
@@ -145,6 +146,8 @@ const sd_bus_vtable bus_object_vtable[] = {
                                  bus_method_set_limits, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_NAMES("WaitMemory", "tt", SD_BUS_PARAM(bytes) SD_BUS_PARAM(timeout_usec),
                                  "t", SD_BUS_PARAM(available), bus_method_wait_memory,
+                                 SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_NAMES("Adopt", "u", SD_BUS_PARAM(pid), "", , bus_method_adopt,
                                  SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_PROPERTY("Version", "s", property_get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("MaxConcurrent", "u", NULL,

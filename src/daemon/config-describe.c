@@ -68,6 +68,9 @@ static void describe(const struct value_rule *rule, char *buffer, size_t size) {
         case VALUE_CPUS:
                 (void)snprintf(buffer, size, "a list of CPUs such as 0-3,8 (nothing: all)");
                 break;
+        case VALUE_PATTERNS:
+                (void)snprintf(buffer, size, "absolute paths or patterns such as /usr/bin/qemu-*");
+                break;
         case VALUE_BOOL:
                 (void)snprintf(buffer, size, "\"yes\" or \"no\"");
                 break;

@@ -42,6 +42,8 @@
         { .type = VALUE_CGROUP }
 #define CPUS                                                                                       \
         { .type = VALUE_CPUS }
+#define PATTERNS                                                                                   \
+        { .type = VALUE_PATTERNS }
 #define BOOL                                                                                       \
         { .type = VALUE_BOOL }
 #define WORD(list)                                                                                 \
@@ -135,6 +137,18 @@ const struct config_key config_keys[] = {
          .fallback = "auto",
          .help = "With more than this they no longer do. Not below memory-low. auto: a quarter "
                  "above memory-low."},
+
+        {"adopt", "qemu", BOOL, FIELD(adopt_qemu), .live = true, .fallback = "no",
+         .help = "yes: look for the helpers (cleanup/PID) that QEMUs with async teardown have, and "
+                 "take them into the workers' cgroups; pv-reaperctl adopt does so for one at any "
+                 "time. no, since it moves processes of others who did not ask for it."},
+        {"adopt", "adopt-interval", TIME(USEC_PER_SEC, DAY), FIELD(adopt_interval), .live = true,
+         .fallback = "10s",
+         .help = "How long after a look through all processes the next one begins. A QEMU that "
+                 "lives for less time may be missed."},
+        {"adopt", "emulators", PATTERNS, FIELD(adopt_emulators), .live = true,
+         .fallback = "/usr/bin/qemu-system-* /usr/bin/qemu-kvm /usr/libexec/qemu-kvm",
+         .help = "The programs whose helpers are adopted, by either way."},
 };
 
 const size_t n_config_keys = ARRAY_SIZE(config_keys);

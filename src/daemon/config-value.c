@@ -281,6 +281,7 @@ static int parse_number(const struct value_rule *rule, const char *text, uint64_
         case VALUE_SOCKET:
         case VALUE_CGROUP:
         case VALUE_CPUS:
+        case VALUE_PATTERNS:
                 break;
         }
         return -EINVAL;
@@ -370,6 +371,19 @@ static bool is_path(const char *text, size_t most) {
         return *text == '/' && strlen(text) <= most;
 }
 
+/* Of none nothing would be adopted, ever; there is a key of its own for that. */
+static bool are_paths(const char *text) {
+        bool any = false;
+
+        while (*(text += strspn(text, " \t"))) {
+                if (*text != '/')
+                        return false;
+                text += strcspn(text, " \t");
+                any = true;
+        }
+        return any;
+}
+
 int value_parse_text(const struct value_rule *rule, const char *text, char **ret) {
         bool word = strcmp(text, "auto") == 0 || strcmp(text, "none") == 0;
         _cleanup_(freep) char *copy = NULL;
@@ -377,6 +391,8 @@ int value_parse_text(const struct value_rule *rule, const char *text, char **ret
         if (rule->type == VALUE_SOCKET && !is_path(text, VALUE_SOCKET_MAX))
                 return -EINVAL;
         if (rule->type == VALUE_CGROUP && !word && !is_path(text, PATH_MAX - 1))
+                return -EINVAL;
+        if (rule->type == VALUE_PATTERNS && !are_paths(text))
                 return -EINVAL;
         copy = strdup(text);
         if (!copy)

@@ -10,9 +10,10 @@
 
 enum value_type {
         /* texts */
-        VALUE_SOCKET, /* an absolute path that fits sun_path */
-        VALUE_CGROUP, /* an absolute path, "auto" or "none" */
-        VALUE_CPUS,   /* 0-3,8; normalised: no blanks, no leading zeros */
+        VALUE_SOCKET,   /* an absolute path that fits sun_path */
+        VALUE_CGROUP,   /* an absolute path, "auto" or "none" */
+        VALUE_CPUS,     /* 0-3,8; normalised: no blanks, no leading zeros */
+        VALUE_PATTERNS, /* absolute paths, of which parts may be glob(7) patterns, by blanks */
         /* numbers */
         VALUE_BOOL,
         VALUE_UNSIGNED,
@@ -40,7 +41,7 @@ struct value_rule {
 };
 
 static inline bool value_is_text(const struct value_rule *rule) {
-        return rule->type <= VALUE_CPUS;
+        return rule->type <= VALUE_PATTERNS;
 }
 
 /* -EINVAL: text is not what the rule says. */

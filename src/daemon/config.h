@@ -50,6 +50,11 @@ struct config {
         uint64_t memory_low;  /* boost below it; 0: never */
         uint64_t memory_high; /* CONFIG_AUTO: see config_memory_high() */
 
+        /* [adopt] */
+        bool adopt_qemu;
+        uint64_t adopt_interval;
+        char *adopt_emulators; /* patterns, by blanks */
+
         struct config_origin *origins; /* one per key: what was written, and where */
 };
 

@@ -41,7 +41,7 @@ int job_new(struct job **ret, struct worker *worker, uint64_t id,
         job->state = JOB_QUEUED;
         job->bytes = request->mem;
         job->bytes_left = USEC_INFINITY;
-        job->waited_usec = job->ran_usec = job->cpu_usec = USEC_INFINITY;
+        job->waited_usec = job->ran_usec = job->cpu_usec = job->cpu_base = USEC_INFINITY;
         *ret = job;
         job = NULL;
         return 0;
@@ -92,6 +92,8 @@ const char *job_kind_to_string(uint32_t kind) {
                 return "shutdown";
         case WIRE_KIND_CLOSE:
                 return "close";
+        case JOB_KIND_ADOPTED:
+                return "adopted";
         default:
                 return "?";
         }

@@ -18,6 +18,12 @@
 struct unit;
 struct worker;
 
+/*
+ * A kind beside those of the wire: the helper that a stock QEMU made for its own end releases its
+ * memory. Nobody asked for it, and it waited for nobody; it counts while it runs.
+ */
+#define JOB_KIND_ADOPTED 64U
+
 enum job_state {
         JOB_QUEUED,
         JOB_RUNNING,
@@ -38,7 +44,7 @@ struct job {
         /* identity */
         uint64_t id;   /* ours */
         uint64_t seq;  /* the worker's: a label */
-        uint32_t kind; /* enum wire_kind */
+        uint32_t kind; /* enum wire_kind, or JOB_KIND_ADOPTED */
         pid_t pid;
         uint8_t uuid[16];
         char *name;   /* a claim, escaped; owned */
@@ -47,14 +53,14 @@ struct job {
 
         /* state */
         enum job_state state;
-        uint64_t bytes;           /* a claim */
+        uint64_t bytes;           /* a claim; of an adopted one what was seen last */
         uint64_t bytes_left;      /* a claim; USEC_INFINITY: never told */
         struct progress progress; /* since GRANT */
         uint64_t queued_at;
         uint64_t granted_at; /* 0: not yet */
         uint64_t waited_usec;
         uint64_t ran_usec;
-        uint64_t cpu_base; /* what the bill said at GRANT */
+        uint64_t cpu_base; /* what the bill said at GRANT; USEC_INFINITY: unknown */
         uint64_t cpu_usec;
         int error;
         uint16_t rc, rrc;

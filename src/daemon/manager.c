@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 
 #include "base/packet.h"
+#include "daemon/adopt.h"
 #include "daemon/bus.h"
 #include "daemon/cap.h"
 #include "daemon/log.h"
@@ -270,6 +271,8 @@ int manager_new(struct manager **ret, struct config *config, const struct config
         r = cap_new(&m->cap, m);
         if (r >= 0)
                 r = memory_new(&m->memory, m);
+        if (r >= 0)
+                r = adopt_new(&m->adopt, m);
         if (r < 0)
                 return log_error_errno(r, "cannot start");
         m->config = config;
@@ -298,6 +301,7 @@ struct manager *manager_free(struct manager *m) {
         m->start_source = sd_event_source_disable_unref(m->start_source);
         m->dispatch_source = sd_event_source_disable_unref(m->dispatch_source);
         m->memory = memory_free(m->memory);
+        m->adopt = adopt_free(m->adopt);
         m->cap = cap_free(m->cap);
         cgroup_root_free(m->cgroup);
         close_fd(&m->handoff_fd);

@@ -17,6 +17,7 @@
 
 #define HISTORY_MAX 1000 /* finished jobs we remember */
 
+struct adopt;
 struct bus;
 struct cap;
 struct memory;
@@ -30,6 +31,7 @@ struct manager {
         struct service *service;
         struct cap *cap;
         struct memory *memory;
+        struct adopt *adopt;
         int handoff_fd;
         int control_fd;
 

@@ -23,6 +23,7 @@ struct mark {
         uint64_t cpu_base; /* what the bill said at GRANT, µs */
 
         bool away; /* it was idle, and was sent away: it does not come back before it has a job */
+        bool adopted;   /* it never registers; bytes: what it held when it was last looked at */
         char unit[128]; /* of the VMM, or "" */
 };
 

@@ -29,6 +29,10 @@
 #define MESSAGE_WORKER_OVERDUE "77378381de154577aba8488a675d6263" /* PV_VM PV_UNIT? PV_PID */
 #define MESSAGE_WORKER_MOVES   "740be2f0e83c478e9791a015d4bd0929" /* PV_VM PV_UNIT? PV_PID */
 
+/* The helper of a stock QEMU is a worker from now on; or it is none, and why. */
+#define MESSAGE_ADOPTED       "4172cfc3c08b4f52b75641ed46c0f761" /* PV_UNIT? PV_PID PV_VMM_PID */
+#define MESSAGE_ADOPT_REFUSED "d6864503d566477797102e4b4f88c759" /* PV_PID PV_REASON */
+
 /* What holds workers to the CPU quota, and why; it does not hold this one, or is not as wanted. */
 #define MESSAGE_CPU_CAP        "a3ea9a4e2aad48cb8d50e05e8cf0f2f1" /* PV_BACKEND PV_REASON */
 #define MESSAGE_CPU_UNENFORCED "e1cd002087784a24893db2925ce778d3" /* PV_PID? */

@@ -11,6 +11,7 @@
 
 #include "daemon/policy.h"
 
+#include "daemon/adopt.h"
 #include "daemon/cap.h"
 #include "daemon/manager.h"
 
@@ -127,6 +128,7 @@ void policy_apply(struct manager *m) {
         }
         unit_table_set_limits(&m->governor.units, now, &unit_limits);
         apply_cpu(m);
+        adopt_apply(m->adopt);
         manager_changed(m);
 }
 

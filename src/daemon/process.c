@@ -13,6 +13,7 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <linux/kcmp.h>
 #include <poll.h>
 #include <stdio.h>
@@ -164,6 +165,55 @@ int process_cpu_usec(pid_t pid, uint64_t *ret) {
         if (sscanf(buffer, "%" SCNu64, &nsec) != 1)
                 return -EBADMSG;
         *ret = nsec / NSEC_PER_USEC;
+        return 0;
+}
+
+int process_name(pid_t pid, char ret[static PROCESS_NAME_SIZE]) {
+        char buffer[2 * PROCESS_NAME_SIZE];
+        ssize_t n;
+
+        n = read_proc(pid, "comm", buffer, sizeof(buffer));
+        if (n < 0)
+                return (int)n;
+        if (n > 0 && buffer[n - 1] == '\n')
+                buffer[n - 1] = '\0';
+        if (strlen(buffer) >= PROCESS_NAME_SIZE)
+                return -EBADMSG; /* a kernel thread: no other may be that long */
+        memcpy(ret, buffer, strlen(buffer) + 1);
+        return 0;
+}
+
+/* A file that was replaced since, by an upgrade for one, is followed by this. */
+#define DELETED " (deleted)"
+
+int process_program(pid_t pid, char **ret) {
+        char path[64], target[PATH_MAX];
+        size_t cut = strlen(DELETED);
+        ssize_t n;
+
+        (void)snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
+        n = readlink(path, target, sizeof(target));
+        if (n < 0)
+                return errno == ENOENT ? -ESRCH : negative_errno();
+        if ((size_t)n == sizeof(target))
+                return -ENAMETOOLONG;
+        if ((size_t)n > cut && memcmp(target + n - cut, DELETED, cut) == 0)
+                n -= (ssize_t)cut;
+        *ret = strndup(target, (size_t)n);
+        return *ret ? 0 : -ENOMEM;
+}
+
+int process_rss(pid_t pid, uint64_t *ret) {
+        char statm[128];
+        uint64_t pages;
+        ssize_t n;
+
+        n = read_proc(pid, "statm", statm, sizeof(statm));
+        if (n < 0)
+                return (int)n;
+        if (sscanf(statm, "%*u %" SCNu64, &pages) != 1)
+                return -EBADMSG;
+        *ret = pages * (uint64_t)sysconf(_SC_PAGESIZE);
         return 0;
 }
 

@@ -31,6 +31,16 @@ int process_same_mm(pid_t a, pid_t b);
 /* CPU time of its first thread in µs (schedstat): exact to the ns, unlike stat's ticks. */
 int process_cpu_usec(pid_t pid, uint64_t *ret);
 
+/* Its name as it calls itself: a claim. */
+#define PROCESS_NAME_SIZE 16
+int process_name(pid_t pid, char ret[static PROCESS_NAME_SIZE]);
+
+/* The path of its program, in its own mount namespace, malloc()ed, the caller's. */
+int process_program(pid_t pid, char **ret);
+
+/* Resident memory in bytes; 0: it has none (any more). */
+int process_rss(pid_t pid, uint64_t *ret);
+
 /* Its cgroup v2 path ("/..."), malloc()ed, the caller's. */
 int process_cgroup(pid_t pid, char **ret);
 

@@ -113,14 +113,16 @@ void worker_drop_job(struct worker *w) {
 
 /* ---- the mark ---- */
 
-static void mark_write(struct worker *w) {
+void worker_mark(struct worker *w) {
         const struct job *j = w->job && w->job->state == JOB_RUNNING ? w->job : NULL;
-        struct mark mark = {.done = w->last_seq, .away = w->sent_away};
+        struct mark mark = {.done = w->last_seq, .away = w->sent_away, .adopted = w->adopted};
         char text[MARK_SIZE_MAX];
         int r;
 
         if (!w->cgroup)
                 return;
+        if (w->adopted)
+                mark.bytes = w->mem;
         if (j) {
                 mark.seq = j->seq;
                 mark.kind = j->kind;
@@ -147,6 +149,9 @@ void worker_restore(struct worker *w) {
                 return;
         w->last_seq = mark.done;
         w->sent_away = mark.away;
+        w->adopted = mark.adopted;
+        if (mark.adopted)
+                w->mem = mark.bytes;
         if (mark.unit[0] && !w->unit)
                 w->unit = strdup(mark.unit);
         request = (struct wire_request){.seq = mark.seq, .kind = mark.kind, .mem = mark.bytes};
@@ -166,11 +171,10 @@ static void job_end(struct worker *w, enum job_state state) {
         uint64_t now = manager_now(w->manager), cpu;
 
         queue_remove(&w->manager->governor.queue, job);
-        if (job->granted_at != 0) {
+        if (job->granted_at != 0)
                 job->ran_usec = now - job->granted_at;
-                if (worker_cpu_usec(w, &cpu) >= 0 && cpu >= job->cpu_base)
-                        job->cpu_usec = cpu - job->cpu_base;
-        }
+        if (worker_cpu_usec(w, &cpu) >= 0 && cpu >= job->cpu_base)
+                job->cpu_usec = cpu - job->cpu_base;
         job->state = state;
         job->worker = NULL;
         w->job = NULL;
@@ -179,7 +183,7 @@ static void job_end(struct worker *w, enum job_state state) {
          * The mark before the report: if we die in between, the next daemon takes the repeat for
          * reported, and a line is missing; the other way round it would be there twice.
          */
-        mark_write(w);
+        worker_mark(w);
         manager_job_ended(w->manager, job);
 }
 
@@ -235,9 +239,13 @@ void worker_on_exit(struct worker *w) {
                 log_warning("closer %d in %s, found at start, ended without a word: whether it had "
                             "a VM to close is not known",
                             (int)w->pid, w->cgroup->path);
+        if (w->adopted && worker_vmm_alive(w))
+                log_info("helper %d ended before its QEMU %d, which will release its memory itself",
+                         (int)w->pid, (int)w->vmm_pid);
         if (!w->job)
                 return;
-        released = w->job->kind == WIRE_KIND_SHUTDOWN && !worker_vmm_alive(w);
+        released = w->job->kind == JOB_KIND_ADOPTED ||
+                   (w->job->kind == WIRE_KIND_SHUTDOWN && !worker_vmm_alive(w));
         if (!released) {
                 job_end(w, JOB_LOST);
                 return;
@@ -272,7 +280,7 @@ int worker_on_register(struct worker *w, const struct wire_register *reg) {
         bool news;
         int r = 0;
 
-        if (reg->last.seq != 0 && !kind_fits(w, reg->last.kind))
+        if (w->adopted || (reg->last.seq != 0 && !kind_fits(w, reg->last.kind)))
                 return -EPROTO;
         name = escape_name(reg->name, sizeof(reg->name));
         if (!name)
@@ -297,7 +305,7 @@ int worker_on_register(struct worker *w, const struct wire_register *reg) {
         /* Whoever registers is not running: a grant it had was lost, and it asks again. */
         worker_drop_job(w);
         worker_recount(w);
-        mark_write(w);
+        worker_mark(w);
         if (reg->last.seq != 0)
                 acknowledge(w, reg->last.seq);
         return 0;
@@ -319,7 +327,7 @@ int worker_on_request(struct worker *w, const struct wire_request *request) {
                 job->bytes = request->mem;
                 job->bytes_left = USEC_INFINITY;
                 progress_begin(&job->progress, manager_now(w->manager), job->bytes);
-                mark_write(w);
+                worker_mark(w);
                 return 0;
         }
         worker_drop_job(w);
@@ -345,7 +353,7 @@ int worker_on_done(struct worker *w, const struct wire_outcome *o) {
                 /* It had nothing to do with the slot: no job ended, the slot is free. */
                 if (running)
                         worker_drop_job(w);
-                mark_write(w);
+                worker_mark(w);
                 return 0;
         }
         if (!kind_fits(w, o->kind))
@@ -381,7 +389,7 @@ int worker_send_away(struct worker *w) {
 
         w->sent_away = !w->job && !w->found;
         if (w->sent_away)
-                mark_write(w);
+                worker_mark(w);
         return peer_send(w->peer, &ungoverned, WIRE_UNGOVERNED);
 }
 
@@ -399,13 +407,14 @@ int worker_grant(struct worker *w) {
         progress_begin(&job->progress, job->granted_at, job->bytes);
         if (worker_cpu_usec(w, &job->cpu_base) < 0)
                 job->cpu_base = USEC_INFINITY;
-        mark_write(w);
+        worker_mark(w);
         (void)observe(w);
         cap_add(w->manager->cap, w); /* before it begins: a system call may be all that it does */
         r = peer_send_seq(w->peer, WIRE_GRANT, job->seq);
         if (r < 0) {
                 job->state = JOB_QUEUED; /* it never left: as after any lost connection */
                 job->granted_at = 0;
+                job->cpu_base = USEC_INFINITY;
                 slot_revoke(&w->slot);
                 cap_remove(w);
         }

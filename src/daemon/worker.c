@@ -34,7 +34,7 @@ static void worker_freep(struct worker **w) {
         worker_free(*w);
 }
 
-static int worker_alloc(struct worker **ret, struct manager *m, pid_t pid, uint64_t starttime) {
+int worker_alloc(struct worker **ret, struct manager *m, pid_t pid, uint64_t starttime) {
         struct worker *w = calloc(1, sizeof(*w));
 
         if (!w)
@@ -66,7 +66,7 @@ static int on_process_exit(sd_event_source *source, int fd, uint32_t revents, vo
         return 0;
 }
 
-static int worker_watch(struct worker *w) {
+int worker_watch(struct worker *w) {
         int r;
 
         r = sd_event_add_io(w->manager->event, &w->exit_source, w->pidfd, EPOLLIN | EPOLLET,
@@ -80,6 +80,8 @@ struct worker *worker_free(struct worker *w) {
         if (!w)
                 return NULL;
         w->exit_source = sd_event_source_disable_unref(w->exit_source);
+        w->vmm_source = sd_event_source_disable_unref(w->vmm_source);
+        w->look_source = sd_event_source_disable_unref(w->look_source);
         w->found = false;
         worker_drop_job(w);
         worker_recount(w);
@@ -110,15 +112,24 @@ struct worker *worker_find(struct manager *m, pid_t pid, uint64_t starttime) {
 
 /* ---- who may be one ---- */
 
-/* One worker per address space. The VMM's pid alone does not tell: it may have been re-used. */
-static bool vmm_has_worker(struct manager *m, pid_t vmm_pid) {
+/* One keeper per address space. The VMM's pid alone does not tell: it may have been re-used. */
+struct worker *worker_find_keeper(struct manager *m, pid_t vmm_pid) {
         struct worker *w;
 
         TAILQ_FOREACH (w, &m->workers, link)
-                if (w->vmm_pid == vmm_pid && process_same_mm(w->pid, vmm_pid) > 0 &&
+                if (!w->adopted && w->vmm_pid == vmm_pid && process_same_mm(w->pid, vmm_pid) > 0 &&
                     process_alive(w->pidfd) > 0)
-                        return true;
-        return false;
+                        return w;
+        return NULL;
+}
+
+/* A helper that was adopted before its VMM's keeper came now releases nothing: the keeper does. */
+static void overtake_helper(const struct worker *keeper) {
+        struct worker *w;
+
+        TAILQ_FOREACH (w, &keeper->manager->workers, link)
+                if (w->adopted && w->vmm_pid == keeper->vmm_pid && worker_vmm_alive(w))
+                        w->overtaken = true;
 }
 
 /* The VMM by pidfd, and its unit, if it is the one whose address space the worker shares. */
@@ -153,7 +164,7 @@ static int find_vmm(struct worker *w, pid_t ppid) {
  * afterwards a worker's place in our cgroups is its identity, and a stranger has none.
  */
 static int verify(struct worker *w, pid_t ppid) {
-        if (vmm_has_worker(w->manager, ppid))
+        if (worker_find_keeper(w->manager, ppid))
                 return -EEXIST;
         return find_vmm(w, ppid);
 }
@@ -197,7 +208,7 @@ bool worker_vmm_alive(const struct worker *w) {
 }
 
 /* Model: daemon_move. */
-static int enter_cgroup(struct worker *w) {
+int worker_enter_cgroup(struct worker *w) {
         int r;
 
         if (!w->manager->cgroup)
@@ -218,7 +229,7 @@ static int enter_cgroup(struct worker *w) {
         return r < 0 ? r : r == 0 ? -ESRCH : 0;
 }
 
-static int charge_unit(struct worker *w) {
+int worker_charge_unit(struct worker *w) {
         struct unit_table *units = &w->manager->governor.units;
         struct unit *unit = unit_get(units, manager_now(w->manager), w->unit);
         int r = charge_take(&w->charge, unit, UNIT_WORKERS);
@@ -247,16 +258,17 @@ int worker_new(struct worker **ret, struct manager *m, pid_t pid, const struct p
         r = process_alive(w->pidfd);
         if (r <= 0)
                 return r < 0 ? r : -ESRCH;
-        r = charge_unit(w);
+        r = worker_charge_unit(w);
         if (r < 0)
                 return r;
-        r = w->closer ? 0 : enter_cgroup(w);
+        r = w->closer ? 0 : worker_enter_cgroup(w);
         if (r < 0)
                 return r;
         worker_restore(w); /* there is one if an earlier daemon knew it and we failed to count it */
         r = worker_watch(w);
         if (r < 0)
                 return r;
+        overtake_helper(w);
         *ret = w;
         w = NULL;
         return 0;
@@ -290,16 +302,29 @@ int worker_new_found(struct worker **ret, struct manager *m, pid_t pid, uint64_t
         if (!w->closer)
                 (void)find_vmm(w, stat.ppid); /* it may be gone */
         worker_restore(w);
-        w->found = true;
-        worker_begin_counting(w);
+        if (w->adopted) {
+                r = worker_resume_adopted(w);
+                if (r < 0)
+                        return r;
+        } else {
+                overtake_helper(w);
+                w->found = true;
+                worker_begin_counting(w);
+        }
         *ret = w;
         w = NULL;
         return 0;
 }
 
+const char *worker_sort(const struct worker *w) {
+        return w->closer ? "closer" : w->adopted ? "adopted" : "keeper";
+}
+
 const char *worker_state(const struct worker *w) {
         if (worker_is_overdue(w))
                 return "overdue";
+        if (w->adopted && !w->job)
+                return "adopted";
         if (w->sent_away)
                 return "away";
         if (w->found)

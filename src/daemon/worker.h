@@ -3,9 +3,10 @@
 
 /*
  * A worker is a process that does teardown work, as long as it lives, connected or not: a keeper,
- * which shares its address space with a VMM, or a closer, which is known by systemd's cgroup for
- * its unit, stays there, and has jobs of the kind `close` only. It is known by pid and start time,
- * so one that reconnects is the same worker.
+ * which shares its address space with a VMM; or a closer, which is known by systemd's cgroup for
+ * its unit, stays there, and has jobs of the kind `close` only; or an adopted helper of a stock
+ * QEMU, which knows nothing of us, see adopt.h. It is known by pid and start time, so one that
+ * reconnects is the same worker.
  *
  * It counts against max-concurrent from GRANT until DONE, and from being found in our cgroups after
  * a restart until it registers, whichever it is; never while it is overdue, nor if an earlier
@@ -34,8 +35,9 @@ struct worker {
         uint8_t uuid[16]; /* a claim */
         char *name;       /* a claim, escaped; owned */
         bool closer;      /* no keeper: no VMM, a cgroup that is not ours to change */
+        bool adopted;     /* no keeper: it never connects, its job begins as its VMM ends */
         char *unit;       /* of the VMM or closer, verified; owned; may be NULL */
-        uint64_t mem;     /* bytes, a claim */
+        uint64_t mem;     /* bytes, a claim; of an adopted one what was seen last */
 
         /* owned */
         int pidfd;
@@ -52,8 +54,12 @@ struct worker {
         bool sent_away;    /* by UNGOVERNED when it was idle: does not count until it moves */
         uint64_t last_seq; /* of the newest outcome we reported: repeats are ignored */
         uint64_t away_cpu, away_since; /* sent_away: the bill, and when we last looked at it */
+        bool overtaken;       /* adopted, and its VMM has got a keeper: its end frees nothing */
+        uint64_t adopted_cpu; /* the bill when it was adopted: all that follows is its job's */
 
         sd_event_source *exit_source;
+        sd_event_source *vmm_source;  /* adopted: the end of its VMM */
+        sd_event_source *look_source; /* adopted: a look at its memory now and then */
 
         TAILQ_ENTRY(worker) link; /* in manager.workers */
 };
@@ -71,6 +77,19 @@ int worker_new(struct worker **ret, struct manager *manager, pid_t pid,
 
 /* A worker found in our cgroups after a restart; counts from now on. */
 int worker_new_found(struct worker **ret, struct manager *manager, pid_t pid, uint64_t starttime);
+
+/* A helper to adopt, and its VMM: verified, both alive a moment ago. */
+struct helper {
+        pid_t pid, vmm_pid;
+        uint64_t starttime;
+        int pidfd, vmm_pidfd; /* -1 once taken over */
+};
+
+/*
+ * Adopts it: moves it into a cgroup of its own. From now on its end is a job, see JOB_KIND_ADOPTED.
+ * Takes over the pidfds in any case. -ESRCH: it, or its VMM, is gone; -EMFILE, -EDQUOT: too many.
+ */
+int worker_new_adopted(struct worker **ret, struct manager *manager, struct helper *helper);
 
 /* Unlinks itself everywhere; a queued job is dropped, a running one must have ended. Takes NULL. */
 struct worker *worker_free(struct worker *worker);
@@ -104,10 +123,32 @@ bool worker_is_overdue(const struct worker *worker);
 /* Whether the VMM whose address space it shares still runs. */
 bool worker_vmm_alive(const struct worker *worker);
 
-/* "idle", "waiting", "running", "found", "overdue", "away" */
+/* The keeper, if that VMM has one, or else NULL. vmm_pid: ask its pidfd for life afterwards. */
+struct worker *worker_find_keeper(struct manager *manager, pid_t vmm_pid);
+
+/* "keeper", "closer", "adopted" */
+const char *worker_sort(const struct worker *worker);
+
+/* "adopted" (its VMM runs), "idle", "waiting", "running", "found", "overdue", "away" */
 const char *worker_state(const struct worker *worker);
 
-/* ---- between worker.c and worker-job.c ---- */
+/* ---- between worker.c, worker-job.c and worker-adopted.c ---- */
+
+/* One that is in manager.workers and nothing else yet. */
+int worker_alloc(struct worker **ret, struct manager *manager, pid_t pid, uint64_t starttime);
+int worker_charge_unit(struct worker *worker);
+
+/* Makes its cgroup and moves it in. -ESRCH: it is gone. */
+int worker_enter_cgroup(struct worker *worker);
+
+/* Its end is noticed from now on. */
+int worker_watch(struct worker *worker);
+
+/* An adopted one that was found after a restart, and restored. */
+int worker_resume_adopted(struct worker *worker);
+
+/* Notes on its cgroup what the next daemon should know. */
+void worker_mark(struct worker *worker);
 
 /* Gives its slot back, and takes its CPU cap off, if it does not run. */
 void worker_recount(struct worker *worker);

@@ -11,6 +11,7 @@ import time
 
 import harness
 from harness import tap
+from helpers import STAND_IN, StandIn
 from puppet import Puppet
 from raw import RawWorker
 from service import BusCase, Pinger
@@ -191,6 +192,46 @@ class Stopping(BusCase):
             self.assertEqual(self.end_of(worker), [harness.UNGOVERNED])
         self.log_has("pv-reaper.socket is being stopped")
         self.assertRegex(self.served.log(), r"drained for [23]\.\d s, 1 running and 1 queued are")
+
+    def test_nobody_is_left_waiting(self):
+        """Real keepers of dead VMMs, which would wait for an hour if nobody told them."""
+        self.write_config("[limits]\nboost-max-concurrent=1\ndrain-time=1\n")
+        self.serve_with_bus("--max-concurrent=1")
+        holder = self.puppet("holder")
+        holder.request()
+        holder.receive(harness.GRANT)
+        vmms = [StandIn(self, grace_msec=3600000) for _ in range(3)]
+        keepers = [vmm.make_keeper() for vmm in vmms]
+        self.registered(4)
+        for vmm in vmms:
+            vmm.end()
+        self.status_is(running=1, queued=3)
+        self.tell_pid1(f"new {SOCKET} stop")
+        self.draining()
+        self.terminate()
+        self.ends()
+        self.assertRegex(self.served.log(), r"1 running and 3 queued are left.* 4 workers sent")
+        for keeper in keepers:
+            self.wait(f"{keeper} is gone", lambda k=keeper: not harness.is_alive(k))
+
+    def test_adopted_helper_in_a_drain(self):
+        """It is waited for like any job, and told nothing: it does not listen."""
+        self.need_cgroup()
+        self.write_config(f"[limits]\ndrain-time=1\n[adopt]\nemulators={STAND_IN}\n")
+        self.serve_with_bus()
+        vmm, late = StandIn(self), StandIn(self)
+        self.ctl("adopt", str(vmm.helper))
+        with self.stopped(vmm.helper):
+            vmm.end()
+            self.status_is(running=1)
+            self.tell_pid1(f"new {SOCKET} stop")
+            self.draining()
+            self.ctl("adopt", str(late.helper), status=1)
+            self.log_has(f"process {late.helper} comes too late: the daemon is being stopped")
+            self.terminate()
+            self.ends()
+            self.log_has("1 running and 0 queued are left")
+        self.wait("it is gone", lambda: not harness.is_alive(vmm.helper))
 
     def test_socket_stops_when_idle(self):
         self.serve_with_bus()

@@ -35,7 +35,7 @@ LOUD_HEADERS = ("stdio.h", "syslog.h")
 
 # The kernel's and libc's, for the layers that may have nothing else.
 LIBC = re.compile(r"(linux|asm|asm-generic|sys|net|netinet|arpa)/.*|(" + "|".join("""
-    assert ctype dirent dlfcn elf endian errno fcntl float getopt grp inttypes libgen limits
+    assert ctype dirent dlfcn elf endian errno fcntl float fnmatch getopt grp inttypes libgen limits
     link locale math mntent paths poll pthread pwd sched search semaphore setjmp signal spawn
     stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string strings
     sysexits syslog termios threads time ucontext unistd wchar""".split()) + r")\.h")

@@ -55,6 +55,7 @@ static void assert_same(const struct config *a, const struct config *b) {
         assert_int_equal(a->cpu_idle, b->cpu_idle);
         assert_int_equal(a->memory_low, b->memory_low);
         assert_string_equal(a->cpus, b->cpus);
+        assert_string_equal(a->adopt_emulators, b->adopt_emulators);
         assert_string_equal(a->cgroup, b->cgroup);
 }
 
@@ -66,6 +67,8 @@ static const char *another(const struct config_key *key) {
                 return "/other";
         case VALUE_CPUS:
                 return "1-2";
+        case VALUE_PATTERNS:
+                return "/other/* /more";
         case VALUE_BOOL:
                 return "yes";
         case VALUE_UNSIGNED:
@@ -75,7 +78,7 @@ static const char *another(const struct config_key *key) {
         case VALUE_SIZE:
                 return "77G";
         case VALUE_TIME:
-                return "77ms";
+                return key->rule.minimum < USEC_PER_SEC ? "77ms" : "77s";
         case VALUE_RATE:
                 return "77/h";
         case VALUE_WORD:
@@ -86,8 +89,7 @@ static const char *another(const struct config_key *key) {
 
 static void set_all(struct config *config) {
         for (size_t i = 0; i < n_config_keys; i++)
-                set(config, config_keys[i].key,
-                    strcmp(config_keys[i].key, "overdue") == 0 ? "77s" : another(&config_keys[i]));
+                set(config, config_keys[i].key, another(&config_keys[i]));
 }
 
 /* ---- the table ---- */

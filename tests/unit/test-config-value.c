@@ -243,6 +243,25 @@ static void test_value_cpus(void **state) {
                 assert_cpus(wrong[i], NULL);
 }
 
+static void test_value_patterns(void **state) {
+        static const struct value_rule rule = {.type = VALUE_PATTERNS};
+        static const char *const right[] = {"/a", "/a /b", " /usr/bin/qemu-*\t/c[de] ", "/a?"};
+        static const char *const wrong[] = {"", " ", "a", "/a b", "*", "\"/a\""};
+
+        for (size_t i = 0; i < ARRAY_SIZE(right); i++) {
+                _cleanup_(freep) char *copy = NULL;
+
+                assert_int_equal(value_parse_text(&rule, right[i], &copy), 0);
+                assert_string_equal(copy, right[i]);
+        }
+        for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+                char *copy = NULL;
+
+                assert_int_equal(value_parse_text(&rule, wrong[i], &copy), -EINVAL);
+                assert_null(copy);
+        }
+}
+
 /* ---- what would be right ---- */
 
 static void assert_described(const struct value_rule *rule, const char *wanted) {
@@ -279,7 +298,7 @@ int main(void) {
                 checked_test(test_value_part_of_memory), checked_test(test_value_time),
                 checked_test(test_value_time_limits),    checked_test(test_value_rate),
                 checked_test(test_value_word),           checked_test(test_value_cpus),
-                checked_test(test_value_describe),
+                checked_test(test_value_patterns),       checked_test(test_value_describe),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

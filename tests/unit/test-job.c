@@ -68,6 +68,7 @@ static void test_job_words(void **state) {
         for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++)
                 assert_string_equal(job_kind_to_string(i), kinds[i]);
         assert_string_equal(job_kind_to_string(4), "?");
+        assert_string_equal(job_kind_to_string(JOB_KIND_ADOPTED), "adopted");
         assert_string_equal(job_kind_to_string(UINT32_MAX), "?");
 }
 
@@ -116,6 +117,7 @@ static void test_job_begins_unknown(void **state) {
         assert_true(job->waited_usec == USEC_INFINITY);
         assert_true(job->ran_usec == USEC_INFINITY);
         assert_true(job->cpu_usec == USEC_INFINITY);
+        assert_true(job->cpu_base == USEC_INFINITY);
         assert_int_equal(job->granted_at, 0);
         assert_int_equal(job->error, 0);
         assert_null(job_free(job));

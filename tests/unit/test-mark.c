@@ -34,6 +34,7 @@ static void assert_same(const struct mark *a, const struct mark *b) {
         assert_int_equal(a->granted_at, b->granted_at);
         assert_int_equal(a->cpu_base, b->cpu_base);
         assert_int_equal(a->away, b->away);
+        assert_int_equal(a->adopted, b->adopted);
         assert_string_equal(a->unit, b->unit);
 }
 
@@ -52,9 +53,11 @@ static void test_mark_round_trip(void **state) {
         round_trip(&full);
         round_trip(&(struct mark){});
         round_trip(&(struct mark){.away = true});
+        round_trip(&(struct mark){.adopted = true, .bytes = 5});
+        round_trip(&(struct mark){.away = true, .adopted = true, .unit = " adopted=1"});
         round_trip(&(struct mark){.unit = " away=1 unit="});
         memset(&largest, 0xff, sizeof(largest));
-        largest.away = true;
+        largest.away = largest.adopted = true;
         memset(largest.unit, 'u', sizeof(largest.unit) - 1);
         largest.unit[sizeof(largest.unit) - 1] = '\0';
         round_trip(&largest);
@@ -69,6 +72,7 @@ static void test_mark_of_old(void **state) {
 
         assert_int_equal(mark_parse(&back, text), 0);
         assert_false(back.away);
+        assert_false(back.adopted);
         assert_string_equal(back.unit, " away=1 unit=x");
         mark_format(&back, again);
         assert_string_equal(again, text);

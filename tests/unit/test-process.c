@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -297,12 +298,71 @@ static void test_process_unit(void **state) {
         free(unit);
 }
 
+/* ---- name, program, memory ---- */
+
+static void test_process_name(void **state) {
+        struct child child = child_new("cleanup/4194304", NULL); /* as long as a name can be */
+        char name[PROCESS_NAME_SIZE];
+
+        assert_int_equal(process_name(child.pid, name), 0);
+        assert_string_equal(name, "cleanup/4194304");
+        child_make_zombie(&child);
+        assert_int_equal(process_name(child.pid, name), 0);
+        assert_string_equal(name, "cleanup/4194304");
+        child_end(&child);
+        proc_text = "kworker/u8:2-events_unbound\n";
+        assert_int_equal(process_name(1, name), -EBADMSG);
+        proc_text = "a\nb\n"; /* a name may hold anything */
+        assert_int_equal(process_name(1, name), 0);
+        assert_string_equal(name, "a\nb");
+        proc_text = NULL;
+}
+
+static void test_process_program(void **state) {
+        char path[PATH_MAX], *program = NULL;
+        struct child child = child_new("child", NULL);
+
+        assert_non_null(realpath("/proc/self/exe", path));
+        assert_int_equal(process_program(child.pid, &program), 0);
+        assert_string_equal(program, path);
+        free(program);
+        program = NULL;
+        child_make_zombie(&child);
+        assert_int_equal(process_program(child.pid, &program), -ESRCH);
+        assert_null(program);
+        child_end(&child);
+}
+
+static void test_process_rss(void **state) {
+        const size_t size = 16 << 20;
+        uint64_t before, after;
+        char *memory;
+
+        assert_int_equal(process_rss(getpid(), &before), 0);
+        memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        assert_ptr_not_equal(memory, MAP_FAILED);
+        memset(memory, 1, size);
+        assert_int_equal(process_rss(getpid(), &after), 0);
+        assert_true(after >= before + size / 2); /* the kernel counts in batches */
+        (void)munmap(memory, size);
+}
+
+static void test_process_rss_of_a_zombie(void **state) {
+        struct child child = child_new("zombie", NULL);
+        uint64_t rss = 1;
+
+        child_make_zombie(&child);
+        assert_int_equal(process_rss(child.pid, &rss), 0);
+        assert_int_equal(rss, 0);
+        child_end(&child);
+}
+
 /* ---- nobody ---- */
 
 static void check_nobody(pid_t pid) {
         struct process_stat stat, untouched;
         uint64_t cpu = 1;
-        char *path = NULL;
+        char *path = NULL, name[PROCESS_NAME_SIZE];
 
         memset(&stat, 0x5a, sizeof(stat));
         untouched = stat;
@@ -312,6 +372,9 @@ static void check_nobody(pid_t pid) {
         assert_int_equal(cpu, 1);
         assert_int_equal(process_cgroup(pid, &path), -ESRCH);
         assert_int_equal(process_unit(pid, &path), -ESRCH);
+        assert_int_equal(process_program(pid, &path), -ESRCH);
+        assert_int_equal(process_name(pid, name), -ESRCH);
+        assert_int_equal(process_rss(pid, &cpu), -ESRCH);
         assert_null(path);
 }
 
@@ -349,6 +412,10 @@ int main(void) {
                 checked_test(test_process_cgroup),
                 checked_test(test_process_cgroup_of_other_hosts),
                 checked_test_unless(no_cgroup(), test_process_unit),
+                checked_test(test_process_name),
+                checked_test(test_process_program),
+                checked_test(test_process_rss),
+                checked_test(test_process_rss_of_a_zombie),
                 checked_test(test_process_gone),
                 checked_test(test_process_no_number),
         };
