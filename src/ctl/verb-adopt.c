@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The verb adopt. Which process is a QEMU's helper the daemon decides; here it is only seen to that
- * a number was meant. Owns its connection, for one call.
+ * The verb adopt. Which process is a QEMU's helper the daemon decides, and it says why one is none;
+ * here it is only seen to that a number was meant. Nothing is printed if all is well. Owns its
+ * connection, for the one call.
  */
 
 #include <inttypes.h>
