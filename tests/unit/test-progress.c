@@ -2,7 +2,8 @@
 
 /*
  * Rate and time left, from what a worker says is left, with a clock of the test's own: a steady
- * worker, one under a cap that works in bursts, one whose cap changes, and one that lies.
+ * worker, one under a cap that works in bursts, one whose cap changes, and one that lies. What the
+ * worker says goes into numbers that administrators see, so it must never wrap around.
  */
 
 #include "fds.h"
