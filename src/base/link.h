@@ -32,11 +32,11 @@ enum link_event {
 };
 
 struct link {
-        /* identity: the worker writes it before the first link_step(), mem also later */
+        /* identity: written before the first link_step(); mem may change at any time */
         struct sockaddr_un address;
         char name[WIRE_NAME_MAX];
         uint8_t uuid[16];
-        uint64_t mem;
+        _Atomic uint64_t mem;
 
         /* owned */
         int fd; /* to poll for POLLIN, or -1 */

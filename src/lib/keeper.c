@@ -54,7 +54,6 @@ static void set_fd(struct keeper *k, int *fd, const struct bell *bell) {
                 return;
         close_fd(&k->vm_fd); /* the VMM still holds it, so this is never the last reference */
         k->vm_fd = take_fd(fd);
-        k->link.mem = bell->mem;
         k->space.maybe_protected |= bell->protectable;
 }
 

@@ -27,7 +27,6 @@ enum bell_type {
 struct bell {
         uint32_t type;    /* enum bell_type */
         int32_t error;    /* READY: 0 or why the keeper could not start */
-        uint64_t mem;     /* SET_FD: bytes */
         bool protectable; /* SET_FD: the guest may be, or become, a protected one */
 };
 

@@ -210,8 +210,12 @@ static bool is_protectable(int vm_fd) {
         return ioctl(vm_fd, PV_CHECK_EXTENSION, PV_CAP_PROTECTED) > 0;
 }
 
+void vm_set_mem(struct pvr_vm *vm, uint64_t mem_bytes) {
+        vm->keeper->link.mem = mem_bytes;
+}
+
 _public_ int pvr_vm_set_fd(struct pvr_vm *vm, int vm_fd, uint64_t mem_bytes) {
-        struct bell bell = {.type = BELL_SET_FD, .mem = mem_bytes};
+        struct bell bell = {.type = BELL_SET_FD};
         int r;
 
         if (is_fork(vm))
@@ -228,6 +232,7 @@ _public_ int pvr_vm_set_fd(struct pvr_vm *vm, int vm_fd, uint64_t mem_bytes) {
         } else if (dup3(vm_fd, vm->vm_fd, O_CLOEXEC) < 0) {
                 return negative_errno();
         }
+        vm_set_mem(vm, mem_bytes);
         vm->keeper_has_fd = false; /* if it is not told, rings would be about another VM, or none */
         r = bell_result(packet_send_fd(vm->bell, &bell, sizeof(bell), vm->vm_fd));
         vm->keeper_has_fd = r >= 0;

@@ -34,6 +34,12 @@ struct pvr_vm *vm_ref(struct pvr_vm *vm);
 struct pvr_vm *vm_unref(struct pvr_vm *vm);
 
 /*
+ * The guest has another size now, in bytes: what the keeper says from its next job or connection
+ * on. A store; any thread, any time.
+ */
+void vm_set_mem(struct pvr_vm *vm, uint64_t mem_bytes);
+
+/*
  * Makes the thread that clones the keeper and then waits for its end; all its signals are blocked.
  * Takes a reference on vm. The keeper says READY on vm->bell, or that socket reaches EOF.
  * 0 or a negative errno.

@@ -152,7 +152,7 @@ def environment_for(case, preload, env):
     """preload: our library. The VM's stand-in comes behind it, where there is no /dev/kvm."""
     libraries = [PRELOAD] if preload else []
     settings = {**os.environ, "PVREAPER_SOCKET": case.socket, **case.vmm_env, **(env or {})}
-    if not has_kvm() and os.path.exists(VM_IN_TCG):
+    if not has_kvm():
         libraries += [VM_IN_TCG, SIMULATOR]
         settings |= {"PVSIM_STANDIN": "1", "PVSIM_LOG": case.sim_log}
     return settings | {"LD_PRELOAD": ":".join(libraries)}

@@ -49,6 +49,7 @@ AIM_FUNCTION, AIM_FILE = 16, 400  # the median; told, not enforced
 PARAMETERS_ALLOWED = {
     r"property_(get|set)_\w+": (7, "sd_bus_property_get_t, sd_bus_property_set_t"),
     r"on_(get|set)_\w+": (7, "sd_bus_property_get_t, sd_bus_property_set_t"),
+    r"in_tcg_mmap(64)?": (6, "mmap(2)"),
 }
 
 

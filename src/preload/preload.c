@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * libpvreaper-preload.so: put in front of a stock QEMU by LD_PRELOAD, it gives it a keeper and
+ * hands PERFORM over to that. QEMU does not know.
+ *
+ * The keeper is made by a constructor, before main(), since a sandbox of QEMU's forbids it later.
+ * With -daemonize the process that will be QEMU is a child's child, and only there is one made.
+ *
+ * ioctl(2) is interposed. Four requests are looked at, all others pass with a few comparisons and
+ * a call through a pointer, no lock and no write: KVM_RUN is one of them. What the four do here is
+ * safe in any thread, and in a signal handler as far as the calls of QEMU's own that they wrap are:
+ * - KVM_CREATE_VM: a number may mean another VM now.
+ * - KVM_SET_USER_MEMORY_REGION(2): the first one tells the keeper which VM it is for, not
+ *   KVM_CREATE_VM: a VM that is made only to try what the host can do never has memory. The others
+ *   change how large it is, which is a store to memory that the keeper shares.
+ * - KVM_S390_PV_COMMAND with PERFORM: the keeper's, if it takes it.
+ *
+ * libpvreaper is linked in statically, for its own ioctl() must go around this one: the linker's
+ * --wrap=ioctl makes a reference in it one to __wrap_ioctl(). Whoever else stands in for ioctl(2)
+ * behind us, a tracer or a simulator, is still asked.
+ */
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "base/kvm-pv.h"
+#include "base/util.h"
+#include "lib/vm.h"
+#include "preload/cmdline.h"
+#include "preload/slots.h"
+
+#define _public_ __attribute__((visibility("default")))
+
+#define SET_USER_MEMORY_REGION2 0x40A0AE49u /* Linux 6.8; begins like the first */
+
+/* Of the process that was started; a child's is one more, a child's child's 2. */
+#define DAEMON_GENERATION 2
+
+int __wrap_ioctl(int fd, unsigned long request, ...);
+
+/* What is behind us; NULL until our constructor ran. Constant afterwards. */
+static int (*next_ioctl)(int fd, unsigned long request, ...);
+
+static struct cmdline cmdline;
+static unsigned generation;
+
+static _Atomic(struct pvr_vm *) keeper; /* NULL: there is none */
+
+static struct slots slots;
+static _Atomic int known_fd = -1; /* the VM that slots are about */
+static _Atomic int newer_fd = -1; /* a VM made since, which has no memory yet */
+static _Atomic bool told;         /* the keeper knows known_fd */
+static atomic_flag telling = ATOMIC_FLAG_INIT;
+
+/* ---- ioctl ---- */
+
+static int pass_on(int fd, unsigned long request, void *arg) {
+        if (!next_ioctl) /* somebody else's constructor */
+                return (int)syscall(SYS_ioctl, fd, request, arg);
+        return next_ioctl(fd, request, arg);
+}
+
+/* The library's own. */
+int __wrap_ioctl(int fd, unsigned long request, ...) {
+        va_list ap;
+        void *arg;
+
+        va_start(ap, request);
+        arg = va_arg(ap, void *);
+        va_end(ap);
+        return pass_on(fd, request, arg);
+}
+
+static int on_create_vm(int fd, unsigned long request, void *arg) {
+        int r = pass_on(fd, request, arg);
+
+        if (r >= 0)
+                newer_fd = r;
+        return r;
+}
+
+/* pvr_vm_set_fd() is not for two threads at once; whoever comes second leaves it to the next. */
+static void tell(struct pvr_vm *vm, int fd) {
+        if (atomic_flag_test_and_set(&telling))
+                return;
+        told = pvr_vm_set_fd(vm, fd, slots.total) >= 0;
+        atomic_flag_clear(&telling);
+}
+
+/* QEMU changes slots under a lock of its own, so a VM's first one comes alone. */
+static void note_region(struct pvr_vm *vm, int fd,
+                        const struct kvm_userspace_memory_region *region) {
+        if (fd == newer_fd || known_fd < 0) {
+                slots_reset(&slots);
+                told = false;
+                known_fd = fd;
+                newer_fd = -1;
+        }
+        if (fd != known_fd)
+                return;
+        slots_set(&slots, region->slot, region->flags, region->memory_size);
+        vm_set_mem(vm, slots.total);
+        if (!told)
+                tell(vm, fd);
+}
+
+static int on_set_region(int fd, unsigned long request, void *arg) {
+        struct pvr_vm *vm = keeper;
+        int saved = errno, r;
+
+        r = pass_on(fd, request, arg);
+        if (r < 0 || !vm)
+                return r;
+        note_region(vm, fd, arg);
+        errno = saved;
+        return r;
+}
+
+/*
+ * QEMU calls exit(1) if PERFORM fails. -EINVAL, where the keeper may have been told before it died,
+ * says that somebody has already done it.
+ */
+static int on_pv_command(int fd, unsigned long request, void *arg) {
+        const struct pv_cmd *cmd = arg;
+        struct pvr_vm *vm = keeper;
+        int saved = errno, r;
+
+        if (!vm || fd != known_fd || cmd->cmd != PV_ASYNC_CLEANUP_PERFORM)
+                return pass_on(fd, request, arg);
+        r = pvr_vm_handoff(vm);
+        if (r < 0)
+                r = pass_on(fd, request, arg);
+        if (r < 0 && errno != EINVAL)
+                return r;
+        errno = saved;
+        return 0;
+}
+
+/* Requests have 32 bits; callers differ in whether they sign-extend them. */
+_public_ int ioctl(int fd, unsigned long request, ...) {
+        va_list ap;
+        void *arg;
+
+        va_start(ap, request);
+        arg = va_arg(ap, void *);
+        va_end(ap);
+        switch ((uint32_t)request) {
+        case KVM_CREATE_VM:
+                return on_create_vm(fd, request, arg);
+        case KVM_SET_USER_MEMORY_REGION:
+        case SET_USER_MEMORY_REGION2:
+                return on_set_region(fd, request, arg);
+        case PV_COMMAND:
+                return on_pv_command(fd, request, arg);
+        default:
+                return pass_on(fd, request, arg);
+        }
+}
+
+/* ---- the keeper ---- */
+
+static void complain(int error) {
+        (void)dprintf(STDERR_FILENO, "pv-reaper: %s: no keeper, QEMU runs without: %s\n",
+                      program_invocation_short_name, strerror(-error));
+}
+
+static void start_keeper(void) {
+        struct pvr_vm *vm = NULL;
+        int r;
+
+        r = pvr_vm_new(&vm, cmdline.name, cmdline.uuid);
+        if (r < 0)
+                complain(r);
+        else
+                keeper = vm;
+}
+
+/* QEMU's own thread for RCU is made again at the same place. */
+static void on_fork_child(void) {
+        if (++generation == DAEMON_GENERATION)
+                start_keeper();
+}
+
+/* 1 and 0 are the user's word; it is ignored where the environment is not to be trusted. */
+static bool is_wanted(const char *argv0) {
+        const char *word = secure_getenv("PVREAPER_PRELOAD");
+
+        if (word && *word)
+                return strcmp(word, "1") == 0;
+        return cmdline_is_qemu(argv0);
+}
+
+__attribute__((constructor)) static void preload(int argc, char **argv) {
+        int r;
+
+        next_ioctl = (int (*)(int, unsigned long, ...))dlsym(RTLD_NEXT, "ioctl");
+        if (argc < 1 || !is_wanted(argv[0]))
+                return;
+        cmdline_parse(&cmdline, argc, argv);
+        if (cmdline.no_guest)
+                return;
+        if (!cmdline.daemonize) {
+                start_keeper();
+                return;
+        }
+        r = pthread_atfork(NULL, NULL, on_fork_child);
+        if (r != 0)
+                complain(-r);
+}

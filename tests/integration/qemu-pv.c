@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * A stand-in for a stock QEMU on s390x: it makes the calls that target/s390x/kvm/pv.c of QEMU 8.0
+ * and later makes at a guest's reboot, in the same threads, and knows nothing of pv-reaper:
+ *
+ *   reset of a protected guest: PREPARE, if the guest has more than 2 GiB and KVM the capability;
+ *   then PERFORM, on a detached thread called async_cleanup; without PREPARE, DISABLE. A command is
+ *   repeated while it is interrupted; if PERFORM or DISABLE fails, exit(1).
+ *
+ *   qemu-pv [-m MIB] [anything else that QEMU would understand]
+ *
+ * Reads commands from stdin, a line each, and answers each with a line "ok COMMAND ..." (or exits,
+ * as QEMU would): protect (ENABLE), reboot, plug MIB, unplug (memory, a slot of its own), spin MSEC
+ * (burns CPU time), exec (itself, from the beginning), quit. "cleaned" is said by each
+ * async_cleanup thread whose PERFORM returned 0.
+ */
+
+#include <errno.h>
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "guest.h"
+
+#ifndef KVM_CAP_S390_PROTECTED_ASYNC_DISABLE
+#define KVM_CAP_S390_PROTECTED_ASYNC_DISABLE 224
+#endif
+
+#define MIB 1048576ULL
+#define GIB (1024 * MIB)
+
+/* As in <linux/kvm.h> for s390. */
+struct command {
+        uint32_t cmd;
+        uint16_t rc, rrc;
+        uint64_t data;
+        uint32_t flags, reserved[3];
+};
+
+#define PV_COMMAND _IOWR(KVMIO, 0xc5, struct command)
+
+enum { ENABLE = 0, DISABLE = 1, PREPARE = 9, PERFORM = 10 };
+
+static struct guest guest;
+
+static int pv_command(uint32_t id, const char *name) {
+        struct command command = {.cmd = id};
+        int r;
+
+        do
+                r = ioctl(guest.vm_fd, PV_COMMAND, &command) < 0 ? -errno : 0;
+        while (r == -EINTR);
+        if (r < 0)
+                fprintf(stderr, "KVM PV command %u (%s) failed: rc %x rrc %x: %d\n", id, name,
+                        command.rc, command.rrc, r);
+        return r;
+}
+
+static void must(uint32_t id, const char *name) {
+        if (pv_command(id, name) < 0)
+                exit(1); // NOLINT(concurrency-mt-unsafe): as QEMU does
+}
+
+static void *async_cleanup(void *unused) {
+        must(PERFORM, "PERFORM");
+        puts("cleaned");
+        return NULL;
+}
+
+static bool try_async(void) {
+        pthread_attr_t attr;
+        pthread_t thread;
+
+        if (guest.memory_size <= 2 * GIB ||
+            ioctl(guest.vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_S390_PROTECTED_ASYNC_DISABLE) <= 0 ||
+            pv_command(PREPARE, "PREPARE") < 0)
+                return false;
+        pthread_attr_init(&attr);
+        pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+        if (pthread_create(&thread, &attr, async_cleanup, NULL) != 0)
+                abort();
+        pthread_setname_np(thread, "async_cleanup");
+        pthread_attr_destroy(&attr);
+        return true;
+}
+
+static void reboot_guest(void) {
+        bool async = try_async();
+
+        if (!async)
+                must(DISABLE, "DISABLE");
+        printf("ok reboot %s\n", async ? "async" : "sync");
+}
+
+/* A slot above the guest's memory; it lies on the same addresses, which nobody minds. */
+static void plug(uint64_t bytes) {
+        struct kvm_userspace_memory_region region = {
+                .slot = 1,
+                .guest_phys_addr = guest.memory_size,
+                .memory_size = bytes,
+                .userspace_addr = (uintptr_t)guest.memory,
+        };
+
+        if (ioctl(guest.vm_fd, KVM_SET_USER_MEMORY_REGION, &region) < 0)
+                exit(2);
+}
+
+static void spin(unsigned msec) {
+        clock_t end = clock() + (clock_t)(msec * (CLOCKS_PER_SEC / 1000));
+
+        while (clock() < end)
+                ;
+}
+
+static void obey(const char *line, char **argv) {
+        unsigned long n = strtoul(line + strcspn(line, " "), NULL, 10);
+
+        if (strcmp(line, "quit") == 0)
+                exit(0);
+        if (strcmp(line, "exec") == 0)
+                execv("/proc/self/exe", argv);
+        if (strcmp(line, "reboot") == 0) {
+                reboot_guest();
+                return;
+        }
+        if (strcmp(line, "protect") == 0)
+                must(ENABLE, "ENABLE");
+        else if (strncmp(line, "plug ", 5) == 0 || strcmp(line, "unplug") == 0)
+                plug(n * MIB);
+        else if (strncmp(line, "spin ", 5) == 0)
+                spin((unsigned)n);
+        else
+                exit(2);
+        printf("ok %s\n", line);
+}
+
+int main(int argc, char **argv) {
+        uint64_t mib = 4096;
+        char line[64];
+
+        for (int i = 1; i + 1 < argc; i++)
+                if (strcmp(argv[i], "-m") == 0)
+                        mib = strtoull(argv[i + 1], NULL, 10);
+        setvbuf(stdout, NULL, _IOLBF, 0);
+        if (guest_init(&guest, mib * MIB) < 0) {
+                fprintf(stderr, "no /dev/kvm\n");
+                return 77;
+        }
+        puts("ready");
+        while (fgets(line, sizeof(line), stdin)) {
+                line[strcspn(line, "\n")] = '\0';
+                obey(line, argv);
+        }
+        return 0;
+}

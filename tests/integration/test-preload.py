@@ -1,0 +1,422 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""libpvreaper-preload.so: a stock QEMU's PERFORM is the keeper's, whatever state that is in.
+
+QEMU is a stand-in (qemu-pv.c) that makes the calls of QEMU's s390x code. And what the library is:
+what it exports, needs, and lets pass. Real QEMUs: test-qemu.py.
+"""
+
+import os
+import re
+import select
+import signal
+import subprocess
+import time
+import unittest
+
+import harness
+from harness import (BUILD, Case, SIMULATOR, TIMEOUT, has_tool, is_keeper, own_fds, process_state,
+                     tap)
+from puppet import Puppet
+from qemu import PRELOAD, WRAPPER, children_of
+
+STAND_IN = f"{BUILD}/tests/integration/qemu-pv"
+QEMU_NAME = "qemu-system-s390x"
+UUID = "01234567-89ab-CDEF-0123-456789abcdef"
+GIB = 1 << 30
+LINGER_SECONDS = 10  # a keeper's, after its VMM's execve
+
+
+class StandIn:
+    """A qemu-pv under the simulator, and under the library. One command at a time."""
+
+    def __init__(self, case, *arguments, argv0=QEMU_NAME, preload=True, env=None, path=STAND_IN):
+        libraries = ([PRELOAD] if preload else []) + [SIMULATOR]
+        environment = {**os.environ, "PVREAPER_SOCKET": case.socket, "PVSIM_LOG": case.sim_log,
+                       "LD_PRELOAD": ":".join(libraries), **case.vmm_env, **(env or {})}
+        self.process = subprocess.Popen(
+            [argv0, *arguments], executable=path, env=environment, bufsize=0,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        case.addCleanup(self.end)
+        self.pid, self.lines, self.buffer = self.process.pid, [], b""
+        self.expect("ready")
+        self.keeper = keeper_of(self.pid)
+
+    def expect(self, start):
+        """The first line that begins so; it is taken off. EOFError if QEMU ends before."""
+        deadline = time.monotonic() + TIMEOUT
+        while True:
+            for line in self.lines:
+                if line.startswith(start):
+                    self.lines.remove(line)
+                    return line
+            if not select.select([self.process.stdout], [], [], deadline - time.monotonic())[0]:
+                raise AssertionError(f"no {start!r} in time; so far {self.lines}")
+            data = os.read(self.process.stdout.fileno(), 65536)
+            if not data:
+                raise EOFError(f"QEMU has ended with status {self.process.wait(TIMEOUT)}")
+            *lines, self.buffer = (self.buffer + data).split(b"\n")
+            self.lines += map(bytes.decode, lines)
+
+    def send(self, command):
+        self.process.stdin.write(f"{command}\n".encode())
+
+    def do(self, command):
+        self.send(command)
+        return self.expect(f"ok {command.split()[0]}")
+
+    def reboot(self):
+        """As QEMU does it; then the guest is protected again."""
+        answer = self.do("reboot").split()[2]
+        self.do("protect")
+        return answer
+
+    def quit(self):
+        """The exit status, and what was said on stderr, but by the simulator."""
+        self.send("quit")
+        status = self.process.wait(TIMEOUT)
+        said = self.process.stderr.read().decode()
+        return status, re.sub(r"^libpvsim: no /dev/kvm here: .*\n", "", said, flags=re.M)
+
+    def end(self):
+        keeper = self.keeper if hasattr(self, "keeper") else None
+        self.process.kill()
+        self.process.wait(TIMEOUT)
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            pipe.close()
+        if keeper and is_keeper(keeper):
+            os.kill(keeper, signal.SIGKILL)
+
+
+def keeper_of(pid):
+    return next((child for child in children_of(pid) if is_keeper(child)), None)
+
+
+class PreloadCase(Case):
+    daemon_options = ("--max-concurrent", "1")
+
+    def stand_in(self, *arguments, protect=True, **keywords):
+        vm = StandIn(self, *arguments, **keywords)
+        if protect:
+            vm.do("protect")
+        return vm
+
+    def ended_well(self, vm):
+        """QEMU never saw an error: stock QEMU would have gone with 1."""
+        self.assertEqual(vm.quit(), (0, ""))
+
+    def performs(self, vm):
+        """[(who, return value)] of all PERFORMs of its VM, in order."""
+        return [(e["comm"], e["ret"]) for e in self.sim.commands("PERFORM", vm=f"{vm.pid}.1")]
+
+
+class Handover(PreloadCase):
+    """PERFORM of the thread async_cleanup."""
+
+    def test_stock(self):
+        """Without the library, to know what there is to take over."""
+        vm = self.stand_in(preload=False)
+        self.assertIsNone(vm.keeper)
+        self.assertEqual(vm.reboot(), "async")
+        vm.expect("cleaned")
+        self.assertEqual(self.performs(vm), [("async_cleanup", "0")])
+        self.ended_well(vm)
+
+    def test_keeper_performs(self):
+        self.daemon()
+        vm = self.stand_in("-name", "guest=anna,,1,debug-threads=on", "-uuid", UUID)
+        self.registered(1)
+        self.assertEqual(vm.reboot(), "async")
+        vm.expect("cleaned")
+        self.wait("the job is done", lambda: [job["state"] for job in self.jobs_of("anna,1")] ==
+                  ["done"])
+        self.assertEqual(self.performs(vm), [("pvr-keeper", "0")])
+        job, = self.jobs_of("anna,1")
+        self.assertEqual((job["kind"], job["pid"]), ("reboot", vm.keeper))
+        listed, = self.ctl_json("list")
+        self.assertEqual((listed["uuid"], listed["mem_bytes"]), (UUID.lower(), 4 * GIB))
+        if self.cgroups.top:
+            self.assertTrue(self.cgroups.of(vm.keeper).startswith(f"{self.cgroups.top}/"))
+            self.assertNotIn(self.cgroups.top, self.cgroups.of(vm.pid))
+        self.ended_well(vm)
+
+    def test_qemu_goes_on_while_it_waits(self):
+        """Handed over is done, for QEMU; a second reboot is taken by DISABLE, and no harm done."""
+        self.daemon()
+        puppet = Puppet(self)
+        puppet.take_slot()
+        vm = self.stand_in("-name", "anna")
+        self.registered(2)
+        self.assertEqual(vm.reboot(), "async")
+        vm.expect("cleaned")
+        self.assertEqual(self.performs(vm), [])
+        self.assertEqual(vm.do("reboot").split()[2], "sync")
+        puppet.done()
+        self.wait("the job was superseded",
+                  lambda: [j["state"] for j in self.jobs_of("anna")] == ["superseded"])
+        self.assertEqual(self.performs(vm), [("pvr-keeper", "-22")])
+        status, said = vm.quit()
+        self.assertEqual(status, 0)
+        self.assertRegex(said, r"\(PREPARE\) failed")  # QEMU's own words
+        self.assert_all_cleared(disabled=1)
+
+    def test_qemu_killed_while_it_runs(self):
+        """In stock QEMU the rest would be the kernel's, at the VM's end."""
+        self.daemon()
+        vm = self.stand_in("-name", "anna", env={"PVSIM_MIN_MS": "500"})
+        self.registered(1)
+        vm.reboot()
+        self.performing()
+        vm.process.kill()
+        vm.process.wait(TIMEOUT)
+        self.wait("both jobs are done", lambda: [(j["kind"], j["state"]) for j in
+                  self.jobs_of("anna")] == [("reboot", "done"), ("shutdown", "done")])
+        self.assert_all_cleared(performed=1)
+
+    def test_no_daemon(self):
+        vm = self.stand_in(env={"PVREAPER_GRACE_MSEC": "200"})
+        self.assertEqual(vm.reboot(), "async")
+        vm.expect("cleaned")
+        self.wait("the keeper has gone ahead", lambda: self.performs(vm))
+        self.assertEqual(self.performs(vm), [("pvr-keeper", "0")])
+        self.ended_well(vm)
+
+    def test_keeper_killed(self):
+        """QEMU does it itself, as it always did."""
+        vm = self.stand_in()
+        self.kill_keeper(vm)
+        self.assertEqual(vm.reboot(), "async")
+        vm.expect("cleaned")
+        self.assertEqual(self.performs(vm)[1:], [("async_cleanup", "0")])
+        self.ended_well(vm)
+
+    def test_keeper_killed_before_it_read(self):
+        """Its heir takes what it was told, and QEMU's PERFORM for the next one is its own."""
+        vm = self.stand_in()
+        self.stop(vm.keeper)
+        vm.reboot()
+        vm.expect("cleaned")
+        self.kill_keeper(vm)
+        self.assertEqual([ret for _, ret in self.performs(vm)], ["0"])
+        self.assertEqual(vm.reboot(), "async")
+        vm.expect("cleaned")
+        self.assertEqual(self.performs(vm)[1:], [("async_cleanup", "0")])
+        self.ended_well(vm)
+
+    def test_somebody_was_faster(self):
+        """-EINVAL of QEMU's own PERFORM, where there was a keeper: done already, so 0."""
+        vm = self.stand_in(env={"PVSIM_FAIL": "perform:EINVAL:1"})
+        self.kill_keeper(vm)
+        vm.reboot()
+        vm.expect("cleaned")
+        self.assertEqual(self.performs(vm)[1:], [("async_cleanup", "-22")])
+        self.ended_well(vm)
+
+    def test_other_failures_are_qemus(self):
+        vm = self.stand_in(env={"PVSIM_FAIL": "perform:EIO:1"})
+        self.kill_keeper(vm)
+        vm.send("reboot")
+        self.assertEqual(vm.process.wait(TIMEOUT), 1)
+        self.assertIn("(PERFORM) failed: rc 0 rrc 0: -5", vm.process.stderr.read().decode())
+
+    def test_no_keeper_is_stock(self):
+        """Where no keeper could be made nothing is changed, -EINVAL neither."""
+        vm = self.stand_in(env={"PVREAPER_PRELOAD": "0", "PVSIM_FAIL": "perform:EINVAL:1"})
+        self.assertIsNone(vm.keeper)
+        vm.send("reboot")
+        self.assertEqual(vm.process.wait(TIMEOUT), 1)
+
+    def kill_keeper(self, vm):
+        """Until the heir has looked: then nobody but QEMU will issue a PERFORM."""
+        before = len(self.performs(vm))
+        os.kill(vm.keeper, signal.SIGKILL)
+        self.wait("the heir has looked", lambda: len(self.performs(vm)) > before)
+
+
+class Size(PreloadCase):
+    def test_memory_slots(self):
+        """A job says how large the guest is at that time."""
+        self.daemon()
+        vm = self.stand_in("-name", "anna", "-m", "3072")
+        self.registered(1)
+        for n, (command, gib) in enumerate((("plug 1024", 4), ("plug 2048", 5), ("unplug", 3)), 1):
+            vm.do(command)
+            vm.reboot()
+            vm.expect("cleaned")
+            self.wait("the job is done", lambda n=n: [j["state"] for j in self.jobs_of("anna")] ==
+                      ["done"] * n)
+            self.assertEqual(self.ctl_json("list")[0]["mem_bytes"], gib * GIB)
+        self.ended_well(vm)
+
+
+class Start(PreloadCase):
+    """Where a keeper is made, and where not."""
+
+    def keeper(self, *arguments, **keywords):
+        vm = self.stand_in(*arguments, protect=False, **keywords)
+        self.ended_well(vm)
+        return vm.keeper is not None
+
+    def test_names(self):
+        self.assertTrue(self.keeper())
+        self.assertTrue(self.keeper(argv0="/usr/libexec/qemu-kvm"))
+        self.assertFalse(self.keeper(argv0="/usr/bin/qemu-img"))
+        self.assertTrue(self.keeper(argv0="vmm", env={"PVREAPER_PRELOAD": "1"}))
+
+    def test_no_guest(self):
+        """libvirt asks an emulator what it can do, often."""
+        self.assertFalse(self.keeper("-S", "-no-user-config", "-nodefaults", "-nographic",
+                                     "-machine", "none,accel=kvm:tcg", "-daemonize"))
+        self.assertFalse(self.keeper("-version"))
+        self.assertTrue(self.keeper("-machine", "none", "-machine", "virt"))
+
+    def test_failure_is_said_once(self):
+        vm = self.stand_in(env={"PVREAPER_SOCKET": "/" * 200})
+        self.assertIsNone(vm.keeper)
+        vm.reboot()
+        vm.expect("cleaned")
+        status, said = vm.quit()
+        self.assertEqual(status, 0)
+        self.assertEqual(said, f"pv-reaper: {QEMU_NAME}: no keeper, QEMU runs without: "
+                               "File name too long\n")
+        self.assertEqual(self.performs(vm), [("async_cleanup", "0")])
+
+    def test_exec_itself(self):
+        """The new QEMU has a keeper of its own; the old one leaves, its memory is gone already."""
+        self.daemon()
+        vm = self.stand_in("-name", "anna")
+        self.registered(1)
+        old = vm.keeper
+        vm.send("exec")
+        vm.expect("ready")
+        vm.keeper = next(pid for pid in children_of(vm.pid) if is_keeper(pid) and pid != old)
+        self.wait("the old keeper has left", lambda: process_state(old) in (None, "Z"),
+                  TIMEOUT + LINGER_SECONDS)
+        self.registered(1)
+        vm.do("protect")
+        vm.reboot()
+        vm.expect("cleaned")
+        self.wait("the new keeper performs", lambda: [j["pid"] for j in self.jobs_of("anna") if
+                  j["state"] == "done"] == [vm.keeper])
+        self.ended_well(vm)
+
+    def test_fds(self):
+        """QEMU has a few more, as pvreaper.h says; whatever it inherits is not the keeper's."""
+        vm, stock = self.stand_in(), self.stand_in(preload=False)
+        self.assertLessEqual(len(own_fds(vm.pid)), len(own_fds(stock.pid)) + 5)
+        self.assertEqual([what for what in own_fds(vm.keeper).values() if "pipe:" in what], [])
+
+
+class Wrapper(PreloadCase):
+    """qemu-with-reaper, as its text has it but for the library's place, which is not installed."""
+
+    def setUp(self):
+        super().setUp()
+        self.bin = f"{self.directory}/bin"
+        os.mkdir(self.bin)
+        self.path = f"{self.directory}/qemu-with-reaper"
+        text, n = re.subn(r"^preload=.*$", f"preload={PRELOAD}", harness.read(WRAPPER), flags=re.M)
+        self.assertEqual(n, 1)
+        self.write(self.path, text)
+
+    def write(self, path, text):
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(path, 0o755)
+
+    def emulator(self, path):
+        """One that says its name, arguments and libraries."""
+        self.write(path, '#!/bin/sh\necho "$0 $*"\necho "$LD_PRELOAD"\n')
+        return path
+
+    def run_wrapper(self, path, *arguments, **env):
+        clean = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}
+        return subprocess.run([path, *arguments], capture_output=True, text=True, check=False,
+                              timeout=TIMEOUT, env={**clean, "PATH": f"{self.bin}:/usr/bin:/bin",
+                                                    **env})
+
+    def check(self, result, emulator, arguments="", libraries=PRELOAD):
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        self.assertEqual(result.stdout, f"{emulator} {arguments}\n{libraries}\n")
+
+    def test_named_emulator(self):
+        emulator = self.emulator(f"{self.directory}/some qemu")
+        self.check(self.run_wrapper(self.path, "-m", "1 G", PVREAPER_QEMU=emulator), emulator,
+                   "-m 1 G")
+
+    def test_own_architecture(self):
+        emulator = self.emulator(f"{self.bin}/qemu-system-{os.uname().machine}")
+        self.check(self.run_wrapper(self.path), emulator)
+
+    def test_link(self):
+        """Called by an emulator's name it starts the other one of that name; links in PATH too."""
+        os.mkdir(f"{self.directory}/own")
+        link = f"{self.directory}/own/qemu-system-z80"
+        os.symlink(self.path, link)
+        emulator = self.emulator(f"{self.bin}/qemu-system-z80")
+        self.check(self.run_wrapper(link, "-S", PATH=f"{self.directory}/own:{self.bin}:/bin"),
+                   emulator, "-S")
+
+    def test_libraries_that_are_there(self):
+        emulator = self.emulator(f"{self.bin}/emulator")
+        both = f"{PRELOAD}:{SIMULATOR}"
+        for before in (SIMULATOR, both):
+            self.check(self.run_wrapper(self.path, PVREAPER_QEMU=emulator, LD_PRELOAD=before),
+                       emulator, libraries=both)
+
+    def test_never_itself(self):
+        link = f"{self.directory}/qemu-system-z80"
+        os.symlink(self.path, link)
+        self.refused(self.run_wrapper(link), "no QEMU found")
+        self.refused(self.run_wrapper(self.path, PVREAPER_QEMU=link), "this wrapper again")
+        copy = f"{self.bin}/qemu-system-z80"
+        self.write(copy, harness.read(self.path))
+        self.refused(self.run_wrapper(link, PATH=f"{self.directory}:{self.bin}:/bin"),
+                     "this wrapper again")
+
+    def refused(self, result, why):
+        self.assertEqual((result.returncode, result.stdout), (127, ""))
+        self.assertRegex(result.stderr, rf"^qemu-with-reaper: .*{why}")
+
+    def test_stand_in(self):
+        """All the way."""
+        emulator = f"{self.bin}/{QEMU_NAME}"
+        os.symlink(STAND_IN, emulator)
+        os.symlink(self.path, f"{self.directory}/{QEMU_NAME}")
+        vm = self.stand_in("-m", "3072", path=f"{self.directory}/{QEMU_NAME}", preload=False,
+                           env={"PATH": f"{self.bin}:/bin", "PVREAPER_GRACE_MSEC": "0"})
+        vm.reboot()
+        vm.expect("cleaned")
+        self.wait("the keeper has gone ahead", lambda: self.performs(vm))
+        self.assertEqual(self.performs(vm), [("pvr-keeper", "0")])
+        self.ended_well(vm)
+
+
+class Library(unittest.TestCase):
+    def readelf(self, *arguments):
+        return subprocess.run(["readelf", *arguments], capture_output=True, text=True,
+                              check=True).stdout
+
+    def setUp(self):
+        if not has_tool("readelf"):
+            self.skipTest("no readelf")
+
+    def test_exports_ioctl_alone(self):
+        symbols = re.findall(r" (\w+) +(?:FUNC|OBJECT) +(?:GLOBAL|WEAK) +DEFAULT +\d+ (\S+)",
+                             self.readelf("-W", "--dyn-syms", PRELOAD))
+        self.assertEqual([name for _, name in symbols], ["ioctl"])
+
+    def test_needs_the_c_library_alone(self):
+        needed = re.findall(r"\(NEEDED\).*\[(.*)\]", self.readelf("-d", PRELOAD))
+        self.assertLessEqual(set(needed), {"libc.so.6", "ld64.so.1", "ld-linux-x86-64.so.2"})
+
+    def test_calls_are_bound_at_load(self):
+        """Nor does the library's own ioctl() come back to ours."""
+        self.assertRegex(self.readelf("-dW", PRELOAD), r"FLAGS.*\bNOW\b|BIND_NOW")
+        own = re.findall(r"JUMP_SLO\w* +\w+ (\w+)|GLOB_DAT +\w+ (ioctl)",
+                         self.readelf("-rW", PRELOAD))
+        self.assertLessEqual({a or b for a, b in own}, {"__register_atfork", "__stack_chk_fail"})
+
+
+if __name__ == "__main__":
+    tap.main()
