@@ -17,11 +17,10 @@
 #include <sys/un.h>
 #include <systemd/sd-bus.h>
 
+#include "ctl/connection-read.h"
 #include "ctl/say.h"
 
-#define TIMEOUT_SEC      5
-#define OBJECT_PATH      "/org/pvreaper/Manager"
-#define OBJECT_INTERFACE "org.pvreaper.Manager1"
+#define TIMEOUT_SEC 5
 
 struct connection {
         char *path;
@@ -36,17 +35,20 @@ static int explain(int error, const char *path) {
         switch (error) {
         case -ENOENT:
         case -ECONNREFUSED:
-                return say_error(error, "no daemon listens on %s (is pv-reaperd running?)", path);
+                say_error(error, "no daemon listens on %s (is pv-reaperd running?)", path);
+                return CONNECTION_NOBODY;
         case -EACCES:
-                return say_error(error, "you may not connect to %s", path);
+                say_error(error, "you may not connect to %s", path);
+                return CONNECTION_NOBODY;
         case -EAGAIN:
         case -ETIMEDOUT:
                 say_error(0, "no answer within %d s on %s", TIMEOUT_SEC, path);
-                return -ETIMEDOUT;
+                return CONNECTION_NOBODY;
         case -ECONNRESET:
         case -ENOTCONN:
         case -EPIPE:
-                return say_error(error, "the daemon closed the connection on %s", path);
+                say_error(error, "the daemon closed the connection on %s", path);
+                return CONNECTION_NOBODY;
         default:
                 return say_error(error, "cannot talk to the daemon on %s", path);
         }
@@ -147,117 +149,7 @@ struct connection *connection_free(struct connection *connection) {
         return NULL;
 }
 
-/* ---- reading an answer ---- */
-
-static int read_number(sd_bus_message *m, char type, struct value *ret) {
-        union {
-                uint8_t y;
-                int16_t n;
-                uint16_t q;
-                int32_t i;
-                uint32_t u;
-                int64_t x;
-                uint64_t t;
-                int b;
-        } basic;
-        int r;
-
-        r = sd_bus_message_read_basic(m, type, &basic);
-        if (r < 0)
-                return r;
-        switch (type) {
-        case SD_BUS_TYPE_BOOLEAN:
-                *ret = (struct value){.type = VALUE_BOOL, .flag = basic.b};
-                break;
-        case SD_BUS_TYPE_INT16:
-                *ret = (struct value){.type = VALUE_SIGNED, .signed_number = basic.n};
-                break;
-        case SD_BUS_TYPE_INT32:
-                *ret = (struct value){.type = VALUE_SIGNED, .signed_number = basic.i};
-                break;
-        case SD_BUS_TYPE_INT64:
-                *ret = (struct value){.type = VALUE_SIGNED, .signed_number = basic.x};
-                break;
-        case SD_BUS_TYPE_BYTE:
-                *ret = (struct value){.type = VALUE_UNSIGNED, .number = basic.y};
-                break;
-        case SD_BUS_TYPE_UINT16:
-                *ret = (struct value){.type = VALUE_UNSIGNED, .number = basic.q};
-                break;
-        case SD_BUS_TYPE_UINT32:
-                *ret = (struct value){.type = VALUE_UNSIGNED, .number = basic.u};
-                break;
-        default:
-                *ret = (struct value){.type = VALUE_UNSIGNED, .number = basic.t};
-        }
-        return 0;
-}
-
-/* Adds what is in a variant; skips what a newer daemon may put there. */
-static int read_variant(sd_bus_message *m, const char *contents, struct record *record,
-                        const char *key) {
-        struct value value = {.type = VALUE_STRING};
-        int r;
-
-        if (contents[1] != '\0' || !strchr("sbyqutnix", contents[0]))
-                return sd_bus_message_skip(m, contents);
-        if (contents[0] == SD_BUS_TYPE_STRING)
-                r = sd_bus_message_read_basic(m, SD_BUS_TYPE_STRING, &value.string);
-        else
-                r = read_number(m, contents[0], &value);
-        return r < 0 ? r : record_add(record, key, &value);
-}
-
-static int read_entry(sd_bus_message *m, struct record *record) {
-        const char *key, *contents;
-        int r;
-
-        r = sd_bus_message_read_basic(m, SD_BUS_TYPE_STRING, &key);
-        if (r < 0)
-                return r;
-        r = sd_bus_message_peek_type(m, NULL, &contents);
-        if (r < 0)
-                return r;
-        r = sd_bus_message_enter_container(m, SD_BUS_TYPE_VARIANT, contents);
-        if (r < 0)
-                return r;
-        r = read_variant(m, contents, record, key);
-        if (r < 0)
-                return r;
-        return sd_bus_message_exit_container(m);
-}
-
-static int read_record(sd_bus_message *m, struct record_list *list) {
-        struct record *record;
-        int r;
-
-        r = record_list_add(list, &record);
-        if (r < 0)
-                return r;
-        r = sd_bus_message_enter_container(m, SD_BUS_TYPE_ARRAY, "{sv}");
-        if (r < 0)
-                return r;
-        while ((r = sd_bus_message_enter_container(m, SD_BUS_TYPE_DICT_ENTRY, "sv")) > 0) {
-                r = read_entry(m, record);
-                if (r < 0)
-                        return r;
-                r = sd_bus_message_exit_container(m);
-                if (r < 0)
-                        return r;
-        }
-        return r < 0 ? r : sd_bus_message_exit_container(m);
-}
-
-static int read_reply(sd_bus_message *m, struct record_list *list) {
-        int r;
-
-        if (sd_bus_message_has_signature(m, "a{sv}") > 0)
-                return read_record(m, list);
-        r = sd_bus_message_enter_container(m, SD_BUS_TYPE_ARRAY, "a{sv}");
-        while (r >= 0 && sd_bus_message_at_end(m, false) == 0)
-                r = read_record(m, list);
-        return r;
-}
+/* ---- calling ---- */
 
 /* timeout: µs, USEC_INFINITY: none. */
 static int call_bus(struct connection *connection, sd_bus_message *call, uint64_t timeout,
@@ -338,22 +230,64 @@ int connection_wait_memory(struct connection *connection, uint64_t bytes, uint64
         return r < 0 ? say_error(r, "cannot understand the answer to WaitMemory") : 0;
 }
 
-int connection_call(struct connection *connection, const char *method, struct record_list *ret) {
-        _cleanup_(messagep_unref) sd_bus_message *call = NULL, *reply = NULL;
+/* Sends the call and reads the answer with read(). */
+static int fetch(struct connection *connection, sd_bus_message *call,
+                 int (*read)(sd_bus_message *m, struct record_list *list),
+                 struct record_list *ret) {
+        _cleanup_(messagep_unref) sd_bus_message *reply = NULL;
         _cleanup_(record_list_deinit) struct record_list list = {};
+        int r;
+
+        r = call_bus(connection, call, TIMEOUT_SEC * USEC_PER_SEC, &reply);
+        if (r < 0)
+                return r;
+        r = read(reply, &list);
+        if (r < 0)
+                return say_error(r == -ENXIO ? -EBADMSG : r, "cannot understand the answer to %s",
+                                 sd_bus_message_get_member(call));
+        *ret = list;
+        list = (struct record_list){};
+        return 0;
+}
+
+int connection_call(struct connection *connection, const char *method, struct record_list *ret) {
+        _cleanup_(messagep_unref) sd_bus_message *call = NULL;
         int r;
 
         r = new_call(connection, method, &call);
         if (r < 0)
                 return say_error(r, "cannot call %s", method);
-        r = call_bus(connection, call, TIMEOUT_SEC * USEC_PER_SEC, &reply);
+        return fetch(connection, call, connection_read_reply, ret);
+}
+
+int connection_get_limits(struct connection *connection, struct record_list *ret) {
+        _cleanup_(messagep_unref) sd_bus_message *call = NULL;
+        int r;
+
+        r = new_call(connection, "GetLimits", &call);
         if (r < 0)
-                return r;
-        r = read_reply(reply, &list);
+                return say_error(r, "cannot call GetLimits");
+        return fetch(connection, call, connection_read_limits, ret);
+}
+
+int connection_get_job(struct connection *connection, uint64_t id, struct record_list *ret) {
+        _cleanup_(messagep_unref) sd_bus_message *call = NULL;
+        int r;
+
+        r = new_call(connection, "GetJob", &call);
+        if (r >= 0)
+                r = sd_bus_message_append(call, "t", id);
         if (r < 0)
-                return say_error(r == -ENXIO ? -EBADMSG : r, "cannot understand the answer to %s",
-                                 method);
-        *ret = list;
-        list = (struct record_list){};
-        return 0;
+                return say_error(r, "cannot call GetJob");
+        return fetch(connection, call, connection_read_reply, ret);
+}
+
+int connection_tell(struct connection *connection, const char *method) {
+        _cleanup_(messagep_unref) sd_bus_message *call = NULL, *reply = NULL;
+        int r;
+
+        r = new_call(connection, method, &call);
+        if (r < 0)
+                return say_error(r, "cannot call %s", method);
+        return call_bus(connection, call, TIMEOUT_SEC * USEC_PER_SEC, &reply);
 }

@@ -3,11 +3,13 @@
 
 /*
  * The daemon's control socket. These functions tell the user on stderr what went wrong, and return
- * a negative errno. None of them takes longer than 5 s per connection or call, but for
- * connection_wait_memory().
+ * a negative errno: CONNECTION_NOBODY if there is nobody to ask, for whatever reason. None of them
+ * takes longer than 5 s per connection or call, but for connection_wait_memory().
  */
 
 #include "ctl/record.h"
+
+#define CONNECTION_NOBODY (-EHOSTDOWN)
 
 struct connection;
 
@@ -17,6 +19,15 @@ struct connection *connection_free(struct connection *connection);
 
 /* Calls a method without arguments that returns a{sv} (a list of one then) or aa{sv}. */
 int connection_call(struct connection *connection, const char *method, struct record_list *ret);
+
+/* Records of Key, Value, Origin, all of them strings. */
+int connection_get_limits(struct connection *connection, struct record_list *ret);
+
+/* A list of one. */
+int connection_get_job(struct connection *connection, uint64_t id, struct record_list *ret);
+
+/* Calls a method that takes and returns nothing. */
+int connection_tell(struct connection *connection, const char *method);
 
 /* Changes limits: n times "KEY=VALUE"; all of them or none. */
 int connection_set(struct connection *connection, char **settings, int n);

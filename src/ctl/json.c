@@ -66,8 +66,8 @@ int json_print_record(FILE *out, const struct column *columns, const struct reco
         return r < 0 ? r : dump(out, object, mode);
 }
 
-int json_print(FILE *out, const struct column *columns, const struct record_list *list,
-               enum json_mode mode) {
+static int list_to_json(json_t **ret, const struct column *columns,
+                        const struct record_list *list) {
         _cleanup_(json_decrefp) json_t *array = json_array();
 
         if (!array)
@@ -82,5 +82,36 @@ int json_print(FILE *out, const struct column *columns, const struct record_list
                 if (json_array_append_new(array, object) < 0)
                         return -ENOMEM;
         }
-        return dump(out, array, mode);
+        *ret = array;
+        array = NULL;
+        return 0;
+}
+
+int json_print(FILE *out, const struct column *columns, const struct record_list *list,
+               enum json_mode mode) {
+        _cleanup_(json_decrefp) json_t *array = NULL;
+        int r;
+
+        r = list_to_json(&array, columns, list);
+        return r < 0 ? r : dump(out, array, mode);
+}
+
+int json_print_with_parts(FILE *out, const struct column *columns, const struct record *record,
+                          const struct json_part *parts, enum json_mode mode) {
+        _cleanup_(json_decrefp) json_t *object = NULL;
+        int r;
+
+        r = record_to_json(&object, columns, record);
+        if (r < 0)
+                return r;
+        for (; parts->name; parts++) {
+                json_t *array;
+
+                r = list_to_json(&array, parts->columns, parts->list);
+                if (r < 0)
+                        return r;
+                if (json_object_set_new(object, parts->name, array) < 0)
+                        return -ENOMEM;
+        }
+        return dump(out, object, mode);
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * pv-reaperctl: options and verbs. One table of verbs drives dispatch and --help. A verb writes to
- * memory; it is put out here, in one place, and only as a whole: so there is one check for a full
- * disk, and no half a table before an error. Exit codes are made nowhere else.
+ * pv-reaperctl: options and verbs. One table of verbs drives dispatch, --help and completion. A
+ * verb writes to memory; it is put out here, in one place, and only as a whole: so there is one
+ * check for a full disk, and no half a table before an error (only watch prints as it goes). Exit
+ * codes are made nowhere else.
  */
 
 #include <fcntl.h>
@@ -13,12 +14,16 @@
 #include <string.h>
 
 #include "ctl/amount.h"
+#include "ctl/connection.h"
+#include "ctl/output.h"
 #include "ctl/say.h"
+#include "ctl/verb-list.h"
 #include "ctl/verbs.h"
+#include "ctl/watch.h"
 
 #define DEFAULT_SOCKET "/run/pv-reaper/control.sock"
 
-enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_NOBODY = 3 };
 
 struct verb {
         const char *name;
@@ -27,36 +32,8 @@ struct verb {
         const char *help;
 };
 
-static const struct verb verbs[] = {
-        {"status", 0, 0, verb_status, "Show the daemon: what it does and has done"},
-        {"list", 0, 0, verb_list, "List the VMs that the daemon knows"},
-        {"jobs", 0, 0, verb_jobs, "List finished, running and waiting jobs"},
-        {"set", 1, 64, verb_set, "Change limits (KEY=VALUE...) until the next reload"},
-        {"adopt", 1, 1, verb_adopt, "Take over PID, the async teardown helper of a QEMU"},
-        {"wait-memory", 1, 1, verb_wait_memory, "Wait until SIZE of memory is available"},
-};
-
-/* ---- output ---- */
-
-/* Who reads us with head(1) does not want to hear that it has seen enough. */
-static int write_all(const char *text, size_t size) {
-        while (size > 0) {
-                ssize_t n = write(STDOUT_FILENO, text, size);
-
-                if (n < 0 && errno == EINTR)
-                        continue;
-                if (n < 0 && errno == EPIPE)
-                        return -EPIPE;
-                if (n <= 0)
-                        return say_error(n < 0 ? -errno : -EIO, "cannot write the output");
-                text += n;
-                size -= (size_t)n;
-        }
-        /* Network file systems tell only now that the disk was full. */
-        if (close(STDOUT_FILENO) < 0 && errno != EINTR)
-                return say_error(-errno, "cannot write the output");
-        return 0;
-}
+#define VERB(name, min, max, function, complete, help) {name, min, max, function, help},
+static const struct verb verbs[] = {VERB_LIST(VERB)};
 
 /* Makes sure that 0 to 2 are taken: else a socket of ours would become stdout. */
 static int reserve_stdio(void) {
@@ -87,8 +64,10 @@ static int print_help(const struct options *options, FILE *out) {
                            "  --json[=short|pretty]\n"
                            "                       JSON instead of text\n"
                            "  --no-legend          No column titles\n"
+                           "  --no-pager           No pager, also on a terminal\n"
+                           "  -q, --quiet          Print nothing but errors\n"
                            "  --timeout TIME       How long wait-memory waits (else for ever)\n"
-                           "  --help               Show this and exit\n"
+                           "  -h, --help           Show this and exit\n"
                            "  --version            Show the version and exit\n");
         return 0;
 }
@@ -113,12 +92,14 @@ static int parse_json(struct options *options, const char *how) {
         return 0;
 }
 
-enum { OPT_HELP = 'h', OPT_VERSION = 256, OPT_SOCKET, OPT_JSON, OPT_NO_LEGEND, OPT_TIMEOUT };
+#define OPTION_ID(name, has_arg, id, words) OPT_##id,
+enum { OPT_FIRST = 256, OPTION_LIST(OPTION_ID) };
 
 /* *ret_verb is set if an option is a verb of its own. */
 static int parse_option(int option, struct options *options, const struct verb **ret_verb) {
         switch (option) {
         case OPT_HELP:
+        case 'h':
                 *ret_verb = &help_verb;
                 return 0;
         case OPT_VERSION:
@@ -136,6 +117,13 @@ static int parse_option(int option, struct options *options, const struct verb *
                 return 0;
         case OPT_NO_LEGEND:
                 options->legend = false;
+                return 0;
+        case OPT_NO_PAGER:
+                options->pager = false;
+                return 0;
+        case OPT_QUIET:
+        case 'q':
+                options->quiet = true;
                 return 0;
         default:
                 return -EINVAL; /* getopt_long() said why */
@@ -161,21 +149,15 @@ static const struct verb *find_verb(char **args, int n_args) {
         return NULL;
 }
 
+#define OPTION_ROW(name, has_arg, id, words) {name, has_arg, NULL, OPT_##id},
+
 /* NULL: the user was told. */
 static const struct verb *parse_command_line(struct options *options, int argc, char **argv) {
-        static const struct option table[] = {
-                {"help", no_argument, NULL, OPT_HELP},
-                {"version", no_argument, NULL, OPT_VERSION},
-                {"socket", required_argument, NULL, OPT_SOCKET},
-                {"json", optional_argument, NULL, OPT_JSON},
-                {"timeout", required_argument, NULL, OPT_TIMEOUT},
-                {"no-legend", no_argument, NULL, OPT_NO_LEGEND},
-                {},
-        };
+        static const struct option table[] = {OPTION_LIST(OPTION_ROW){}};
         const struct verb *verb = NULL;
         int option;
 
-        while ((option = getopt_long(argc, argv, "h", table, NULL)) >= 0)
+        while ((option = getopt_long(argc, argv, "hq", table, NULL)) >= 0)
                 if (parse_option(option, options, &verb) < 0)
                         return NULL;
         if (verb)
@@ -200,14 +182,22 @@ static int run_verb(const struct verb *verb, const struct options *options) {
         r = verb->run(options, out);
         if (fclose(out) != 0 && r >= 0)
                 r = say_error(-ENOMEM, "cannot hold the output");
+        if (r >= 0 && options->quiet && verb->help)
+                size = 0;
         if (r >= 0)
-                r = write_all(text, size);
+                r = options->pager ? output_page(text, size) : output_write(text, size);
         free(text);
         return r;
 }
 
+static int exit_code(int r) {
+        if (r >= 0)
+                return EXIT_OK;
+        return r == CONNECTION_NOBODY ? EXIT_NOBODY : EXIT_FAILED;
+}
+
 int main(int argc, char **argv) {
-        struct options options = {.legend = true, .timeout_usec = USEC_INFINITY};
+        struct options options = {.legend = true, .pager = true, .timeout_usec = USEC_INFINITY};
         const struct verb *verb;
         const char *environment = getenv("PVREAPER_CONTROL");
 
@@ -215,8 +205,10 @@ int main(int argc, char **argv) {
                 return EXIT_FAILED;
         (void)signal(SIGPIPE, SIG_IGN);
         options.socket = environment && *environment ? environment : DEFAULT_SOCKET;
+        options.terminal = output_is_terminal();
+        options.colour = output_in_colour();
         verb = parse_command_line(&options, argc, argv);
         if (!verb)
                 return EXIT_USAGE;
-        return run_verb(verb, &options) < 0 ? EXIT_FAILED : EXIT_OK;
+        return exit_code(run_verb(verb, &options));
 }

@@ -47,6 +47,18 @@ static void format_error(char *buffer, size_t size, int64_t error) {
                 (void)snprintf(buffer, size, "%" PRId64, error);
 }
 
+static void format_bar(char *buffer, size_t size, uint64_t percent) {
+        static const char full[] = "##########", empty[] = "----------";
+        int n = (int)min_u64(percent, 100) / 10;
+
+        (void)snprintf(buffer, size, "[%.*s%.*s] ~%" PRIu64 "%%", n, full, 10 - n, empty, percent);
+}
+
+static void format_about(char *buffer, size_t size, uint64_t usec) {
+        buffer[0] = '~';
+        format_usec(buffer + 1, size - 1, usec);
+}
+
 static char *format_string(const struct value *value) {
         char *copy;
 
@@ -73,6 +85,10 @@ static char *format_unsigned(enum format format, uint64_t number) {
                 format_size(buffer, sizeof(buffer), number);
         else if (format == FORMAT_USEC)
                 format_usec(buffer, sizeof(buffer), number);
+        else if (format == FORMAT_BAR)
+                format_bar(buffer, sizeof(buffer), number);
+        else if (format == FORMAT_ABOUT)
+                format_about(buffer, sizeof(buffer), number);
         else if (format == FORMAT_NUMBER)
                 (void)snprintf(buffer, sizeof(buffer), "%" PRIu64, number);
         return strdup(buffer);
@@ -206,17 +222,15 @@ int table_print_record(FILE *out, const struct column *columns, const struct rec
         int width = 0;
 
         for (const struct column *c = columns; c->key; c++)
-                if (c->title && (int)strlen(c->title) > width)
-                        width = (int)strlen(c->title);
+                if ((int)strlen(c->json) > width)
+                        width = (int)strlen(c->json);
         for (; columns->key; columns++) {
                 _cleanup_(freep) char *text = NULL;
 
-                if (!columns->title)
-                        continue;
                 text = format_value(columns->format, record_find(record, columns->key));
                 if (!text)
                         return -ENOMEM;
-                (void)fprintf(out, "%*s: %s\n", width, columns->title, text);
+                (void)fprintf(out, "%*s: %s\n", width, columns->json, text);
         }
         return 0;
 }

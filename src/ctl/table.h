@@ -17,6 +17,8 @@ enum format {
         FORMAT_SIZE,   /* bytes: "4.0 GiB" */
         FORMAT_USEC,   /* a span of time: "1.2 s" */
         FORMAT_ERROR,  /* a negative errno: "EIO"; "0" for none */
+        FORMAT_BAR,    /* percent that are an estimate: "[###-------] ~30%" */
+        FORMAT_ABOUT,  /* a span of time that is an estimate: "~12 min 3 s" */
 };
 
 struct column {
@@ -38,5 +40,5 @@ char *format_value(enum format format, const struct value *value);
 int table_print(FILE *out, const struct column *columns, const struct record_list *list,
                 bool legend);
 
-/* One line per column. */
+/* One line per column, by its name in JSON. */
 int table_print_record(FILE *out, const struct column *columns, const struct record *record);

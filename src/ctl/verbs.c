@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * One table per verb: the daemon's key, the key in JSON, the title in text (none: too much for a
- * line), and how to write it. src/daemon/bus-fields.c has the other end, the manual page explains
- * the JSON keys.
+ * What the verbs do: one connection each, one question or two, and the answer as text or JSON. What
+ * they print is the same in both; columns.c says what there is. Nothing outlives its verb, and what
+ * goes wrong has been told to the user when a verb returns.
  */
 
 #include "ctl/verbs.h"
@@ -12,79 +12,10 @@
 
 #include "base/size.h"
 #include "ctl/amount.h"
+#include "ctl/columns.h"
 #include "ctl/connection.h"
 #include "ctl/say.h"
-
-static const struct column status_columns[] = {
-        {"Version", "version", "Version", FORMAT_TEXT},
-        {"PID", "pid", "PID", FORMAT_NUMBER},
-        {"UptimeUSec", "uptime_us", "Up", FORMAT_USEC},
-        {"State", "state", "State", FORMAT_TEXT},
-        {"Mode", "mode", "Mode", FORMAT_TEXT},
-        {"MaxConcurrent", "max_concurrent", "Max concurrent", FORMAT_NUMBER},
-        {"Running", "running", "Running", FORMAT_NUMBER},
-        {"Found", "found", "Found", FORMAT_NUMBER},
-        {"Overdue", "overdue", "Overdue", FORMAT_NUMBER},
-        {"Queued", "queued", "Queued", FORMAT_NUMBER},
-        {"VMs", "vms", "VMs", FORMAT_NUMBER},
-        {"Connections", "connections", "Connections", FORMAT_NUMBER},
-        {"BytesToClear", "bytes_to_clear", "To clear", FORMAT_SIZE},
-        {"Done", "done", "Done", FORMAT_NUMBER},
-        {"Ungoverned", "ungoverned", "Ungoverned", FORMAT_NUMBER},
-        {"Interrupted", "interrupted", "Interrupted", FORMAT_NUMBER},
-        {"Superseded", "superseded", "Superseded", FORMAT_NUMBER},
-        {"Failed", "failed", "Failed", FORMAT_NUMBER},
-        {"Foreign", "foreign", "Foreign", FORMAT_NUMBER},
-        {"Lost", "lost", "Lost", FORMAT_NUMBER},
-        {"Unreported", "unreported", "Unreported", FORMAT_NUMBER},
-        {"StartRate", "start_rate", "Starts per hour", FORMAT_NUMBER},
-        {"CPUQuota", "cpu_quota", "CPU quota (us per s)", FORMAT_NUMBER},
-        {"CPUBackend", "cpu_backend", "CPU cap by", FORMAT_TEXT},
-        {"CPUReason", "cpu_reason", "because", FORMAT_TEXT},
-        {"Unenforced", "unenforced", "Not capped", FORMAT_NUMBER},
-        {"Waiters", "waiters", "Wait for memory", FORMAT_NUMBER},
-        {"Accounting", "accounting", "Accounting", FORMAT_TEXT},
-        {"CGroup", "cgroup", "CGroup", FORMAT_TEXT},
-        {},
-};
-
-static const struct column vm_columns[] = {
-        {"Name", "name", "NAME", FORMAT_TEXT},
-        {"UUID", "uuid", NULL, FORMAT_TEXT},
-        {"PID", "pid", "PID", FORMAT_NUMBER},
-        {"VMMPID", "vmm_pid", "VMM", FORMAT_NUMBER},
-        {"Unit", "unit", "UNIT", FORMAT_TEXT},
-        {"Worker", "worker", NULL, FORMAT_TEXT},
-        {"State", "state", "STATE", FORMAT_TEXT},
-        {"MemBytes", "mem_bytes", "MEMORY", FORMAT_SIZE},
-        {"CPUUSec", "cpu_us", "CPU", FORMAT_USEC},
-        {"CGroup", "cgroup", NULL, FORMAT_TEXT},
-        {"Connected", "connected", "CONNECTED", FORMAT_BOOL},
-        {},
-};
-
-static const struct column job_columns[] = {
-        {"Id", "id", "ID", FORMAT_NUMBER},
-        {"VM", "vm", "VM", FORMAT_TEXT},
-        {"UUID", "uuid", NULL, FORMAT_TEXT},
-        {"Unit", "unit", "UNIT", FORMAT_TEXT},
-        {"PID", "pid", "PID", FORMAT_NUMBER},
-        {"Kind", "kind", "KIND", FORMAT_TEXT},
-        {"State", "state", "STATE", FORMAT_TEXT},
-        {"Seq", "seq", NULL, FORMAT_NUMBER},
-        {"Bytes", "bytes", "SIZE", FORMAT_SIZE},
-        {"BytesLeft", "bytes_left", "LEFT", FORMAT_SIZE},
-        {"Rate", "rate", "RATE/S", FORMAT_SIZE},
-        {"ETAUSec", "eta_us", "ETA", FORMAT_USEC},
-        {"WaitedUSec", "waited_us", "WAITED", FORMAT_USEC},
-        {"RanUSec", "ran_us", "RAN", FORMAT_USEC},
-        {"CPUUSec", "cpu_us", "CPU", FORMAT_USEC},
-        {"Error", "error", "ERROR", FORMAT_ERROR},
-        {"RC", "rc", NULL, FORMAT_NUMBER},
-        {"RRC", "rrc", NULL, FORMAT_NUMBER},
-        {"CGroup", "cgroup", NULL, FORMAT_TEXT},
-        {},
-};
+#include "ctl/status.h"
 
 static void connection_freep(struct connection **connection) {
         connection_free(*connection);
@@ -113,21 +44,53 @@ static int show_list(const struct options *options, FILE *out, const char *metho
         return r < 0 ? say_error(r, "cannot show the list") : 0;
 }
 
-int verb_status(const struct options *options, FILE *out) {
-        _cleanup_(record_list_deinit) struct record_list list = {};
+/* ---- status ---- */
+
+static int fetch_status(struct connection *connection, struct record_list *ret) {
         int r;
 
-        r = fetch(options, "GetStatus", &list);
+        r = connection_call(connection, "GetStatus", ret);
         if (r < 0)
                 return r;
-        if (list.n_records != 1)
+        if (ret->n_records != 1)
                 return say_error(-EBADMSG, "cannot understand the answer to GetStatus");
-        if (options->json != JSON_OFF)
-                r = json_print_record(out, status_columns, list.records, options->json);
-        else
-                r = table_print_record(out, status_columns, list.records);
+        return 0;
+}
+
+static int show_status(const struct options *options, FILE *out, const struct status *status) {
+        const struct json_part parts[] = {{"limits", limit_columns, status->limits},
+                                          {"failures", job_columns, status->failures},
+                                          {}};
+
+        if (options->json == JSON_OFF) {
+                status_print(out, status);
+                return 0;
+        }
+        return json_print_with_parts(out, status_columns, status->status, parts, options->json);
+}
+
+int verb_status(const struct options *options, FILE *out) {
+        _cleanup_(connection_freep) struct connection *connection = NULL;
+        _cleanup_(record_list_deinit) struct record_list list = {}, limits = {}, failures = {};
+        struct status status = {
+                .limits = &limits, .failures = &failures, .paint = paint_of(options->colour)};
+        int r;
+
+        r = connection_new(&connection, options->socket);
+        if (r >= 0)
+                r = fetch_status(connection, &list);
+        if (r >= 0)
+                r = connection_get_limits(connection, &limits);
+        if (r >= 0)
+                r = connection_call(connection, "ListFailures", &failures);
+        if (r < 0)
+                return r;
+        status.status = list.records;
+        r = show_status(options, out, &status);
         return r < 0 ? say_error(r, "cannot show the status") : 0;
 }
+
+/* ---- lists ---- */
 
 int verb_list(const struct options *options, FILE *out) {
         return show_list(options, out, "ListVMs", vm_columns);
@@ -135,6 +98,178 @@ int verb_list(const struct options *options, FILE *out) {
 
 int verb_jobs(const struct options *options, FILE *out) {
         return show_list(options, out, "ListJobs", job_columns);
+}
+
+/* ---- show ---- */
+
+static bool has_text(const struct record *record, const char *key, const char *text) {
+        const struct value *value = record_find(record, key);
+
+        return value && value->type == VALUE_STRING && strcmp(value->string, text) == 0;
+}
+
+static bool has_number(const struct record *record, const char *key, uint64_t number) {
+        const struct value *value = record_find(record, key);
+
+        return value && value->type == VALUE_UNSIGNED && value->number == number;
+}
+
+static int parse_number(const char *text, uint64_t *ret) {
+        char *end;
+
+        if (*text < '0' || *text > '9')
+                return -EINVAL;
+        errno = 0;
+        *ret = strtoull(text, &end, 10);
+        return *end != '\0' || errno != 0 ? -EINVAL : 0;
+}
+
+/* NAME, UUID or pid=NUMBER: of the worker or the VMM. */
+static bool is_meant(const struct record *vm, const char *what) {
+        uint64_t pid;
+
+        if (strncmp(what, "pid=", 4) == 0 && parse_number(what + 4, &pid) >= 0)
+                return has_number(vm, "PID", pid) || has_number(vm, "VMMPID", pid);
+        return has_text(vm, "Name", what) || has_text(vm, "UUID", what);
+}
+
+static const struct record *find_vm(const struct record_list *vms, const char *what) {
+        const struct record *found = NULL;
+        size_t n = 0;
+
+        for (size_t i = 0; i < vms->n_records; i++)
+                if (is_meant(&vms->records[i], what)) {
+                        found = &vms->records[i];
+                        n++;
+                }
+        if (n == 1)
+                return found;
+        if (n == 0)
+                say_error(0, "show: the daemon knows no VM \"%s\"", what);
+        else
+                say_error(0, "show: %zu VMs match \"%s\": take a UUID, or pid=NUMBER", n, what);
+        return NULL;
+}
+
+/* Only those of one worker; the list stays whose it is. */
+static int jobs_of(const struct record *vm, struct record_list *jobs) {
+        const struct value *pid = record_find(vm, "PID");
+        size_t n = 0;
+
+        if (!pid)
+                return -EBADMSG;
+        for (size_t i = 0; i < jobs->n_records; i++) {
+                struct record swap = jobs->records[n];
+
+                if (!has_number(&jobs->records[i], "PID", pid->number))
+                        continue;
+                jobs->records[n++] = jobs->records[i];
+                jobs->records[i] = swap;
+        }
+        return (int)n;
+}
+
+static int print_vm(const struct options *options, FILE *out, const struct record *vm,
+                    const struct record_list *jobs) {
+        const struct json_part parts[] = {{"jobs", job_columns, jobs}, {}};
+        int r;
+
+        if (options->json != JSON_OFF)
+                return json_print_with_parts(out, vm_columns, vm, parts, options->json);
+        r = table_print_record(out, vm_columns, vm);
+        if (r < 0 || jobs->n_records == 0)
+                return r;
+        (void)fputc('\n', out);
+        return table_print(out, job_columns, jobs, options->legend);
+}
+
+static int show_vm(const struct options *options, FILE *out, struct connection *connection) {
+        _cleanup_(record_list_deinit) struct record_list vms = {}, jobs = {};
+        struct record_list own;
+        const struct record *vm;
+        int r;
+
+        r = connection_call(connection, "ListVMs", &vms);
+        if (r < 0)
+                return r;
+        vm = find_vm(&vms, options->args[0]);
+        if (!vm)
+                return -ENOENT;
+        r = connection_call(connection, "ListJobs", &jobs);
+        if (r < 0)
+                return r;
+        r = jobs_of(vm, &jobs);
+        own = (struct record_list){jobs.records, r > 0 ? (size_t)r : 0};
+        if (r >= 0)
+                r = print_vm(options, out, vm, &own);
+        return r < 0 ? say_error(r, "cannot show the VM") : 0;
+}
+
+static int show_job(const struct options *options, FILE *out, struct connection *connection,
+                    uint64_t id) {
+        _cleanup_(record_list_deinit) struct record_list list = {};
+        int r;
+
+        r = connection_get_job(connection, id, &list);
+        if (r < 0)
+                return r;
+        if (options->json != JSON_OFF)
+                r = json_print_record(out, job_columns, list.records, options->json);
+        else
+                r = table_print_record(out, job_columns, list.records);
+        return r < 0 ? say_error(r, "cannot show the job") : 0;
+}
+
+int verb_show(const struct options *options, FILE *out) {
+        _cleanup_(connection_freep) struct connection *connection = NULL;
+        uint64_t id;
+        int r;
+
+        r = connection_new(&connection, options->socket);
+        if (r < 0)
+                return r;
+        if (parse_number(options->args[0], &id) >= 0)
+                return show_job(options, out, connection, id);
+        return show_vm(options, out, connection);
+}
+
+/* ---- changing ---- */
+
+/* Silent in text, as systemctl is; as JSON the status after it, without which a reader would ask.
+ */
+static int show_change(const struct options *options, FILE *out, struct connection *connection) {
+        _cleanup_(record_list_deinit) struct record_list list = {};
+        int r;
+
+        if (options->json == JSON_OFF)
+                return 0;
+        r = fetch_status(connection, &list);
+        if (r < 0)
+                return r;
+        r = json_print_record(out, status_columns, list.records, options->json);
+        return r < 0 ? say_error(r, "cannot show the status") : 0;
+}
+
+static int tell(const struct options *options, FILE *out, const char *method) {
+        _cleanup_(connection_freep) struct connection *connection = NULL;
+        int r;
+
+        r = connection_new(&connection, options->socket);
+        if (r >= 0)
+                r = connection_tell(connection, method);
+        return r < 0 ? r : show_change(options, out, connection);
+}
+
+int verb_drain(const struct options *options, FILE *out) {
+        return tell(options, out, "Drain");
+}
+
+int verb_resume(const struct options *options, FILE *out) {
+        return tell(options, out, "Resume");
+}
+
+int verb_reload(const struct options *options, FILE *out) {
+        return tell(options, out, "Reload");
 }
 
 int verb_set(const struct options *options, FILE *out) {
@@ -145,13 +280,34 @@ int verb_set(const struct options *options, FILE *out) {
                 if (!strchr(options->args[i], '='))
                         return say_error(0, "set: KEY=VALUE, not \"%s\"", options->args[i]);
         r = connection_new(&connection, options->socket);
-        return r < 0 ? r : connection_set(connection, options->args, options->n_args);
+        if (r >= 0)
+                r = connection_set(connection, options->args, options->n_args);
+        return r < 0 ? r : show_change(options, out, connection);
+}
+
+static int show_available(const struct options *options, FILE *out, uint64_t available) {
+        static const struct column columns[] = {{"Available", "available_bytes", NULL, FORMAT_SIZE},
+                                                {}};
+        _cleanup_(record_list_deinit) struct record_list list = {};
+        struct record *record;
+        char text[32];
+        int r;
+
+        if (options->json == JSON_OFF) {
+                format_size(text, sizeof(text), available);
+                (void)fprintf(out, "%s available\n", text);
+                return 0;
+        }
+        r = record_list_add(&list, &record);
+        if (r >= 0)
+                r = record_add(record, "Available",
+                               &(struct value){VALUE_UNSIGNED, {.number = available}});
+        return r < 0 ? r : json_print_record(out, columns, record, options->json);
 }
 
 int verb_wait_memory(const struct options *options, FILE *out) {
         _cleanup_(connection_freep) struct connection *connection = NULL;
         uint64_t bytes, available;
-        char text[32];
         int r;
 
         if (amount_parse_size(options->args[0], &bytes) < 0)
@@ -163,7 +319,6 @@ int verb_wait_memory(const struct options *options, FILE *out) {
         r = connection_wait_memory(connection, bytes, options->timeout_usec, &available);
         if (r < 0)
                 return r;
-        format_size(text, sizeof(text), available);
-        (void)fprintf(out, "%s available\n", text);
-        return 0;
+        r = show_available(options, out, available);
+        return r < 0 ? say_error(r, "cannot show it") : 0;
 }

@@ -9,6 +9,9 @@ struct options {
         const char *socket;
         enum json_mode json;
         bool legend;
+        bool quiet;            /* the exit status says it */
+        bool pager;            /* may be used */
+        bool terminal, colour; /* what stdout is good for */
         uint64_t timeout_usec; /* of wait-memory; USEC_INFINITY: none */
         char **args;           /* of the verb */
         int n_args;
@@ -18,6 +21,10 @@ struct options {
 int verb_status(const struct options *options, FILE *out);
 int verb_list(const struct options *options, FILE *out);
 int verb_jobs(const struct options *options, FILE *out);
+int verb_show(const struct options *options, FILE *out);
+int verb_drain(const struct options *options, FILE *out);
+int verb_resume(const struct options *options, FILE *out);
+int verb_reload(const struct options *options, FILE *out);
 int verb_set(const struct options *options, FILE *out);
 int verb_adopt(const struct options *options, FILE *out);
 int verb_wait_memory(const struct options *options, FILE *out);

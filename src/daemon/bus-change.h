@@ -2,14 +2,14 @@
 #pragma once
 
 /*
- * The methods that change something, or wait. Whoever may connect to the control socket may call
- * them: its mode is what protects it.
+ * The methods that change something. Whoever may connect to the control socket may call them: its
+ * mode is what protects it; on the system bus it is the policy file, conf/org.pvreaper.conf.in. We
+ * could not ask the bus who it is without waiting for the answer.
  */
 
 #include <systemd/sd-bus.h>
 
 int bus_method_set_limits(sd_bus_message *call, void *userdata, sd_bus_error *error);
-int bus_method_wait_memory(sd_bus_message *call, void *userdata, sd_bus_error *error);
-
-/* Nobody at this connection waits any more; NULL: nobody at all. */
-void bus_stop_waiting(sd_bus *link);
+int bus_method_drain(sd_bus_message *call, void *userdata, sd_bus_error *error);
+int bus_method_resume(sd_bus_message *call, void *userdata, sd_bus_error *error);
+int bus_method_reload(sd_bus_message *call, void *userdata, sd_bus_error *error);

@@ -25,7 +25,7 @@ static int append_escaped(sd_bus_message *m, const char *string) {
         return sd_bus_message_append_basic(m, SD_BUS_TYPE_STRING, copy);
 }
 
-static int append_basic(sd_bus_message *m, char type, const struct bus_value *value) {
+int bus_append_value(sd_bus_message *m, char type, const struct bus_value *value) {
         int r;
 
         if (type != SD_BUS_TYPE_STRING)
@@ -48,7 +48,7 @@ static int append_entry(sd_bus_message *m, const struct bus_field *field,
         r = sd_bus_message_open_container(m, SD_BUS_TYPE_VARIANT, contents);
         if (r < 0)
                 return r;
-        r = append_basic(m, field->type, value);
+        r = bus_append_value(m, field->type, value);
         if (r < 0)
                 return r;
         r = sd_bus_message_close_container(m);
@@ -66,7 +66,7 @@ static size_t size_of_type(char type) {
         }
 }
 
-static bool get_value(const struct bus_field *field, void *object, struct bus_value *ret) {
+bool bus_field_get(const struct bus_field *field, void *object, struct bus_value *ret) {
         if (field->get) {
                 if (!field->get(object, ret))
                         return false;
@@ -87,7 +87,7 @@ int bus_append_dict(sd_bus_message *m, const struct bus_field *fields, void *obj
         for (; fields->key; fields++) {
                 struct bus_value value = {};
 
-                if (!get_value(fields, object, &value))
+                if (!bus_field_get(fields, object, &value))
                         continue;
                 r = append_entry(m, fields, &value);
                 if (r < 0)

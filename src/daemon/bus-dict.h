@@ -41,5 +41,9 @@ struct bus_field {
 #define BUS_GETTER(key, type, get)                                                                 \
         { (key), (type), 0, (get) }
 
-/* Negative: the message is spoilt, drop it. */
+/* false: unknown. */
+bool bus_field_get(const struct bus_field *field, void *object, struct bus_value *ret);
+
+/* A value of a type that a table knows. Negative here and below: the message is spoilt, drop it. */
+int bus_append_value(sd_bus_message *m, char type, const struct bus_value *value);
 int bus_append_dict(sd_bus_message *m, const struct bus_field *fields, void *object);

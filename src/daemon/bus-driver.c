@@ -2,8 +2,8 @@
 
 /*
  * There is no bus behind control.sock, but tools made for one first call org.freedesktop.DBus.
- * Only what they need to go on is answered; there are no names to own, and each connection hears
- * only of itself, so there is nothing to match. Who needs what:
+ * Only what they need to go on is answered; there are no names to own, and all signals are ours.
+ * Who needs what:
  *
  *   Hello             busctl, gdbus, dbus-send --bus, dbus-monitor: whoever opens the socket as a
  *                     message bus, and gives up without an answer
@@ -13,8 +13,8 @@
  *   BecomeMonitor     busctl monitor and capture, which also wait for the NameLost that a bus
  *                     sends to a client that turns from a participant into a monitor
  *
- * sd-bus clients without a bus (pv-reaperctl) and dbus-send --peer need none of it. Nothing is kept
- * here.
+ * sd-bus clients without a bus (pv-reaperctl) and dbus-send --peer need none of it. Kept is only
+ * how many matches a client has: it hears signals if it has one.
  */
 
 #include "daemon/bus-driver.h"
@@ -28,16 +28,25 @@ static void messagep_unref(sd_bus_message **m) {
         sd_bus_message_unref(*m);
 }
 
-static int answer_hello(sd_bus_message *m, const char *unique_name) {
-        return sd_bus_reply_method_return(m, "s", unique_name);
+static int answer_hello(sd_bus_message *m, struct bus_client *client) {
+        return sd_bus_reply_method_return(m, "s", client->name);
 }
 
-static int answer_nothing(sd_bus_message *m, const char *unique_name) {
+/* Matches are not kept: whoever has one hears all signals, and looks for itself what is meant. */
+static int answer_add_match(sd_bus_message *m, struct bus_client *client) {
+        if (client->n_matches < UINT32_MAX)
+                client->n_matches++;
+        return sd_bus_reply_method_return(m, NULL);
+}
+
+static int answer_remove_match(sd_bus_message *m, struct bus_client *client) {
+        if (client->n_matches > 0)
+                client->n_matches--;
         return sd_bus_reply_method_return(m, NULL);
 }
 
 /* Whatever name they know us by: all of them are ours. */
-static int answer_name_owner(sd_bus_message *m, const char *unique_name) {
+static int answer_name_owner(sd_bus_message *m, struct bus_client *client) {
         const char *name;
         int r;
 
@@ -47,7 +56,7 @@ static int answer_name_owner(sd_bus_message *m, const char *unique_name) {
         return sd_bus_reply_method_return(m, "s", name);
 }
 
-static int answer_become_monitor(sd_bus_message *m, const char *unique_name) {
+static int answer_become_monitor(sd_bus_message *m, struct bus_client *client) {
         _cleanup_(messagep_unref) sd_bus_message *lost = NULL;
         sd_bus *bus = sd_bus_message_get_bus(m);
         int r;
@@ -61,7 +70,8 @@ static int answer_become_monitor(sd_bus_message *m, const char *unique_name) {
         r = sd_bus_message_set_sender(lost, DRIVER);
         if (r < 0)
                 return r;
-        r = sd_bus_message_append(lost, "s", unique_name);
+        client->n_matches = UINT32_MAX; /* it cannot take it back */
+        r = sd_bus_message_append(lost, "s", client->name);
         if (r < 0)
                 return r;
         return sd_bus_send(bus, lost, NULL);
@@ -70,16 +80,16 @@ static int answer_become_monitor(sd_bus_message *m, const char *unique_name) {
 static const struct {
         const char *interface;
         const char *member;
-        int (*answer)(sd_bus_message *m, const char *unique_name);
+        int (*answer)(sd_bus_message *m, struct bus_client *client);
 } answers[] = {
         {DRIVER, "Hello", answer_hello},
-        {DRIVER, "AddMatch", answer_nothing},
-        {DRIVER, "RemoveMatch", answer_nothing},
+        {DRIVER, "AddMatch", answer_add_match},
+        {DRIVER, "RemoveMatch", answer_remove_match},
         {DRIVER, "GetNameOwner", answer_name_owner},
         {MONITORING, "BecomeMonitor", answer_become_monitor},
 };
 
-int bus_answer_driver(sd_bus_message *m, const char *unique_name) {
+int bus_answer_driver(sd_bus_message *m, struct bus_client *client) {
         for (size_t i = 0; i < ARRAY_SIZE(answers); i++) {
                 int r;
 
@@ -88,7 +98,7 @@ int bus_answer_driver(sd_bus_message *m, const char *unique_name) {
                         return r;
                 if (r == 0)
                         continue;
-                r = answers[i].answer(m, unique_name);
+                r = answers[i].answer(m, client);
                 return r < 0 ? r : 1;
         }
         return 0;

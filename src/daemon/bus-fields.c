@@ -10,6 +10,7 @@
 #include "daemon/bus-fields.h"
 
 #include "daemon/cap.h"
+#include "daemon/forecast.h"
 #include "daemon/manager.h"
 #include "daemon/memory.h"
 #include "daemon/policy.h"
@@ -73,6 +74,18 @@ static bool get_overdue(void *object, struct bus_value *ret) {
 
 static bool get_bytes_to_clear(void *object, struct bus_value *ret) {
         ret->t = manager_bytes_to_clear(object);
+        return true;
+}
+
+static bool get_eta(void *object, struct bus_value *ret) {
+        ret->t = forecast_left_in_all(object);
+        return true;
+}
+
+static bool get_drain_reason(void *object, struct bus_value *ret) {
+        struct manager *manager = object;
+
+        ret->s = service_drain_reason(manager->service);
         return true;
 }
 
@@ -145,6 +158,7 @@ const struct bus_field bus_status_fields[] = {
         BUS_GETTER("PID", 'u', get_pid),
         BUS_GETTER("UptimeUSec", 't', get_uptime),
         BUS_GETTER("State", 's', get_state),
+        BUS_GETTER("DrainReason", 's', get_drain_reason),
         BUS_GETTER("Mode", 's', get_mode),
         BUS_MEMBER("MaxConcurrent", struct manager, governor.effective.max_concurrent),
         BUS_MEMBER("Running", struct manager, governor.n_counted),
@@ -154,6 +168,7 @@ const struct bus_field bus_status_fields[] = {
         BUS_MEMBER("VMs", struct manager, n_workers),
         BUS_MEMBER("Connections", struct manager, n_peers),
         BUS_GETTER("BytesToClear", 't', get_bytes_to_clear),
+        BUS_GETTER("ETAUSec", 't', get_eta),
         BUS_MEMBER("Done", struct manager, totals[JOB_DONE]),
         BUS_MEMBER("Ungoverned", struct manager, totals[JOB_UNGOVERNED]),
         BUS_MEMBER("Interrupted", struct manager, totals[JOB_INTERRUPTED]),
@@ -293,10 +308,7 @@ static bool get_job_cpu(void *object, struct bus_value *ret) {
         return true;
 }
 
-/*
- * Only what this job itself has shown. PERFORM shows nothing: what to expect of it by the jobs of
- * its kind that ended (bytes and ran_usec of manager.history) would be taken from there, here.
- */
+/* Only what this job itself has shown. */
 static bool get_rate(void *object, struct bus_value *ret) {
         struct job *job = object;
 
@@ -304,12 +316,19 @@ static bool get_rate(void *object, struct bus_value *ret) {
         return job->state == JOB_RUNNING;
 }
 
-static bool get_eta(void *object, struct bus_value *ret) {
+static bool get_progress(void *object, struct bus_value *ret) {
+        return forecast_percent(object, &ret->u);
+}
+
+/* What the job itself has shown is worth more than what others needed. */
+static bool get_job_eta(void *object, struct bus_value *ret) {
         struct job *job = object;
 
         if (job->state != JOB_RUNNING)
                 return false;
         ret->t = progress_eta(&job->progress, manager_now(job->worker->manager));
+        if (ret->t == USEC_INFINITY)
+                ret->t = forecast_left(job);
         return true;
 }
 
@@ -346,7 +365,8 @@ const struct bus_field bus_job_fields[] = {
         BUS_MEMBER("Bytes", struct job, bytes),
         BUS_MEMBER("BytesLeft", struct job, bytes_left),
         BUS_GETTER("Rate", 't', get_rate),
-        BUS_GETTER("ETAUSec", 't', get_eta),
+        BUS_GETTER("Progress", 'u', get_progress),
+        BUS_GETTER("ETAUSec", 't', get_job_eta),
         BUS_GETTER("WaitedUSec", 't', get_waited),
         BUS_GETTER("RanUSec", 't', get_ran),
         BUS_GETTER("CPUUSec", 't', get_job_cpu),

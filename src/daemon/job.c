@@ -146,7 +146,7 @@ static const char *format_usec(char *buffer, size_t size, uint64_t usec) {
 }
 
 /* To a closer the kernel says -EIO as a rule, and the close was the job. */
-static bool went_well(const struct job *job) {
+bool job_went_well(const struct job *job) {
         return job->state == JOB_DONE || job->state == JOB_SUPERSEDED ||
                (job->state == JOB_FOREIGN && job->kind == WIRE_KIND_CLOSE);
 }
@@ -155,7 +155,7 @@ void job_log(const struct job *job) {
         char waited[32], ran[32], cpu[32], uuid[UUID_TEXT_SIZE];
         bool known = job_has_outcome(job);
         const struct log_event *event = LOG_EVENT(
-                went_well(job) ? LOG_INFO : LOG_WARNING, job_message_id(job->state), job->error,
+                job_went_well(job) ? LOG_INFO : LOG_WARNING, job_message_id(job->state), job->error,
                 LOG_TEXT("PV_VM", job->name),
                 LOG_TEXT("PV_UUID", job_uuid_to_string(job->uuid, uuid)),
                 LOG_TEXT("PV_UNIT", job->unit), LOG_NUMBER("PV_JOB", job->id),

@@ -105,5 +105,8 @@ const char *job_uuid_to_string(const uint8_t uuid[16], char buffer[UUID_TEXT_SIZ
 /* Whether its worker said how it ended, so that error, rc and rrc mean something. */
 bool job_has_outcome(const struct job *job);
 
+/* Whether it ended as it should: the log warns of others, and the status shows them. */
+bool job_went_well(const struct job *job);
+
 /* The one line of the log for a finished job, with the fields of JOB_FIELDS in messages.h. */
 void job_log(const struct job *job);

@@ -21,6 +21,7 @@
 #include "daemon/adopt.h"
 #include "daemon/bus.h"
 #include "daemon/cap.h"
+#include "daemon/forecast.h"
 #include "daemon/log.h"
 #include "daemon/memory.h"
 #include "daemon/policy.h"
@@ -100,6 +101,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
                 (void)cgroup_root_scan(m->cgroup, NULL, NULL);
         }
         service_changed(m->service);
+        bus_changed(m->bus);
         return again ? tick_on(m) : 0;
 }
 
@@ -137,6 +139,7 @@ static int on_dispatch(sd_event_source *source, void *userdata) {
         look_again_at(m, wake_at);
         memory_changed(m->memory);
         service_changed(m->service);
+        bus_changed(m->bus);
         return sd_event_source_set_enabled(source, SD_EVENT_OFF);
 }
 
@@ -156,9 +159,15 @@ static void history_drop(struct manager *m, struct job *job) {
 void manager_job_ended(struct manager *m, struct job *job) {
         job_log(job);
         m->totals[job->state]++;
+        forecast_learn(m, job);
+        bus_job_changed(m->bus, job);
         TAILQ_INSERT_TAIL(&m->history, job, link);
         if (++m->n_history > HISTORY_MAX)
                 history_drop(m, TAILQ_FIRST(&m->history));
+}
+
+void manager_job_moved(struct manager *m, struct job *job) {
+        bus_job_changed(m->bus, job);
 }
 
 /* ---- listening ---- */

@@ -10,6 +10,7 @@
 
 #include "daemon/cgroup.h"
 #include "daemon/config.h"
+#include "daemon/estimate.h"
 #include "daemon/governor.h"
 #include "daemon/peer.h"
 #include "daemon/service.h"
@@ -41,7 +42,8 @@ struct manager {
         struct governor governor;
         struct peer_list peers;
         struct worker_list workers;
-        struct job_list history; /* ended jobs, oldest first */
+        struct job_list history;  /* ended jobs, oldest first */
+        struct estimate estimate; /* what was learnt from them */
         unsigned n_peers, n_workers, n_history;
         unsigned max_peers; /* and workers: those that are away cost fds, too */
         uint64_t next_job_id;
@@ -68,6 +70,9 @@ int manager_run(struct manager *manager);
 
 /* A job ended: logs it, remembers it, tells the control interface. Takes the job over. */
 void manager_job_ended(struct manager *manager, struct job *job);
+
+/* A job began to wait, or to run: tells the control interface. */
+void manager_job_moved(struct manager *manager, struct job *job);
 
 /* A peer went; perhaps there is room to accept again. */
 void manager_peer_gone(struct manager *manager);

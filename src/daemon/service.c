@@ -41,13 +41,23 @@ struct service {
 
         /* state */
         struct drain drain;
+        bool asked_to_drain; /* by an administrator, until it is taken back */
 
         sd_event_source *signal_sources[3];
         sd_event_source *look_source; /* once a second, when our stop waits for the work */
 };
 
 bool service_draining(const struct service *s) {
-        return s && s->drain.reason != DRAIN_NOTHING;
+        return s && (s->asked_to_drain || s->drain.reason != DRAIN_NOTHING);
+}
+
+const char *service_drain_reason(const struct service *s) {
+        static const char *const reasons[] = {
+                [DRAIN_SOCKET] = "pv-reaper.socket", [DRAIN_SYSTEM] = "system"};
+
+        if (!service_draining(s))
+                return NULL;
+        return s->drain.reason != DRAIN_NOTHING ? reasons[s->drain.reason] : "administrator";
 }
 
 /* ---- the status line ---- */
@@ -86,21 +96,26 @@ static void look_later(struct service *s) {
                           LOG_NUMBER("PV_QUEUED", (service)->manager->governor.queue.n_waiting)),  \
                 __VA_ARGS__))
 
-static void begin(struct service *s) {
-        const char *what = s->drain.reason == DRAIN_SYSTEM ? "the system" : "pv-reaper.socket";
+static void log_begun(struct service *s, const char *why) {
         char work[NOTIFY_STATUS_MAX];
 
-        policy_set_mode(s->manager, GOVERNOR_DRAINING, true);
         describe(s, work, sizeof(work));
-        log_work(s, MESSAGE_DRAIN_BEGUN, "%s is being stopped, no new VMs, at most %u at once; %s",
-                 what, s->manager->governor.effective.max_concurrent, work);
+        log_work(s, MESSAGE_DRAIN_BEGUN, "%s, no new VMs, at most %u at once; %s", why,
+                 s->manager->governor.effective.max_concurrent, work);
+}
+
+static void begin(struct service *s) {
+        policy_set_mode(s->manager, GOVERNOR_DRAINING, true);
+        log_begun(s, s->drain.reason == DRAIN_SYSTEM ? "the system is being stopped"
+                                                     : "pv-reaper.socket is being stopped");
         if (s->drain.terminated)
                 notify_extend(s->notify, EXTEND_USEC);
 }
 
-static void resume(struct service *s) {
-        policy_set_mode(s->manager, GOVERNOR_DRAINING, false);
-        log_info("nothing is being stopped any more: at most %u at once",
+static void resume(struct service *s, const char *why) {
+        policy_set_mode(s->manager, GOVERNOR_DRAINING, service_draining(s));
+        log_info("%s: %sat most %u at once", why,
+                 service_draining(s) ? "still draining for an administrator, " : "",
                  s->manager->governor.effective.max_concurrent);
 }
 
@@ -161,7 +176,7 @@ static void act(struct service *s, enum drain_step step) {
                 begin(s);
                 break;
         case DRAIN_RESUME:
-                resume(s);
+                resume(s, "nothing is being stopped any more");
                 break;
         case DRAIN_EXTEND:
                 notify_extend(s->notify, EXTEND_USEC);
@@ -220,7 +235,8 @@ void service_changed(struct service *s) {
                 return; /* on our way in, or out */
         notify_changed(s->notify);
         /* Otherwise once a second will do: each look costs a walk through all workers. */
-        if (s->drain.terminated && service_draining(s) && s->manager->governor.n_counted == 0)
+        if (s->drain.terminated && s->drain.reason != DRAIN_NOTHING &&
+            s->manager->governor.n_counted == 0)
                 (void)sd_event_source_set_time_relative(s->look_source, 0);
 }
 
@@ -261,7 +277,13 @@ static int on_interrupt(sd_event_source *source, const struct signalfd_siginfo *
 }
 
 static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata) {
-        struct service *s = userdata;
+        (void)service_reload(userdata);
+        return 0;
+}
+
+/* ---- what an administrator asks for ---- */
+
+int service_reload(struct service *s) {
         struct manager *m = s->manager;
         struct config *config = NULL;
         int r;
@@ -283,6 +305,27 @@ static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *si,
                                 m->governor.effective.max_concurrent);
         }
         notify_ready(s->notify);
+        return r;
+}
+
+void service_drain(struct service *s) {
+        if (s->asked_to_drain)
+                return;
+        s->asked_to_drain = true;
+        policy_set_mode(s->manager, GOVERNOR_DRAINING, true);
+        log_begun(s, "an administrator asked for a drain");
+        notify_changed(s->notify);
+}
+
+int service_resume(struct service *s) {
+        bool was = s->asked_to_drain;
+
+        s->asked_to_drain = false;
+        if (service_draining(s))
+                return -EBUSY;
+        if (was)
+                resume(s, "an administrator called the drain off");
+        notify_changed(s->notify);
         return 0;
 }
 

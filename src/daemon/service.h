@@ -22,3 +22,15 @@ void service_changed(struct service *service);
 
 /* No new VMs, and jobs run at the boosted limit. */
 bool service_draining(const struct service *service);
+
+/* Why: "administrator", "pv-reaper.socket", "system"; NULL: it does not. */
+const char *service_drain_reason(const struct service *service);
+
+/* Drains until service_resume(), or until the daemon ends. */
+void service_drain(struct service *service);
+
+/* -EBUSY: still draining, for something is being stopped. */
+int service_resume(struct service *service);
+
+/* Reads the configuration again. Negative: it cannot be used (logged), the old one stays. */
+int service_reload(struct service *service);

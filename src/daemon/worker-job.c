@@ -341,6 +341,7 @@ int worker_on_request(struct worker *w, const struct wire_request *request) {
         r = queue_push(&w->manager->governor.queue, w->job->queued_at, w->job);
         if (r < 0)
                 return r;
+        manager_job_moved(w->manager, w->job);
         manager_changed(w->manager);
         return 0;
 }
@@ -417,6 +418,8 @@ int worker_grant(struct worker *w) {
                 job->cpu_base = USEC_INFINITY;
                 slot_revoke(&w->slot);
                 cap_remove(w);
+                return r;
         }
-        return r;
+        manager_job_moved(w->manager, job);
+        return 0;
 }

@@ -139,6 +139,8 @@ class ServiceCase(harness.Case):
 class BusCase(ServiceCase):
     """With a bus and a PID 1 on it."""
 
+    bus_config = BUS_CONFIG
+
     def setUp(self):
         super().setUp()
         self.bus = self.pid1 = None
@@ -148,7 +150,7 @@ class BusCase(ServiceCase):
     def start_bus(self):
         path = f"{self.directory}/bus.conf"
         with open(path, "w", encoding="ascii") as file:
-            file.write(BUS_CONFIG.format(path=f"{self.directory}/bus"))
+            file.write(self.bus_config.format(path=f"{self.directory}/bus"))
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{self.directory}/bus")
         self.bus = subprocess.Popen(["dbus-daemon", f"--config-file={path}", "--nofork",

@@ -27,6 +27,16 @@ def options_of_man(text):
             for option in re.findall(rf"\*({OPTION})", section)}
 
 
+def verbs_of_help(text):
+    return set(re.findall(r"^  ([a-z][a-z-]*) ", text.partition("Options:")[0], flags=re.MULTILINE))
+
+
+def verbs_of_man(text):
+    """The bold words that begin a paragraph of the section VERBS."""
+    section = re.search(r"^# VERBS$(.*?)^# ", text, flags=re.MULTILINE | re.DOTALL)
+    return set(re.findall(r"^\*([a-z][a-z-]*)\*", section[1], flags=re.MULTILINE))
+
+
 def compare(in_help, in_man):
     return ([f"{option}: in --help, not in the man page" for option in sorted(in_help - in_man)] +
             [f"{option}: in the man page, not in --help" for option in sorted(in_man - in_help)])
@@ -59,6 +69,12 @@ class Usage(unittest.TestCase):
 
     def test_ctl(self):
         self.check("pv-reaperctl", "pv-reaperctl.1.scd")
+
+    def test_verbs_of_ctl(self):
+        page = sources.read(os.path.join(sources.ROOT, "man", "pv-reaperctl.1.scd"))
+        verbs = verbs_of_help(self.run_program("pv-reaperctl", "--help"))
+        self.assertGreater(len(verbs), 5)
+        self.assertEqual(compare(verbs, verbs_of_man(page)), [])
 
     def test_example_of_the_configuration(self):
         """The man page's configuration is one, without a warning."""

@@ -212,7 +212,7 @@ static void test_record(void **state) {
         add_row(&list, "a", UINT64_MAX, "b");
         assert_int_equal(table_print_record(out, columns, list.records), 0);
         assert_int_equal(fclose(out), 0);
-        assert_string_equal(text, "NAME: a\nSIZE: -\nLAST: b\n");
+        assert_string_equal(text, "  name: a\nhidden: a\n  size: -\n  last: b\n");
         free(text);
         record_list_deinit(&list);
 }

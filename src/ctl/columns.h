@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What there is to show of what the daemon answers. */
+
+#include "ctl/table.h"
+
+extern const struct column status_columns[];
+extern const struct column vm_columns[];
+extern const struct column job_columns[];
+extern const struct column limit_columns[];

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * The verbs and the options, once: main.c makes dispatch and --help of them, completion.c (which
+ * runs while we are built, without the functions) what the shells want to know.
+ */
+
+/*
+ * V(name, least and most arguments, function, what the shell completes, help)
+ */
+#define VERB_LIST(V)                                                                               \
+        V("status", 0, 0, verb_status, NOTHING, "Show the daemon: what it does and has done")      \
+        V("list", 0, 0, verb_list, NOTHING, "List the VMs that the daemon knows")                  \
+        V("jobs", 0, 0, verb_jobs, NOTHING, "List finished, running and waiting jobs")             \
+        V("show", 1, 1, verb_show, VMS, "Show all of one VM or JOB")                               \
+        V("watch", 0, 0, verb_watch, NOTHING, "Show jobs as they come and go")                     \
+        V("set", 1, 64, verb_set, KEYS, "Change limits (KEY=VALUE...) until the next reload")      \
+        V("adopt", 1, 1, verb_adopt, NOTHING,                                                      \
+          "Take over PID, the async teardown helper of a QEMU")                                    \
+        V("wait-memory", 1, 1, verb_wait_memory, NOTHING,                                          \
+          "Wait until SIZE of memory is available")                                                \
+        V("drain", 0, 0, verb_drain, NOTHING, "Hurry, and take in no new VMs")                     \
+        V("resume", 0, 0, verb_resume, NOTHING, "Call the drain off")                              \
+        V("reload", 0, 0, verb_reload, NOTHING, "Read the configuration again")
+
+/* O(name, how many arguments (2: perhaps one), id, the words that the shell completes it by) */
+#define OPTION_LIST(O)                                                                             \
+        O("socket", 1, SOCKET, "@file")                                                            \
+        O("json", 2, JSON, "short pretty")                                                         \
+        O("no-legend", 0, NO_LEGEND, "")                                                           \
+        O("no-pager", 0, NO_PAGER, "")                                                             \
+        O("quiet", 0, QUIET, "")                                                                   \
+        O("timeout", 1, TIMEOUT, "")                                                               \
+        O("help", 0, HELP, "")                                                                     \
+        O("version", 0, VERSION, "")

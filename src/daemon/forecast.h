@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The estimate of estimate.c, for the jobs of this daemon as they stand now. */
+
+#include "base/util.h"
+
+struct job;
+struct manager;
+
+/* A job has ended: what can be learnt from it, is. */
+void forecast_learn(struct manager *manager, const struct job *job);
+
+/* What is cleared of a running job, in percent. false: unknown. */
+bool forecast_percent(const struct job *job, unsigned *ret);
+
+/* How long a running job still takes, in µs; USEC_INFINITY: unknown. */
+uint64_t forecast_left(const struct job *job);
+
+/* How long it takes until nothing is left, as things are now; USEC_INFINITY: unknown. */
+uint64_t forecast_left_in_all(struct manager *manager);
