@@ -18,6 +18,9 @@ struct connection *connection_free(struct connection *connection);
 /* Calls a method without arguments that returns a{sv} (a list of one then) or aa{sv}. */
 int connection_call(struct connection *connection, const char *method, struct record_list *ret);
 
+/* Calls a method without arguments that returns a text. The caller frees it. */
+int connection_get_text(struct connection *connection, const char *method, char **ret);
+
 /* Changes limits: n times "KEY=VALUE"; all of them or none. */
 int connection_set(struct connection *connection, char **settings, int n);
 

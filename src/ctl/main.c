@@ -31,6 +31,7 @@ static const struct verb verbs[] = {
         {"status", 0, 0, verb_status, "Show the daemon: what it does and has done"},
         {"list", 0, 0, verb_list, "List the VMs that the daemon knows"},
         {"jobs", 0, 0, verb_jobs, "List finished, running and waiting jobs"},
+        {"metrics", 0, 0, verb_metrics, "Print the daemon's counters as OpenMetrics text"},
         {"set", 1, 64, verb_set, "Change limits (KEY=VALUE...) until the next reload"},
         {"adopt", 1, 1, verb_adopt, "Take over PID, the async teardown helper of a QEMU"},
         {"wait-memory", 1, 1, verb_wait_memory, "Wait until SIZE of memory is available"},

@@ -20,4 +20,5 @@ int verb_list(const struct options *options, FILE *out);
 int verb_jobs(const struct options *options, FILE *out);
 int verb_set(const struct options *options, FILE *out);
 int verb_adopt(const struct options *options, FILE *out);
+int verb_metrics(const struct options *options, FILE *out);
 int verb_wait_memory(const struct options *options, FILE *out);

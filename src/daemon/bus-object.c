@@ -14,6 +14,7 @@
 #include "daemon/bus-change.h"
 #include "daemon/bus-fields.h"
 #include "daemon/manager.h"
+#include "daemon/metrics.h"
 
 #define ERROR_UNREAD "org.pvreaper.Error.AnswersUnread"
 #define UNREAD_MAX   4 /* answers that wait to be written to one client */
@@ -128,6 +129,21 @@ static int method_list_jobs(sd_bus_message *call, void *userdata, sd_bus_error *
         return reply_list(call, userdata, error, append_jobs);
 }
 
+static int method_get_metrics(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        _cleanup_(messagep_unref) sd_bus_message *reply = NULL;
+        _cleanup_(freep) char *text = NULL;
+        int r;
+
+        r = reply_new(&reply, call, error);
+        if (r < 0)
+                return r;
+        r = metrics_text(&text, userdata, METRICS_OPENMETRICS);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_append(reply, "s", text);
+        return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
+}
+
 static int property_get_version(sd_bus *bus, const char *path, const char *interface,
                                 const char *property, sd_bus_message *reply, void *userdata,
                                 sd_bus_error *error) {
@@ -142,6 +158,8 @@ const sd_bus_vtable bus_object_vtable[] = {
                                  SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_NAMES("ListJobs", NULL, , "aa{sv}", SD_BUS_PARAM(jobs), method_list_jobs,
                                  SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_NAMES("GetMetrics", NULL, , "s", SD_BUS_PARAM(openmetrics),
+                                 method_get_metrics, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_NAMES("SetLimits", "a(ss)", SD_BUS_PARAM(settings), "", ,
                                  bus_method_set_limits, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_NAMES("WaitMemory", "tt", SD_BUS_PARAM(bytes) SD_BUS_PARAM(timeout_usec),
