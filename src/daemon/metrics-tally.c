@@ -3,6 +3,7 @@
 /*
  * Adding up what ended. Sizes are claims of workers, so their sum stays where it is rather than
  * wrap around. A histogram's counts are each bucket's own here, and added up where they are shown.
+ * Nothing is ever taken off: these are counters.
  */
 
 #include "daemon/metrics-tally.h"

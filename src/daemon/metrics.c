@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Where the metrics' numbers come from, each from the one place that knows it. Owns nothing.
+ * Where the metrics' numbers come from, each from the one place that knows it. Owns nothing, and
+ * keeps nothing: a snapshot is taken when somebody asks.
+ * A walk through the queue and the workers each time, which even ten thousand of them bear.
  */
 
 #include "daemon/metrics.h"

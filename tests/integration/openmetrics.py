@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A strict reader of OpenMetrics 1.0 and of Prometheus' text format 0.0.4, as far as our daemon uses
-them. Whatever is not as the standard, or Prometheus' rules for names, would have it is an error.
+"""A strict reader of OpenMetrics 1.0 and of Prometheus' text format 0.0.4, as far as our daemon
+uses them. Whatever is not as the standard, or Prometheus' rules for names, would have it is an
+error.
 """
 
 import re
@@ -68,8 +69,11 @@ class Family:
 
 
 def families(text, openmetrics=True):
-    """{name: Family} of a text, which must be right in every respect. Not OpenMetrics: the text
-    format, whose counters are called as their samples are, and which knows neither units nor EOF."""
+    """{name: Family} of a text, which must be right in every respect.
+
+    Not OpenMetrics: the text format, whose counters are called as their samples are, and which
+    knows neither units nor EOF.
+    """
     lines = text.split("\n")
     if lines.pop() != "":
         raise Error("the last line has no end")

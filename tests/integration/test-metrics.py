@@ -10,12 +10,13 @@ import re
 import stat
 import subprocess
 import threading
+import time
 
 import harness
 import openmetrics
 from harness import GRANT, tap
 from openmetrics import Error
-from raw import PeerCase
+from raw import SLOW_SECONDS, PeerCase
 
 ROOT = os.path.join(harness.HERE, "..", "..")
 DASHBOARD = os.path.join(ROOT, "conf", "pv-reaper-dashboard.json")
@@ -109,6 +110,15 @@ class Asked(MetricsCase):
         self.assertEqual((now["pvreaper_found_workers"], now["pvreaper_running_jobs"]), (1, 1))
         self.assertGreater(now["pvreaper_start_time_seconds"], started)
         self.assertEqual(sum(v for k, v in now.items() if k.startswith("pvreaper_jobs_total")), 0)
+
+    def test_manual_page_has_them_all(self):
+        with open(os.path.join(ROOT, "man", "pv-reaper.8.scd"), encoding="utf-8") as file:
+            part = re.search(r"^# METRICS$(.*?)^# FOR", file.read(), re.M | re.S)[1]
+        rows = re.findall(r"^\|[ \[] ([a-z].*)$", part.replace("\\_", "_"), re.M)
+        self.daemon()
+        self.assertEqual({f"pvreaper_{name}" for row in rows for name in row.split(", ")},
+                         {re.sub(r"(?<=_seconds)_(bucket|count|sum)$", "", key.partition("{")[0])
+                          for key in self.metrics()})
 
     def test_no_json(self):
         self.daemon()
@@ -225,12 +235,15 @@ class File(MetricsCase):
                 ["cc", "-shared", "-fPIC", "-o", slow, "-xc", "-"], input=source, text=True,
                 check=False).returncode != 0:
             self.skipTest("no C compiler to make a disk hang with")
-        self.serve(env={"LD_PRELOAD": slow})
-        daemon = self.served
+        daemon = self.daemon(env={"LD_PRELOAD": slow})
         self.wait("it is said", lambda: "cannot write" in daemon.log())
         children = harness.read(f"/proc/{daemon.pid}/task/{daemon.pid}/children").split()
         self.assertEqual(len(children), 1)
+        start = time.monotonic()
+        self.assertEqual(self.ctl_json("status")["running"], 0)
+        self.assertLess(time.monotonic() - start, SLOW_SECONDS)
         with open(f"{self.directory}/plug", "w", encoding="ascii"):
+            os.unlink(f"{self.directory}/plug")
             self.wait("it is written again", lambda: "is written again" in daemon.log())
 
 
@@ -284,7 +297,8 @@ class Reader(MetricsCase):
         for old, new in (("# EOF\n", ""), ("_seconds seconds", "_seconds bytes"), (" 1.5", " x"),
                          ("gauge", "counter"), ("Some.", "some"), ("{a=\"b\"}", "{a=b}"),
                          ("pvreaper_x", "y_x"), ("# UNIT pvreaper_x_seconds seconds\n", ""),
-                         ("# EOF", "pvreaper_x_seconds{a=\"b\"} 2\n# EOF"), ("\n# EOF\n", "\n# EOF"),
+                         ("# EOF", "pvreaper_x_seconds{a=\"b\"} 2\n# EOF"),
+                         ("\n# EOF\n", "\n# EOF"),
                          ("{a=\"b\"}", "{a=\"b\",a=\"c\"}"),
                          ("# TYPE pvreaper_x_seconds gauge\n", "")):
             with self.assertRaises((Error, KeyError), msg=(old, new)):

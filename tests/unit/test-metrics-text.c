@@ -3,6 +3,7 @@
 /*
  * Metrics: what is counted of a job, and what is not because nobody knows it; and the text, line by
  * line where the two dialects differ. That the whole of it is well-formed is test-metrics.py's.
+ * Numbers here are all different, so that none can stand in for another.
  */
 
 #include "fds.h"
@@ -214,7 +215,8 @@ static void test_openmetrics_dialect(void **state) {
         static const char *const lines[] = {
                 "# TYPE pvreaper_build info\npvreaper_build_info{version=\"1.2\"} 1\n",
                 "# TYPE pvreaper_jobs counter\npvreaper_jobs_total{",
-                "# TYPE pvreaper_job_cpu_seconds counter\n# UNIT pvreaper_job_cpu_seconds seconds\n",
+                "# TYPE pvreaper_job_cpu_seconds counter\n"
+                "# UNIT pvreaper_job_cpu_seconds seconds\n",
                 "# UNIT pvreaper_held_bytes bytes\n",
                 NULL,
         };
