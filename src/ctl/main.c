@@ -32,6 +32,7 @@ static const struct verb verbs[] = {
         {"list", 0, 0, verb_list, "List the VMs that the daemon knows"},
         {"jobs", 0, 0, verb_jobs, "List finished, running and waiting jobs"},
         {"metrics", 0, 0, verb_metrics, "Print the daemon's counters as OpenMetrics text"},
+        {"check", 0, 64, verb_check, "Check what the service needs on this host"},
         {"set", 1, 64, verb_set, "Change limits (KEY=VALUE...) until the next reload"},
         {"adopt", 1, 1, verb_adopt, "Take over PID, the async teardown helper of a QEMU"},
         {"wait-memory", 1, 1, verb_wait_memory, "Wait until SIZE of memory is available"},
@@ -88,6 +89,7 @@ static int print_help(const struct options *options, FILE *out) {
                            "  --json[=short|pretty]\n"
                            "                       JSON instead of text\n"
                            "  --no-legend          No column titles\n"
+                           "  --root DIR           Where check looks for files\n"
                            "  --timeout TIME       How long wait-memory waits (else for ever)\n"
                            "  --help               Show this and exit\n"
                            "  --version            Show the version and exit\n");
@@ -114,7 +116,15 @@ static int parse_json(struct options *options, const char *how) {
         return 0;
 }
 
-enum { OPT_HELP = 'h', OPT_VERSION = 256, OPT_SOCKET, OPT_JSON, OPT_NO_LEGEND, OPT_TIMEOUT };
+enum {
+        OPT_HELP = 'h',
+        OPT_VERSION = 256,
+        OPT_SOCKET,
+        OPT_JSON,
+        OPT_NO_LEGEND,
+        OPT_TIMEOUT,
+        OPT_ROOT
+};
 
 /* *ret_verb is set if an option is a verb of its own. */
 static int parse_option(int option, struct options *options, const struct verb **ret_verb) {
@@ -127,6 +137,9 @@ static int parse_option(int option, struct options *options, const struct verb *
                 return 0;
         case OPT_SOCKET:
                 options->socket = optarg;
+                return 0;
+        case OPT_ROOT:
+                options->root = optarg;
                 return 0;
         case OPT_JSON:
                 return parse_json(options, optarg);
@@ -168,6 +181,7 @@ static const struct verb *parse_command_line(struct options *options, int argc, 
                 {"help", no_argument, NULL, OPT_HELP},
                 {"version", no_argument, NULL, OPT_VERSION},
                 {"socket", required_argument, NULL, OPT_SOCKET},
+                {"root", required_argument, NULL, OPT_ROOT},
                 {"json", optional_argument, NULL, OPT_JSON},
                 {"timeout", required_argument, NULL, OPT_TIMEOUT},
                 {"no-legend", no_argument, NULL, OPT_NO_LEGEND},
@@ -193,24 +207,26 @@ static int run_verb(const struct verb *verb, const struct options *options) {
         char *text = NULL;
         size_t size = 0;
         FILE *out;
-        int r;
+        int r, status;
 
         out = open_memstream(&text, &size);
         if (!out)
                 return say_error(-errno, "cannot start");
         r = verb->run(options, out);
+        status = r;
         if (fclose(out) != 0 && r >= 0)
                 r = say_error(-ENOMEM, "cannot hold the output");
         if (r >= 0)
                 r = write_all(text, size);
         free(text);
-        return r;
+        return r < 0 ? r : status;
 }
 
 int main(int argc, char **argv) {
-        struct options options = {.legend = true, .timeout_usec = USEC_INFINITY};
+        struct options options = {.root = "", .legend = true, .timeout_usec = USEC_INFINITY};
         const struct verb *verb;
         const char *environment = getenv("PVREAPER_CONTROL");
+        int r;
 
         if (reserve_stdio() < 0)
                 return EXIT_FAILED;
@@ -219,5 +235,6 @@ int main(int argc, char **argv) {
         verb = parse_command_line(&options, argc, argv);
         if (!verb)
                 return EXIT_USAGE;
-        return run_verb(verb, &options) < 0 ? EXIT_FAILED : EXIT_OK;
+        r = run_verb(verb, &options);
+        return r < 0 ? EXIT_FAILED : r;
 }
