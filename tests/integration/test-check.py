@@ -200,10 +200,13 @@ class Hosts(CheckCase):
 
     def test_what_hangs_is_ended(self):
         """A program that does not answer costs five seconds, and is not left behind."""
-        self.put("usr/bin/qemu-system-s390x", "#!/bin/sh\nsleep 1000\n")
+        self.put("usr/bin/qemu-system-s390x",
+                 f"#!/bin/sh\necho $$ >{self.directory}/pid\nexec sleep 1000\n")
         start = time.monotonic()
         self.expect("qemu", "WARN", "no answer within 5 s")
         self.assertGreater(time.monotonic() - start, 4)
+        pid = harness.read(f"{self.directory}/pid").strip()
+        self.wait("it is gone", lambda: not harness.is_alive(pid))
 
     def test_without_a_daemon(self):
         self.expect("daemon", "FAIL", "no daemon listens.*systemctl enable")

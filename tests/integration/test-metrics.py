@@ -239,6 +239,8 @@ class File(MetricsCase):
         self.wait("it is said", lambda: "cannot write" in daemon.log())
         children = harness.read(f"/proc/{daemon.pid}/task/{daemon.pid}/children").split()
         self.assertEqual(len(children), 1)
+        # What is not whole yet is not where a reader looks.
+        self.assertEqual(os.listdir(os.path.dirname(self.file)), ["pv-reaper.prom.tmp"])
         start = time.monotonic()
         self.assertEqual(self.ctl_json("status")["running"], 0)
         self.assertLess(time.monotonic() - start, SLOW_SECONDS)
