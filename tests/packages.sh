@@ -9,14 +9,16 @@
 #
 # libc6-dev and libclang-rt-14-dev are only recommended by gcc and clang, and are named since
 # recommended packages are not installed; systemd has systemd.pc (directories of units); llvm-14
-# turns addresses in sanitizer reports into names.
+# turns addresses in sanitizer reports into names. promtool, which is part of prometheus (100 MB),
+# and apparmor_parser are used where they are there.
 
 # shellcheck disable=SC2034  # used by name
 packages_build=(meson ninja-build gcc libc6-dev pkg-config systemd libsystemd-dev libinih-dev
         libjansson-dev libcgroup-dev libcmocka-dev scdoc)
 # shellcheck disable=SC2034
 packages_test=(clang libclang-rt-14-dev llvm-14 clang-format clang-tidy valgrind
-        strace gdb spin python3 dbus procps git)
+        strace gdb spin python3 python3-prometheus-client dbus procps git checkpolicy
+        semodule-utils)
 # Kernels to boot, what boots them, and a cross compiler; kernel packages are only unpacked.
 # shellcheck disable=SC2034
 packages_system=(qemu-system-x86 qemu-system-misc qemu-user-static busybox-static kmod cpio

@@ -291,3 +291,21 @@ int connection_tell(struct connection *connection, const char *method) {
                 return say_error(r, "cannot call %s", method);
         return call_bus(connection, call, TIMEOUT_SEC * USEC_PER_SEC, &reply);
 }
+
+int connection_get_text(struct connection *connection, const char *method, char **ret) {
+        _cleanup_(messagep_unref) sd_bus_message *call = NULL, *reply = NULL;
+        const char *text;
+        int r;
+
+        r = new_call(connection, method, &call);
+        if (r < 0)
+                return say_error(r, "cannot call %s", method);
+        r = call_bus(connection, call, TIMEOUT_SEC * USEC_PER_SEC, &reply);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_read(reply, "s", &text);
+        if (r < 0)
+                return say_error(r, "cannot understand the answer to %s", method);
+        *ret = strdup(text);
+        return *ret ? 0 : say_error(-ENOMEM, "cannot call %s", method);
+}

@@ -26,6 +26,9 @@ int connection_get_limits(struct connection *connection, struct record_list *ret
 /* A list of one. */
 int connection_get_job(struct connection *connection, uint64_t id, struct record_list *ret);
 
+/* Calls a method without arguments that returns a text. The caller frees it. */
+int connection_get_text(struct connection *connection, const char *method, char **ret);
+
 /* Calls a method that takes and returns nothing. */
 int connection_tell(struct connection *connection, const char *method);
 

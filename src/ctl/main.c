@@ -66,6 +66,7 @@ static int print_help(const struct options *options, FILE *out) {
                            "  --no-legend          No column titles\n"
                            "  --no-pager           No pager, also on a terminal\n"
                            "  -q, --quiet          Print nothing but errors\n"
+                           "  --root DIR           Where check looks for files\n"
                            "  --timeout TIME       How long wait-memory waits (else for ever)\n"
                            "  -h, --help           Show this and exit\n"
                            "  --version            Show the version and exit\n");
@@ -107,6 +108,9 @@ static int parse_option(int option, struct options *options, const struct verb *
                 return 0;
         case OPT_SOCKET:
                 options->socket = optarg;
+                return 0;
+        case OPT_ROOT:
+                options->root = optarg;
                 return 0;
         case OPT_JSON:
                 return parse_json(options, optarg);
@@ -174,12 +178,13 @@ static int run_verb(const struct verb *verb, const struct options *options) {
         char *text = NULL;
         size_t size = 0;
         FILE *out;
-        int r;
+        int r, status;
 
         out = open_memstream(&text, &size);
         if (!out)
                 return say_error(-errno, "cannot start");
         r = verb->run(options, out);
+        status = r;
         if (fclose(out) != 0 && r >= 0)
                 r = say_error(-ENOMEM, "cannot hold the output");
         if (r >= 0 && options->quiet && verb->help)
@@ -187,17 +192,18 @@ static int run_verb(const struct verb *verb, const struct options *options) {
         if (r >= 0)
                 r = options->pager ? output_page(text, size) : output_write(text, size);
         free(text);
-        return r;
+        return r < 0 ? r : status;
 }
 
 static int exit_code(int r) {
         if (r >= 0)
-                return EXIT_OK;
+                return r;
         return r == CONNECTION_NOBODY ? EXIT_NOBODY : EXIT_FAILED;
 }
 
 int main(int argc, char **argv) {
-        struct options options = {.legend = true, .pager = true, .timeout_usec = USEC_INFINITY};
+        struct options options = {
+                .root = "", .legend = true, .pager = true, .timeout_usec = USEC_INFINITY};
         const struct verb *verb;
         const char *environment = getenv("PVREAPER_CONTROL");
 

@@ -12,6 +12,14 @@
 #include <stdio.h>
 #include <string.h>
 
+static char *say_buffer;
+static size_t say_size;
+
+void say_into(char *buffer, size_t size) {
+        say_buffer = buffer;
+        say_size = size;
+}
+
 void make_printable(char *text) {
         for (; *text; text++)
                 if (*text < ' ' || *text > '~')
@@ -26,7 +34,10 @@ int say_error(int error, const char *format, ...) {
         (void)vsnprintf(message, sizeof(message), format, ap);
         va_end(ap);
         make_printable(message);
-        if (error < 0)
+        if (say_buffer)
+                (void)snprintf(say_buffer, say_size, "%s%s%s", message, error < 0 ? ": " : "",
+                               error < 0 ? strerror(-error) : "");
+        else if (error < 0)
                 (void)fprintf(stderr, "pv-reaperctl: %s: %s\n", message, strerror(-error));
         else
                 (void)fprintf(stderr, "pv-reaperctl: %s\n", message);

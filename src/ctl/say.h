@@ -9,5 +9,11 @@
  */
 int say_error(int error, const char *format, ...) _printf_(2, 3);
 
+/*
+ * From here on such a line, without the program's name, goes into the buffer instead, the last one
+ * over the one before; NULL: to stderr again. The buffer stays the caller's.
+ */
+void say_into(char *buffer, size_t size);
+
 /* Replaces all of text that a terminal might act upon, or that is not one column wide, with '?'. */
 void make_printable(char *text);

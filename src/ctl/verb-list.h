@@ -15,6 +15,9 @@
         V("jobs", 0, 0, verb_jobs, NOTHING, "List finished, running and waiting jobs")             \
         V("show", 1, 1, verb_show, VMS, "Show all of one VM or JOB")                               \
         V("watch", 0, 0, verb_watch, NOTHING, "Show jobs as they come and go")                     \
+        V("metrics", 0, 0, verb_metrics, NOTHING,                                                  \
+          "Print the daemon's counters as OpenMetrics text")                                       \
+        V("check", 0, 64, verb_check, NOTHING, "Check what the service needs on this host")        \
         V("set", 1, 64, verb_set, KEYS, "Change limits (KEY=VALUE...) until the next reload")      \
         V("adopt", 1, 1, verb_adopt, NOTHING,                                                      \
           "Take over PID, the async teardown helper of a QEMU")                                    \
@@ -31,6 +34,7 @@
         O("no-legend", 0, NO_LEGEND, "")                                                           \
         O("no-pager", 0, NO_PAGER, "")                                                             \
         O("quiet", 0, QUIET, "")                                                                   \
+        O("root", 1, ROOT, "@file")                                                                \
         O("timeout", 1, TIMEOUT, "")                                                               \
         O("help", 0, HELP, "")                                                                     \
         O("version", 0, VERSION, "")

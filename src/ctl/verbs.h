@@ -7,6 +7,7 @@
 
 struct options {
         const char *socket;
+        const char *root; /* of check; "": none */
         enum json_mode json;
         bool legend;
         bool quiet;            /* the exit status says it */
@@ -27,4 +28,9 @@ int verb_resume(const struct options *options, FILE *out);
 int verb_reload(const struct options *options, FILE *out);
 int verb_set(const struct options *options, FILE *out);
 int verb_adopt(const struct options *options, FILE *out);
+
+/* Also returns what the exit status is to be: 0; 4, something is not as well as it could be; 1. */
+int verb_check(const struct options *options, FILE *out);
+
+int verb_metrics(const struct options *options, FILE *out);
 int verb_wait_memory(const struct options *options, FILE *out);

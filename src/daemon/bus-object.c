@@ -21,6 +21,7 @@
 #include "daemon/bus-wait.h"
 #include "daemon/config-keys.h"
 #include "daemon/manager.h"
+#include "daemon/metrics.h"
 
 #define UNREAD_MAX     4   /* messages that wait to be written to one client */
 #define UNREAD_MAX_BUS 100 /* ... to the bus, which reads for all of its clients */
@@ -159,6 +160,21 @@ static int method_list_jobs(sd_bus_message *call, void *userdata, sd_bus_error *
         return reply_list(call, userdata, error, append_jobs);
 }
 
+static int method_get_metrics(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        _cleanup_(messagep_unref) sd_bus_message *reply = NULL;
+        _cleanup_(freep) char *text = NULL;
+        int r;
+
+        r = reply_new(&reply, call, error);
+        if (r < 0)
+                return r;
+        r = metrics_text(&text, userdata, METRICS_OPENMETRICS);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_append(reply, "s", text);
+        return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
+}
+
 static struct job *find_job(struct manager *manager, uint64_t id) {
         struct worker *worker;
         struct job *job;
@@ -245,6 +261,7 @@ const sd_bus_vtable bus_object_vtable[] = {
         METHOD("ListJobs", NULL, , "aa{sv}", SD_BUS_PARAM(jobs), method_list_jobs),
         METHOD("ListFailures", NULL, , "aa{sv}", SD_BUS_PARAM(jobs), method_list_failures),
         METHOD("GetJob", "t", SD_BUS_PARAM(id), "a{sv}", SD_BUS_PARAM(job), method_get_job),
+        METHOD("GetMetrics", NULL, , "s", SD_BUS_PARAM(openmetrics), method_get_metrics),
         METHOD("SetLimits", "a(ss)", SD_BUS_PARAM(settings), "", , bus_method_set_limits),
         METHOD("WaitMemory", "tt", SD_BUS_PARAM(bytes) SD_BUS_PARAM(timeout_usec), "t",
                SD_BUS_PARAM(available), bus_method_wait_memory),

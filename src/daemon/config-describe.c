@@ -65,6 +65,9 @@ static void describe(const struct value_rule *rule, char *buffer, size_t size) {
         case VALUE_CGROUP:
                 (void)snprintf(buffer, size, "an absolute path, \"auto\" or \"none\"");
                 break;
+        case VALUE_FILE:
+                (void)snprintf(buffer, size, "an absolute path (nothing: no file)");
+                break;
         case VALUE_CPUS:
                 (void)snprintf(buffer, size, "a list of CPUs such as 0-3,8 (nothing: all)");
                 break;

@@ -40,6 +40,8 @@
         { .type = VALUE_SOCKET }
 #define CGROUP                                                                                     \
         { .type = VALUE_CGROUP }
+#define FILE_OR_NONE                                                                               \
+        { .type = VALUE_FILE }
 #define CPUS                                                                                       \
         { .type = VALUE_CPUS }
 #define PATTERNS                                                                                   \
@@ -149,6 +151,13 @@ const struct config_key config_keys[] = {
         {"adopt", "emulators", PATTERNS, FIELD(adopt_emulators), .live = true,
          .fallback = "/usr/bin/qemu-system-* /usr/bin/qemu-kvm /usr/libexec/qemu-kvm",
          .help = "The programs whose helpers are adopted, by either way."},
+
+        /* Not live: who may change limits is not for that allowed to have files written. */
+        {"metrics", "metrics-file", FILE_OR_NONE, FIELD(metrics_file), .fallback = "",
+         .help = "A file for node_exporter's textfile collector; its name should end in .prom. The "
+                 "service may write to its directory only if a drop-in says so, see pv-reaper(8)."},
+        {"metrics", "metrics-interval", TIME(USEC_PER_SEC, DAY), FIELD(metrics_interval),
+         .fallback = "15s", .help = "How often it is written."},
 };
 
 const size_t n_config_keys = ARRAY_SIZE(config_keys);

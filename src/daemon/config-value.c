@@ -280,6 +280,7 @@ static int parse_number(const struct value_rule *rule, const char *text, uint64_
                 return parse_word(text, rule->words, ret);
         case VALUE_SOCKET:
         case VALUE_CGROUP:
+        case VALUE_FILE:
         case VALUE_CPUS:
         case VALUE_PATTERNS:
                 break;
@@ -391,6 +392,8 @@ int value_parse_text(const struct value_rule *rule, const char *text, char **ret
         if (rule->type == VALUE_SOCKET && !is_path(text, VALUE_SOCKET_MAX))
                 return -EINVAL;
         if (rule->type == VALUE_CGROUP && !word && !is_path(text, PATH_MAX - 1))
+                return -EINVAL;
+        if (rule->type == VALUE_FILE && *text && !is_path(text, VALUE_FILE_MAX))
                 return -EINVAL;
         if (rule->type == VALUE_PATTERNS && !are_paths(text))
                 return -EINVAL;

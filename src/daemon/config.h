@@ -55,6 +55,10 @@ struct config {
         uint64_t adopt_interval;
         char *adopt_emulators; /* patterns, by blanks */
 
+        /* [metrics] */
+        char *metrics_file; /* "": none */
+        uint64_t metrics_interval;
+
         struct config_origin *origins; /* one per key: what was written, and where */
 };
 

@@ -24,6 +24,7 @@
 #include "daemon/forecast.h"
 #include "daemon/log.h"
 #include "daemon/memory.h"
+#include "daemon/metrics.h"
 #include "daemon/policy.h"
 
 #define TICK_USEC    (1 * USEC_PER_SEC)
@@ -161,6 +162,7 @@ void manager_job_ended(struct manager *m, struct job *job) {
         m->totals[job->state]++;
         forecast_learn(m, job);
         bus_job_changed(m->bus, job);
+        tally_job(&m->tally, job);
         TAILQ_INSERT_TAIL(&m->history, job, link);
         if (++m->n_history > HISTORY_MAX)
                 history_drop(m, TAILQ_FIRST(&m->history));
@@ -263,6 +265,7 @@ int manager_new(struct manager **ret, struct config *config, const struct config
         TAILQ_INIT(&m->history);
         m->handoff_fd = m->control_fd = -1;
         m->next_job_id = 1;
+        tally_init(&m->tally);
         m->max_peers = find_max_peers();
         policy_init(m, config);
         r = sd_event_default(&m->event);
@@ -309,6 +312,7 @@ struct manager *manager_free(struct manager *m) {
         m->tick_source = sd_event_source_disable_unref(m->tick_source);
         m->start_source = sd_event_source_disable_unref(m->start_source);
         m->dispatch_source = sd_event_source_disable_unref(m->dispatch_source);
+        m->metrics_file = metrics_file_free(m->metrics_file);
         m->memory = memory_free(m->memory);
         m->adopt = adopt_free(m->adopt);
         m->cap = cap_free(m->cap);
@@ -341,6 +345,7 @@ int manager_start(struct manager *m, int *handoff_fd, int *control_fd) {
                 if (r < 0)
                         return log_error_errno(r, "cannot read %s/jobs", m->cgroup->path);
         }
+        m->tally.n_found = m->n_workers;
         if (m->n_workers > 0)
                 (void)log_event(LOG_EVENT(LOG_INFO, MESSAGE_WORKERS_FOUND, 0,
                                           LOG_NUMBER("PV_WORKERS", m->n_workers)),
@@ -353,7 +358,8 @@ int manager_start(struct manager *m, int *handoff_fd, int *control_fd) {
         r = bus_new(&m->bus, m);
         if (r < 0)
                 return log_error_errno(r, "cannot listen on the control socket");
-        return 0;
+        r = metrics_file_new(&m->metrics_file, m);
+        return r < 0 ? log_error_errno(r, "cannot prepare to write the metrics") : 0;
 }
 
 static void log_ready(struct manager *m) {

@@ -12,6 +12,7 @@
 #include "daemon/config.h"
 #include "daemon/estimate.h"
 #include "daemon/governor.h"
+#include "daemon/metrics-tally.h"
 #include "daemon/peer.h"
 #include "daemon/service.h"
 #include "daemon/worker.h"
@@ -22,6 +23,7 @@ struct adopt;
 struct bus;
 struct cap;
 struct memory;
+struct metrics_file;
 
 struct manager {
         /* owned */
@@ -33,6 +35,7 @@ struct manager {
         struct cap *cap;
         struct memory *memory;
         struct adopt *adopt;
+        struct metrics_file *metrics_file; /* NULL: none is written */
         int handoff_fd;
         int control_fd;
 
@@ -49,6 +52,7 @@ struct manager {
         uint64_t next_job_id;
         uint64_t totals[_JOB_STATE_MAX]; /* ended jobs by how; JOB_QUEUED, JOB_RUNNING unused */
         uint64_t n_unreported;           /* ended while no daemon was there to be told */
+        struct tally tally;              /* for the metrics */
         uint64_t started_at;
         bool purge; /* a worker's cgroup could not be removed yet */
 

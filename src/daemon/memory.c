@@ -65,6 +65,7 @@ static void update(struct memory *m) {
         if (boost == m->boost)
                 return;
         m->boost = boost;
+        m->manager->tally.n_boosts += boost;
         queue_set_memory_short(&m->manager->governor.queue, boost);
         policy_set_mode(m->manager, GOVERNOR_BOOST, boost);
         tell(m);

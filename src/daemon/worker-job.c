@@ -218,6 +218,7 @@ static int report_outcome(struct worker *w, const struct wire_outcome *o) {
         w->job->error = o->error;
         w->job->rc = o->rc;
         w->job->rrc = o->rrc;
+        w->job->ungoverned = !governed;
         w->last_seq = o->seq;
         job_end(w, job_state_of_outcome(o, governed));
         return 0;
@@ -251,7 +252,8 @@ void worker_on_exit(struct worker *w) {
                 return;
         }
         w->job->bytes_left = 0; /* nobody has this address space any more */
-        job_end(w, w->job->state == JOB_RUNNING ? JOB_DONE : JOB_UNGOVERNED);
+        w->job->ungoverned = w->job->state != JOB_RUNNING;
+        job_end(w, w->job->ungoverned ? JOB_UNGOVERNED : JOB_DONE);
 }
 
 /* ---- its packets ---- */

@@ -64,6 +64,7 @@ static const char *another(const struct config_key *key) {
         switch (key->rule.type) {
         case VALUE_SOCKET:
         case VALUE_CGROUP:
+        case VALUE_FILE:
                 return "/other";
         case VALUE_CPUS:
                 return "1-2";
@@ -177,13 +178,21 @@ static void test_store_take_live(void **state) {
                 capture_end(),
                 "pv-reaperd: handoff in section [sockets] has changed: only a restart applies it\n"
                 "pv-reaperd: control in section [sockets] has changed: only a restart applies it\n"
-                "pv-reaperd: path in section [cgroup] has changed: only a restart applies it\n");
+                "pv-reaperd: path in section [cgroup] has changed: only a restart applies it\n"
+                "pv-reaperd: metrics-file in section [metrics] has changed: only a restart applies "
+                "it\n"
+                "pv-reaperd: metrics-interval in section [metrics] has changed: only a restart "
+                "applies it\n");
         set(copy, "handoff", "/run/pv-reaper/handoff.sock");
         set(copy, "control", "/run/pv-reaper/control.sock");
         set(copy, "path", "auto");
+        set(copy, "metrics-file", "");
+        set(copy, "metrics-interval", "15s");
         set(running, "handoff", "/run/pv-reaper/handoff.sock");
         set(running, "control", "/run/pv-reaper/control.sock");
         set(running, "path", "auto");
+        set(running, "metrics-file", "");
+        set(running, "metrics-interval", "15s");
         assert_same(running, copy);
         assert_int_equal(wanted->max_concurrent, 4);
 }

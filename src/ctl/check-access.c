@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Checks of who may connect: the sockets as files, and QEMU's user. Users and groups are asked of
+ * the name services, or of ROOT/etc/passwd and group if there is a root.
+ * Nothing is tried: to connect would start a daemon, or a closer that finds nothing.
+ */
+
+#include "ctl/check.h"
+
+#include <grp.h>
+#include <pwd.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/environment.h"
+
+#define CONTROL_SOCKET "/run/pv-reaper/control.sock"
+#define GROUPS_MAX     256
+
+/* ---- users and groups ---- */
+
+static FILE *open_table(const struct check_host *host, const char *path) {
+        char full[CHECK_PATH_MAX];
+
+        return fopen(check_path(host, full, "%s", path), "re");
+}
+
+static bool find_user(const struct check_host *host, const char *name, struct passwd *ret) {
+        const struct passwd *entry;
+        FILE *file;
+
+        if (!*host->root) {
+                entry = getpwnam(name);
+                if (entry)
+                        *ret = *entry;
+                return entry;
+        }
+        file = open_table(host, "/etc/passwd");
+        while (file && (entry = fgetpwent(file)))
+                if (strcmp(entry->pw_name, name) == 0)
+                        break;
+        if (file && entry)
+                *ret = *entry;
+        if (file)
+                (void)fclose(file);
+        return file && entry;
+}
+
+/* The name of a group, or its number as text. */
+static const char *group_name(const struct check_host *host, gid_t gid,
+                              char buffer[CHECK_WORD_MAX]) {
+        FILE *file = *host->root ? open_table(host, "/etc/group") : NULL;
+        const struct group *entry = NULL;
+
+        if (!*host->root)
+                entry = getgrgid(gid);
+        while (file && (entry = fgetgrent(file)))
+                if (entry->gr_gid == gid)
+                        break;
+        if (entry)
+                (void)snprintf(buffer, CHECK_WORD_MAX, "%s", entry->gr_name);
+        else
+                (void)snprintf(buffer, CHECK_WORD_MAX, "%u", (unsigned)gid);
+        if (file)
+                (void)fclose(file);
+        return buffer;
+}
+
+static bool is_member(const struct group *group, const char *name) {
+        for (char **member = group->gr_mem; *member; member++)
+                if (strcmp(*member, name) == 0)
+                        return true;
+        return false;
+}
+
+/* Whether a process that libvirt starts as this user is in the group. */
+static bool in_group(const struct check_host *host, const struct passwd *user, gid_t gid) {
+        gid_t groups[GROUPS_MAX];
+        int n = GROUPS_MAX;
+        const struct group *entry;
+        bool found = false;
+        FILE *file;
+
+        if (user->pw_gid == gid)
+                return true;
+        if (!*host->root) {
+                if (getgrouplist(user->pw_name, user->pw_gid, groups, &n) < 0)
+                        n = GROUPS_MAX;
+                for (int i = 0; i < n && !found; i++)
+                        found = groups[i] == gid;
+                return found;
+        }
+        file = open_table(host, "/etc/group");
+        while (file && !found && (entry = fgetgrent(file)))
+                found = entry->gr_gid == gid && is_member(entry, user->pw_name);
+        if (file)
+                (void)fclose(file);
+        return found;
+}
+
+/* ---- the sockets ---- */
+
+static int stat_socket(const struct check_host *host, const char *path, struct stat *ret) {
+        char full[CHECK_PATH_MAX];
+
+        return stat(check_path(host, full, "%s", path), ret) < 0 ? negative_errno() : 0;
+}
+
+/* group: the one that must be able to connect; NULL: the administrator chose it. */
+static void check_socket(const struct check_host *host, const char *path, const char *group,
+                         struct check_report *ret) {
+        char name[CHECK_WORD_MAX];
+        struct stat st;
+        int r;
+
+        r = stat_socket(host, path, &st);
+        if (r < 0 || !S_ISSOCK(st.st_mode)) {
+                check_say(ret, CHECK_FAIL, "%s: %s", path, r < 0 ? strerror(-r) : "no socket");
+                check_advise(ret, "systemctl enable --now pv-reaper.socket");
+                return;
+        }
+        (void)group_name(host, st.st_gid, name);
+        check_say(ret, CHECK_PASS, "%s, mode %04o, group %s", path, st.st_mode & 07777U, name);
+        if (st.st_mode & S_IWOTH) {
+                ret->result = CHECK_WARN;
+                check_advise(ret, "everybody may connect: SocketMode=0660");
+        } else if (st.st_uid != 0) {
+                ret->result = CHECK_WARN;
+                check_advise(ret, "root does not own it: SocketUser=root");
+        } else if (group && (strcmp(name, group) != 0 || !(st.st_mode & S_IWGRP))) {
+                ret->result = CHECK_WARN;
+                check_advise(ret, "not for those who run VMs: SocketGroup=%s, SocketMode=0660",
+                             group);
+        }
+}
+
+void check_handoff_socket(const struct check_host *host, struct check_report *ret) {
+        check_socket(host, HANDOFF_SOCKET, "kvm", ret);
+}
+
+void check_release_socket(const struct check_host *host, struct check_report *ret) {
+        check_socket(host, RELEASE_SOCKET, "kvm", ret);
+}
+
+void check_control_socket(const struct check_host *host, struct check_report *ret) {
+        check_socket(host, CONTROL_SOCKET, NULL, ret);
+}
+
+/* ---- QEMU's user ---- */
+
+/* As libvirt has it: by qemu.conf, else as distributions build it. */
+static bool find_qemu_user(const struct check_host *host, struct passwd *ret,
+                           struct check_report *report) {
+        static const char *const usual[] = {"libvirt-qemu", "qemu"};
+        char word[CHECK_WORD_MAX];
+
+        if (check_qemu_conf(host, "user", word) > 0) {
+                if (find_user(host, word, ret))
+                        return true;
+                check_say(report, CHECK_FAIL, "qemu.conf has user = \"%s\", who does not exist",
+                          word);
+                check_advise(report, "correct /etc/libvirt/qemu.conf");
+                return false;
+        }
+        for (size_t i = 0; i < ARRAY_SIZE(usual); i++)
+                if (find_user(host, usual[i], ret))
+                        return true;
+        check_say(report, CHECK_SKIP, "no user libvirt-qemu or qemu, and none in qemu.conf");
+        return false;
+}
+
+static bool may_connect(const struct check_host *host, const struct passwd *user,
+                        const struct stat *st) {
+        if (user->pw_uid == 0 || (st->st_mode & S_IWOTH))
+                return true;
+        if (st->st_uid == user->pw_uid)
+                return st->st_mode & S_IWUSR;
+        return (st->st_mode & S_IWGRP) && in_group(host, user, st->st_gid);
+}
+
+void check_qemu_user(const struct check_host *host, struct check_report *ret) {
+        static const char *const sockets[] = {HANDOFF_SOCKET, RELEASE_SOCKET};
+        char group[CHECK_WORD_MAX];
+        struct passwd user;
+        struct stat st;
+
+        if (!find_qemu_user(host, &user, ret))
+                return;
+        for (size_t i = 0; i < ARRAY_SIZE(sockets); i++) {
+                int r = stat_socket(host, sockets[i], &st);
+
+                if (r < 0) {
+                        check_say(ret, CHECK_SKIP, "%s: %s", sockets[i], strerror(-r));
+                        return;
+                }
+                if (may_connect(host, &user, &st))
+                        continue;
+                (void)group_name(host, st.st_gid, group);
+                check_say(ret, CHECK_FAIL, "%s may not connect to %s (mode %04o, group %s)",
+                          user.pw_name, sockets[i], st.st_mode & 07777U, group);
+                check_advise(ret, "usermod -aG %s %s, and start its VMs anew", group, user.pw_name);
+                return;
+        }
+        check_say(ret, CHECK_PASS, "%s may connect to handoff.sock and release.sock", user.pw_name);
+}

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Checks of the machine and its kernel. Where there are no protected guests (not s390x) what is
+ * about them is skipped: pv-reaper has the memory of ordinary guests to give back there.
+ * None of it asks the daemon, so all of it can be looked at before anything is installed.
+ */
+
+#include "ctl/check.h"
+
+#include <linux/kvm.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "base/kvm-pv.h"
+
+#define WORKERS "/sys/fs/cgroup/pvreaper.slice/pv-reaper-workers.service"
+
+void check_architecture(const struct check_host *host, struct check_report *ret) {
+        char machine[CHECK_WORD_MAX];
+
+        if (strcmp(check_machine(host, machine), "s390x") == 0)
+                check_say(ret, CHECK_PASS, "s390x");
+        else
+                check_say(ret, CHECK_SKIP,
+                          "%s has no Secure Execution: there is only memory of ordinary guests",
+                          *machine ? machine : "an unknown machine");
+}
+
+void check_kernel(const struct check_host *host, struct check_report *ret) {
+        unsigned version = check_kernel_version(host);
+
+        if (version == 0) {
+                check_say(ret, CHECK_SKIP, "cannot tell which kernel runs");
+                return;
+        }
+        check_say(ret, version >= 5009 ? CHECK_PASS : CHECK_FAIL, "Linux %u.%u", version / 1000,
+                  version % 1000);
+        if (ret->result == CHECK_FAIL)
+                check_advise(ret, "boot Linux 5.9 or later");
+}
+
+/* Whether a check is over before it began. */
+static bool skip_elsewhere(const struct check_host *host, struct check_report *ret) {
+        if (check_is_s390x(host))
+                return false;
+        check_say(ret, CHECK_SKIP, "only on s390x");
+        return true;
+}
+
+void check_secure_execution(const struct check_host *host, struct check_report *ret) {
+        char word[CHECK_WORD_MAX];
+
+        if (skip_elsewhere(host, ret))
+                return;
+        if (strcmp(check_word(host, "/sys/firmware/uv/prot_virt_host", word), "1") == 0) {
+                check_say(ret, CHECK_PASS, "prot_virt_host is 1");
+                return;
+        }
+        if (*word)
+                check_say(ret, CHECK_FAIL, "this host does not run protected guests");
+        else
+                check_say(ret, CHECK_FAIL, "no /sys/firmware/uv/prot_virt_host");
+        check_advise(ret, "boot with prot_virt=1, on a machine with feature code 115");
+}
+
+void check_async_destroy(const struct check_host *host, struct check_report *ret) {
+        char word[CHECK_WORD_MAX];
+
+        if (skip_elsewhere(host, ret))
+                return;
+        if (*check_word(host, "/sys/module/kvm/parameters/async_destroy", word) == 'Y') {
+                check_say(ret, CHECK_PASS, "kvm.async_destroy is on");
+        } else if (*word) {
+                check_say(ret, CHECK_WARN,
+                          "kvm.async_destroy is off: reboots wait for the teardown");
+                check_advise(ret, "boot with kvm.async_destroy=1");
+        } else if (!check_exists(host, "/sys/module/kvm")) {
+                check_say(ret, CHECK_WARN, "the module kvm is not loaded");
+                check_advise(ret, "modprobe kvm");
+        } else {
+                check_say(ret, CHECK_WARN, "this kernel cannot set a VM aside");
+                check_advise(ret, "boot Linux 6.2 or later, or a kernel with that backported");
+        }
+}
+
+/* The device, or -1 and the report is made. */
+static int open_kvm(const struct check_host *host, struct check_report *ret) {
+        char path[CHECK_PATH_MAX];
+        int fd;
+
+        fd = open(check_path(host, path, "/dev/kvm"), O_RDWR | O_CLOEXEC);
+        if (fd >= 0)
+                return fd;
+        if (errno == EACCES || errno == EPERM) {
+                check_say(ret, CHECK_SKIP, "you may not open /dev/kvm: run this as root");
+                return -1;
+        }
+        check_say(ret, CHECK_FAIL, "/dev/kvm: %s", strerror(errno));
+        check_advise(ret, "modprobe kvm; is virtualization possible and on?");
+        return -1;
+}
+
+void check_kvm(const struct check_host *host, struct check_report *ret) {
+        _cleanup_(close_fd) int fd = open_kvm(host, ret);
+        int version;
+
+        if (fd < 0)
+                return;
+        version = ioctl(fd, KVM_GET_API_VERSION, 0);
+        if (version == KVM_API_VERSION) {
+                check_say(ret, CHECK_PASS, "/dev/kvm");
+                return;
+        }
+        check_say(ret, CHECK_FAIL, "/dev/kvm is not KVM");
+        check_advise(ret, "look at /dev/kvm: it should be a device, c 10 232");
+}
+
+void check_capability_224(const struct check_host *host, struct check_report *ret) {
+        _cleanup_(close_fd) int fd = -1;
+
+        if (skip_elsewhere(host, ret))
+                return;
+        fd = open_kvm(host, ret);
+        if (fd < 0)
+                return;
+        if (ioctl(fd, KVM_CHECK_EXTENSION, PV_CAP_ASYNC_DISABLE) > 0) {
+                check_say(ret, CHECK_PASS, "KVM can set protected VMs aside");
+                return;
+        }
+        check_say(ret, CHECK_WARN, "KVM cannot set protected VMs aside: reboots wait");
+        check_advise(ret, "see secure-execution and async-destroy; needs Linux 6.2 or a backport");
+}
+
+/* ---- cgroups and the network's limits ---- */
+
+void check_cgroup_v2(const struct check_host *host, struct check_report *ret) {
+        if (check_exists(host, "/sys/fs/cgroup/cgroup.controllers")) {
+                check_say(ret, CHECK_PASS, "/sys/fs/cgroup is cgroup v2");
+                return;
+        }
+        if (check_exists(host, "/sys/fs/cgroup/unified/cgroup.controllers"))
+                check_say(ret, CHECK_FAIL,
+                          "cgroup v2 only beside v1 (hybrid): the units do not start");
+        else
+                check_say(ret, CHECK_FAIL, "no cgroup v2");
+        check_advise(ret, "boot with systemd.unified_cgroup_hierarchy=1");
+}
+
+static bool has_word(const char *list, const char *word) {
+        size_t length = strlen(word);
+
+        for (const char *p = list; (p = strstr(p, word)); p += length)
+                if ((p == list || p[-1] == ' ') && (p[length] == ' ' || p[length] == '\0'))
+                        return true;
+        return false;
+}
+
+void check_controllers(const struct check_host *host, struct check_report *ret) {
+        static const char *const wanted[] = {"cpu", "pids"};
+        const char *where = WORKERS "/cgroup.controllers";
+        char list[512], missing[64] = "";
+
+        if (check_read(host, where, list, sizeof(list)) < 0)
+                where = "/sys/fs/cgroup/cgroup.controllers";
+        if (check_read(host, where, list, sizeof(list)) < 0) {
+                check_say(ret, CHECK_SKIP, "no cgroup v2 (see cgroup-v2)");
+                return;
+        }
+        for (size_t i = 0; i < ARRAY_SIZE(wanted); i++)
+                if (!has_word(list, wanted[i])) {
+                        (void)strncat(missing, " ", sizeof(missing) - strlen(missing) - 1);
+                        (void)strncat(missing, wanted[i], sizeof(missing) - strlen(missing) - 1);
+                }
+        if (!*missing) {
+                check_say(ret, CHECK_PASS, "%s in %s", list, where);
+                return;
+        }
+        check_say(ret, CHECK_WARN, "no%s in %s: no limits by it", missing, where);
+        check_advise(ret,
+                     "do not mount or disable it as cgroup v1 (cgroup_disable=, cgroup_no_v1=)");
+}
+
+void check_backlog(const struct check_host *host, struct check_report *ret) {
+        char word[CHECK_WORD_MAX];
+        unsigned n;
+
+        if (sscanf(check_word(host, "/proc/sys/net/core/somaxconn", word), "%u", &n) != 1) {
+                check_say(ret, CHECK_SKIP, "no net.core.somaxconn to read");
+                return;
+        }
+        check_say(ret, n >= 4096 ? CHECK_PASS : CHECK_WARN,
+                  "%u connections may wait on each socket", n);
+        if (ret->result == CHECK_WARN)
+                check_advise(ret, "sysctl net.core.somaxconn=4096, then restart pv-reaper.socket");
+}

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Checks of the service: its units as files, and the daemon by what it answers and by /proc. What
+ * only a running daemon knows is skipped without one; that there is none is check_daemon()'s to
+ * say.
+ */
+
+#include "ctl/check.h"
+
+#include <inttypes.h>
+#include <linux/capability.h>
+#include <string.h>
+
+/* As in manager.c: what the daemon keeps for itself, and what a worker costs. */
+#define FDS_RESERVED   128
+#define FDS_PER_WORKER 4
+#define WORKERS_LEAST  1000
+
+static const char *const unit_dirs[] = {
+        "/etc/systemd/system",     "/run/systemd/system", "/usr/local/lib/systemd/system",
+        "/usr/lib/systemd/system", "/lib/systemd/system",
+};
+
+/* The unit file that systemd would take; false: there is none. */
+static bool find_unit(const struct check_host *host, const char *name, char *ret) {
+        for (size_t i = 0; i < ARRAY_SIZE(unit_dirs); i++) {
+                (void)snprintf(ret, CHECK_PATH_MAX, "%s/%s", unit_dirs[i], name);
+                if (check_exists(host, ret))
+                        return true;
+        }
+        return false;
+}
+
+/* A file that is empty, or a link to /dev/null, is how a unit is masked. */
+static bool is_masked(const struct check_host *host, const char *path) {
+        char text[16];
+
+        return check_read(host, path, text, sizeof(text)) >= 0 && !*text;
+}
+
+void check_units(const struct check_host *host, struct check_report *ret) {
+        static const char *const units[] = {
+                "pv-reaper.socket",  "pv-reaper-control.socket",  "pv-reaper-closer.socket",
+                "pv-reaper.service", "pv-reaper-closer@.service", "pv-reaper-workers.service",
+                "pvreaper.slice",
+        };
+        char path[CHECK_PATH_MAX];
+
+        if (!check_exists(host, "/run/systemd/system")) {
+                check_say(ret, CHECK_SKIP, "systemd does not run here");
+                return;
+        }
+        for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
+                bool found = find_unit(host, units[i], path);
+
+                if (found && !is_masked(host, path))
+                        continue;
+                check_say(ret, CHECK_FAIL, "%s is %s", units[i],
+                          found ? "masked" : "not installed");
+                check_advise(ret,
+                             found ? "systemctl unmask %s" : "install %s, systemctl daemon-reload",
+                             units[i]);
+                return;
+        }
+        if (check_exists(host, "/etc/systemd/system/sockets.target.wants/pv-reaper.socket")) {
+                check_say(ret, CHECK_PASS, "installed, and pv-reaper.socket is enabled");
+                return;
+        }
+        check_say(ret, CHECK_WARN, "pv-reaper.socket is not enabled: gone after the next boot");
+        check_advise(ret, "systemctl enable --now pv-reaper.socket");
+}
+
+void check_shutdown_order(const struct check_host *host, struct check_report *ret) {
+        static const char *const wanted[] = {"pv-reaper.service", "pv-reaper-workers.service"};
+        char path[CHECK_PATH_MAX];
+
+        if (!check_exists(host, "/run/systemd/system")) {
+                check_say(ret, CHECK_SKIP, "systemd does not run here");
+                return;
+        }
+        if (!find_unit(host, "machine-.scope.d/50-pv-reaper.conf", path)) {
+                check_say(ret, CHECK_FAIL,
+                          "no machine-.scope.d/50-pv-reaper.conf: at shutdown the "
+                          "daemon may stop before the VMs");
+                check_advise(ret, "install it, systemctl daemon-reload");
+                return;
+        }
+        for (size_t i = 0; i < ARRAY_SIZE(wanted); i++)
+                if (check_grep(host, path, wanted[i]) <= 0) {
+                        check_say(ret, CHECK_WARN, "%s does not order VMs after %s", path,
+                                  wanted[i]);
+                        check_advise(ret, "remove %s if it masks the packaged one", path);
+                        return;
+                }
+        check_say(ret, CHECK_PASS, "VMs of systemd-machined stop first, by %s", path);
+}
+
+/* ---- the daemon ---- */
+
+void check_daemon(const struct check_host *host, struct check_report *ret) {
+        const char *version = check_status_text(host, "Version");
+
+        if (!host->status && access(host->socket, R_OK | W_OK) < 0 && errno == EACCES) {
+                check_say(ret, CHECK_SKIP, "you may not ask it: run this as root");
+                return;
+        }
+        if (!host->status) {
+                check_say(ret, CHECK_FAIL, "%s", host->why);
+                check_advise(ret, "systemctl enable --now pv-reaper.socket; "
+                                  "journalctl -u pv-reaper.service");
+                return;
+        }
+        check_say(ret, CHECK_PASS, "pv-reaperd %s answers, pid %" PRIu64, version,
+                  check_status_number(host, "PID"));
+        if (strcmp(version, PVR_VERSION) == 0)
+                return;
+        ret->result = CHECK_WARN;
+        check_advise(ret, "this is pv-reaperctl %s: systemctl restart pv-reaper.service",
+                     PVR_VERSION);
+}
+
+/* A file of /proc/PID of the daemon; false: the report is made. */
+static bool read_proc(const struct check_host *host, const char *name, char text[8192],
+                      struct check_report *ret) {
+        char path[64];
+        int r;
+
+        if (!host->status) {
+                check_say(ret, CHECK_SKIP, "no daemon to look at (see daemon)");
+                return false;
+        }
+        (void)snprintf(path, sizeof(path), "/proc/%" PRIu64 "/%s", check_status_number(host, "PID"),
+                       name);
+        r = check_read(host, path, text, 8192);
+        if (r < 0)
+                check_say(ret, CHECK_SKIP, "cannot read %s: %s", path, strerror(-r));
+        return r >= 0;
+}
+
+void check_capabilities(const struct check_host *host, struct check_report *ret) {
+        static const struct {
+                int number;
+                const char *name, *lost;
+                enum check_result result;
+        } wanted[] = {
+                {CAP_DAC_OVERRIDE, "CAP_DAC_OVERRIDE", "no worker can be moved", CHECK_FAIL},
+                {CAP_SYS_PTRACE, "CAP_SYS_PTRACE", "no worker can be verified", CHECK_FAIL},
+                {CAP_SYS_NICE, "CAP_SYS_NICE", "no SCHED_DEADLINE, no workers of root's VMMs",
+                 CHECK_WARN},
+        };
+        char text[8192];
+        uint64_t mask;
+        const char *p;
+
+        if (!read_proc(host, "status", text, ret))
+                return;
+        p = strstr(text, "\nCapEff:");
+        if (!p || sscanf(p, "\nCapEff: %" SCNx64, &mask) != 1) {
+                check_say(ret, CHECK_SKIP, "the daemon's capabilities cannot be read");
+                return;
+        }
+        check_say(ret, CHECK_PASS, "CAP_SYS_NICE, CAP_DAC_OVERRIDE, CAP_SYS_PTRACE");
+        for (size_t i = 0; i < ARRAY_SIZE(wanted); i++)
+                if (!(mask & (UINT64_C(1) << wanted[i].number))) {
+                        check_say(ret, wanted[i].result, "the daemon lacks %s: %s", wanted[i].name,
+                                  wanted[i].lost);
+                        check_advise(ret, "AmbientCapabilities=%s in pv-reaper.service",
+                                     wanted[i].name);
+                        return;
+                }
+}
+
+void check_fds(const struct check_host *host, struct check_report *ret) {
+        uint64_t connections = check_status_number(host, "Connections"), fds = 0, workers;
+        char text[8192];
+        const char *p;
+
+        if (!read_proc(host, "limits", text, ret))
+                return;
+        p = strstr(text, "Max open files");
+        /* The second number: the daemon raises its limit to the hard one. */
+        if (!p || sscanf(p, "Max open files %*s %" SCNu64, &fds) != 1) {
+                check_say(ret, CHECK_SKIP, "the daemon's limits cannot be read");
+                return;
+        }
+        workers = fds > FDS_RESERVED ? (fds - FDS_RESERVED) / FDS_PER_WORKER : 0;
+        check_say(ret, CHECK_PASS, "room for %" PRIu64 " workers, %" PRIu64 " are connected",
+                  workers, connections);
+        if (workers >= WORKERS_LEAST && connections <= workers - workers / 5)
+                return;
+        ret->result = CHECK_WARN;
+        check_advise(ret, "LimitNOFILE=65536 (4 per VM) in pv-reaper.service");
+}
+
+static void expect_cap(const struct check_host *host, struct check_report *ret) {
+        unsigned version = check_kernel_version(host);
+
+        if (version == 0)
+                check_say(ret, CHECK_SKIP, "no daemon to ask (see daemon)");
+        else
+                check_say(ret, CHECK_SKIP, "no daemon to ask (see daemon); on Linux %u.%u %s",
+                          version / 1000, version % 1000,
+                          version >= 6018
+                                  ? "cpu.max does not act in the kernel: SCHED_DEADLINE will"
+                                  : "cpu.max should act in the kernel");
+}
+
+void check_cpu_cap(const struct check_host *host, struct check_report *ret) {
+        const char *backend = check_status_text(host, "CPUBackend");
+        const char *reason = check_status_text(host, "CPUReason");
+        uint64_t unenforced = check_status_number(host, "Unenforced");
+        bool enforced = strcmp(backend, "cgroup") == 0 || strcmp(backend, "deadline") == 0;
+
+        if (!host->status) {
+                expect_cap(host, ret);
+        } else if (enforced && unenforced > 0) {
+                check_say(ret, CHECK_WARN, "%" PRIu64 " workers are not held to it by %s",
+                          unenforced, backend);
+                check_advise(ret, "journalctl -u pv-reaper.service says why");
+        } else if (enforced) {
+                check_say(ret, CHECK_PASS, "%s", reason);
+        } else if (!record_find(host->status, "CPUQuota")) {
+                check_say(ret, CHECK_PASS, "no cpu-quota is configured");
+        } else {
+                check_say(ret, CHECK_WARN, "cpu-quota is not enforced: %s", reason);
+                check_advise(ret,
+                             "see cpu-enforce in pv-reaper.conf(5), controllers, capabilities");
+        }
+}
