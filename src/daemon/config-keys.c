@@ -11,6 +11,8 @@
 
 #include <string.h>
 
+#include "sandbox/sandbox.h"
+
 #define FIELD(member)                                                                              \
         .offset = offsetof(struct config, member),                                                 \
         .width = sizeof(((const struct config *)NULL)->member)
@@ -149,6 +151,10 @@ const struct config_key config_keys[] = {
         {"adopt", "emulators", PATTERNS, FIELD(adopt_emulators), .live = true,
          .fallback = "/usr/bin/qemu-system-* /usr/bin/qemu-kvm /usr/libexec/qemu-kvm",
          .help = "The programs whose helpers are adopted, by either way."},
+
+        {"daemon", "seccomp", WORD(sandbox_words), FIELD(seccomp), .fallback = "enforce",
+         .help = "What the kernel does with a system call that is not in the daemon's list: refuse "
+                 "and log it (enforce), or allow and log it (log). off: there is no such list."},
 };
 
 const size_t n_config_keys = ARRAY_SIZE(config_keys);

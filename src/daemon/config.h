@@ -55,6 +55,9 @@ struct config {
         uint64_t adopt_interval;
         char *adopt_emulators; /* patterns, by blanks */
 
+        /* [daemon] */
+        unsigned seccomp; /* enum sandbox_mode */
+
         struct config_origin *origins; /* one per key: what was written, and where */
 };
 

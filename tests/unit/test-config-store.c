@@ -177,13 +177,16 @@ static void test_store_take_live(void **state) {
                 capture_end(),
                 "pv-reaperd: handoff in section [sockets] has changed: only a restart applies it\n"
                 "pv-reaperd: control in section [sockets] has changed: only a restart applies it\n"
-                "pv-reaperd: path in section [cgroup] has changed: only a restart applies it\n");
+                "pv-reaperd: path in section [cgroup] has changed: only a restart applies it\n"
+                "pv-reaperd: seccomp in section [daemon] has changed: only a restart applies it\n");
         set(copy, "handoff", "/run/pv-reaper/handoff.sock");
         set(copy, "control", "/run/pv-reaper/control.sock");
         set(copy, "path", "auto");
+        set(copy, "seccomp", "enforce");
         set(running, "handoff", "/run/pv-reaper/handoff.sock");
         set(running, "control", "/run/pv-reaper/control.sock");
         set(running, "path", "auto");
+        set(running, "seccomp", "enforce");
         assert_same(running, copy);
         assert_int_equal(wanted->max_concurrent, 4);
 }
