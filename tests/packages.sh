@@ -14,7 +14,7 @@
 
 # shellcheck disable=SC2034  # used by name
 packages_build=(meson ninja-build gcc libc6-dev pkg-config systemd libsystemd-dev libinih-dev
-        libjansson-dev libcgroup-dev libcmocka-dev scdoc)
+        libjansson-dev libcgroup-dev libseccomp-dev libcmocka-dev scdoc)
 # shellcheck disable=SC2034
 packages_test=(clang libclang-rt-14-dev llvm-14 clang-format clang-tidy valgrind
         strace gdb spin python3 python3-prometheus-client dbus procps git checkpolicy

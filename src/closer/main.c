@@ -15,6 +15,7 @@
 
 #include "closer/receive.h"
 #include "closer/say.h"
+#include "closer/system-calls.h"
 #include "closer/work.h"
 
 #define EXIT_USAGE 2
@@ -49,6 +50,18 @@ static int take_connection(void) {
         return type == SOCK_SEQPACKET && domain == AF_UNIX ? FIRST_FD : -EPROTOTYPE;
 }
 
+/* Before the first word of a client. */
+static int confine(void) {
+        enum sandbox_mode mode;
+        int r;
+
+        r = sandbox_mode_from_environment(&mode);
+        if (r < 0)
+                return say(LOG_ERR, r, "PVREAPER_SECCOMP");
+        r = sandbox_install(&closer_calls, mode);
+        return r < 0 ? say(LOG_ERR, r, "cannot filter system calls") : 0;
+}
+
 int main(int argc, char *argv[]) {
         struct release release = {.vm_fd = -1};
         int client, signals, r;
@@ -66,6 +79,8 @@ int main(int argc, char *argv[]) {
                 (void)say(LOG_ERR, client, "no connection was passed by systemd");
                 return EXIT_USAGE;
         }
+        if (confine() < 0)
+                return EXIT_FAILURE;
         r = receive_release(client, &release);
         if (r < 0)
                 return EXIT_FAILURE;

@@ -11,6 +11,8 @@
 
 #include <string.h>
 
+#include "sandbox/sandbox.h"
+
 #define FIELD(member)                                                                              \
         .offset = offsetof(struct config, member),                                                 \
         .width = sizeof(((const struct config *)NULL)->member)
@@ -158,6 +160,10 @@ const struct config_key config_keys[] = {
                  "service may write to its directory only if a drop-in says so, see pv-reaper(8)."},
         {"metrics", "metrics-interval", TIME(USEC_PER_SEC, DAY), FIELD(metrics_interval),
          .fallback = "15s", .help = "How often it is written."},
+
+        {"daemon", "seccomp", WORD(sandbox_words), FIELD(seccomp), .fallback = "enforce",
+         .help = "What the kernel does with a system call that is not in the daemon's list: refuse "
+                 "and log it (enforce), or allow and log it (log). off: there is no such list."},
 };
 
 const size_t n_config_keys = ARRAY_SIZE(config_keys);

@@ -59,6 +59,9 @@ struct config {
         char *metrics_file; /* "": none */
         uint64_t metrics_interval;
 
+        /* [daemon] */
+        unsigned seccomp; /* enum sandbox_mode */
+
         struct config_origin *origins; /* one per key: what was written, and where */
 };
 

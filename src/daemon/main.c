@@ -18,6 +18,7 @@
 #include "daemon/listen.h"
 #include "daemon/log.h"
 #include "daemon/manager.h"
+#include "daemon/system-calls.h"
 
 #define DEFAULT_CONFIG CONFIG_SYSCONF_DIR "/" CONFIG_FILE
 #define EXIT_USAGE     2
@@ -166,6 +167,17 @@ static int load_config(struct config **ret, void *userdata) {
         return 0;
 }
 
+/* All fds, cgroups and limits are there: what follows needs no more than the list. */
+static int confine(const struct config *config) {
+        int r;
+
+        r = sandbox_install(&daemon_calls, (enum sandbox_mode)config->seccomp);
+        if (r < 0)
+                return log_error_errno(r, "cannot filter system calls (seccomp=%s)",
+                                       sandbox_words[config->seccomp]);
+        return 0;
+}
+
 /* Takes config over. */
 static int serve(struct config *config, const struct config_source *source) {
         struct listeners listeners;
@@ -180,6 +192,8 @@ static int serve(struct config *config, const struct config_source *source) {
         r = listeners_open(&listeners, config);
         if (r >= 0) {
                 r = manager_start(m, &listeners.handoff, &listeners.control);
+                if (r >= 0)
+                        r = confine(config);
                 if (r >= 0)
                         r = manager_run(m);
                 listeners_unlink(&listeners, config);

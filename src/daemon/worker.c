@@ -112,7 +112,7 @@ struct worker *worker_find(struct manager *m, pid_t pid, uint64_t starttime) {
 
 /* ---- who may be one ---- */
 
-/* One keeper per address space. The VMM's pid alone does not tell: it may have been re-used. */
+/* The keeper of a VMM. Its pid alone does not tell: it may have been re-used. */
 struct worker *worker_find_keeper(struct manager *m, pid_t vmm_pid) {
         struct worker *w;
 
@@ -130,6 +130,38 @@ static void overtake_helper(const struct worker *keeper) {
         TAILQ_FOREACH (w, &keeper->manager->workers, link)
                 if (w->adopted && w->vmm_pid == keeper->vmm_pid && worker_vmm_alive(w))
                         w->overtaken = true;
+}
+
+/*
+ * One keeper per address space. Whoever shares one may be anybody's child, so neither pid tells.
+ * The kernel is asked about those of the same unit only, or each of n VMs would cost n questions:
+ * all who share an address space were started in one unit, and there is no way out of it but into
+ * ours.
+ */
+static bool has_worker(struct manager *m, const struct worker *claimant) {
+        struct worker *w;
+
+        TAILQ_FOREACH (w, &m->workers, link)
+                if (w != claimant && !w->adopted &&
+                    (w->vmm_pid == claimant->vmm_pid ||
+                     strcmp(w->unit ?: "", claimant->unit ?: "") == 0) &&
+                    process_same_mm(w->pid, claimant->pid) > 0 && process_alive(w->pidfd) > 0)
+                        return true;
+        return false;
+}
+
+/* Who is in a worker's cgroup is that worker, or of its making before it could make no more. */
+static bool is_worker(struct manager *m, pid_t pid) {
+        _cleanup_(freep) char *path = NULL;
+        struct worker *w;
+
+        if (!m->cgroup || process_cgroup(pid, &path) < 0)
+                return false;
+        TAILQ_FOREACH (w, &m->workers, link)
+                if (w->cgroup && strcmp(w->cgroup->name, strrchr(path, '/') + 1) == 0 &&
+                    cgroup_leaf_contains(w->cgroup, pid) > 0)
+                        return true;
+        return false;
 }
 
 /* The VMM by pidfd, and its unit, if it is the one whose address space the worker shares. */
@@ -164,9 +196,14 @@ static int find_vmm(struct worker *w, pid_t ppid) {
  * afterwards a worker's place in our cgroups is its identity, and a stranger has none.
  */
 static int verify(struct worker *w, pid_t ppid) {
-        if (worker_find_keeper(w->manager, ppid))
+        int r;
+
+        if (is_worker(w->manager, ppid))
                 return -EEXIST;
-        return find_vmm(w, ppid);
+        r = find_vmm(w, ppid);
+        if (r < 0)
+                return r;
+        return has_worker(w->manager, w) ? -EEXIST : 0;
 }
 
 /* TasksMax= lets only one process be there; for two, one bill would have to do. */

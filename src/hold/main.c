@@ -24,6 +24,7 @@
 #include <sys/vfs.h>
 
 #include "base/util.h"
+#include "hold/system-calls.h"
 
 #define EXIT_USAGE 2
 
@@ -116,7 +117,7 @@ static int enter_hold(int cgroup) {
 /* ---- the sleeper ---- */
 
 /* ready: a byte comes out of it if all went well, and its end when nothing is left to do. */
-static _Noreturn void sleep_on(int ready) {
+static _Noreturn void sleep_on(int ready, enum sandbox_mode mode) {
         sigset_t set;
         int signal;
 
@@ -124,6 +125,8 @@ static _Noreturn void sleep_on(int ready) {
         (void)sigprocmask(SIG_SETMASK, &set, NULL);
         if (setsid() < 0 || chdir("/") < 0 || dup2(ready, 0) < 0 ||
             syscall(SYS_close_range, 1U, ~0U, 0U) < 0)
+                _exit(EXIT_FAILURE);
+        if (sandbox_install(&sleeper_calls, mode) < 0)
                 _exit(EXIT_FAILURE);
         if (write(0, "", 1) != 1)
                 _exit(EXIT_FAILURE);
@@ -136,18 +139,21 @@ static _Noreturn void sleep_on(int ready) {
 
 /* Forked in hold/, so that is where it is. */
 static int start_sleeper(void) {
+        enum sandbox_mode mode;
         int ready[2];
         pid_t pid;
         ssize_t n;
         char said[2];
 
+        if (sandbox_mode_from_environment(&mode) < 0)
+                return complain(-EINVAL, "PVREAPER_SECCOMP");
         if (pipe2(ready, O_CLOEXEC) < 0)
                 return complain(negative_errno(), "cannot make a pipe");
         pid = fork();
         if (pid < 0)
                 return complain(negative_errno(), "cannot fork");
         if (pid == 0)
-                sleep_on(ready[1]);
+                sleep_on(ready[1], mode);
         close_fd(&ready[1]);
         n = read(ready[0], said, 1);
         if (n == 1)

@@ -1,12 +1,17 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Whether assert_all_cleared() can be trusted: logs made up here, right ones and wrong ones. And
-whether the protocol as the tests speak it is the documented one.
+whether the protocol as the tests speak it is the documented one, and whether a system call that
+seccomp refuses would be seen.
 """
 
 import os
+import platform
 import re
 import struct
+import subprocess
+import sys
+import time
 import unittest
 
 import harness
@@ -77,6 +82,35 @@ class AllCleared(Case):
         self.perform()
         self.disable()
         self.refused()
+
+
+REFUSED = """if 1:
+    import ctypes, struct
+    libc = ctypes.CDLL(None, use_errno=True)
+    program = [(0x20, 0, 0, 0), (0x15, 0, 1, NUMBER), (6, 0, 0, 0x50001), (6, 0, 0, 0x7fff0000)]
+    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *p) for p in program))
+    header = struct.pack("@HP", len(program), ctypes.addressof(code))
+    assert libc.prctl(38, 1, 0, 0, 0) == 0
+    assert libc.syscall(SECCOMP, 1, 2, header) == 0  # SECCOMP_FILTER_FLAG_LOG
+    assert libc.getppid() == -1
+"""
+NUMBERS = {"x86_64": (110, 317), "s390x": (64, 348)}  # getppid, seccomp
+
+
+class Denials(unittest.TestCase):
+    def test_a_denial_is_seen(self):
+        """Else the daemons of all the other tests are not looked at, and here it says so."""
+        if platform.machine() not in NUMBERS:
+            self.skipTest("system call numbers unknown here")
+        getppid, seccomp = NUMBERS[platform.machine()]
+        start, python = time.time(), os.path.realpath(sys.executable)
+        script = REFUSED.replace("NUMBER", str(getppid)).replace("SECCOMP,", f"{seccomp},")
+        subprocess.run([python, "-c", script], check=True)
+        if not (seen := harness.denials(python, start)):
+            self.skipTest("the kernel log does not tell what seccomp refuses")
+        self.assertIn(getppid, seen)
+        self.assertEqual(harness.denials(python, time.time() + 1), [])
+        self.assertEqual(harness.denials("/no/such/program", start), [])
 
 
 DIRECTIONS = ("daemon", "closer", "worker", "client")  # which 32 numbers are whose

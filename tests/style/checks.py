@@ -12,9 +12,10 @@ LAYERS = {
     "src/base": ("base",),
     "src/lib": ("base", "lib", "pvreaper.h"),
     "src/preload": ("base", "lib", "preload", "pvreaper.h"),
-    "src/daemon": ("base", "daemon", "pvreaper.h"),
-    "src/closer": ("base", "closer"),
-    "src/hold": ("base", "hold"),
+    "src/sandbox": ("base", "sandbox"),
+    "src/daemon": ("base", "daemon", "sandbox", "pvreaper.h"),
+    "src/closer": ("base", "closer", "sandbox"),
+    "src/hold": ("base", "hold", "sandbox"),
     "src/ctl": ("base", "ctl"),
     "include": (),
 }
@@ -22,7 +23,7 @@ LAYERS = {
 # One library, one file. The first row that matches counts. Layers not named here have libc only.
 LIBRARIES = {
     "libcgroup.h": ("src/daemon/cgroup.c",),
-    "seccomp.h": ("src/daemon/sandbox.c",),
+    "seccomp.h": ("src/sandbox/sandbox.c",),
     "ini.h": ("src/daemon/config.c",),
     "systemd/sd-journal.h": ("src/daemon/journal.c",),
     "systemd/sd-bus.h": ("src/daemon/bus*.[ch]", "src/ctl/bus*.[ch]", "src/ctl/connection*.[ch]"),
@@ -30,7 +31,7 @@ LIBRARIES = {
     "systemd/*.h": ("src/daemon/*", "src/ctl/*"),
     "jansson.h": ("src/daemon/*", "src/ctl/*"),
 }
-SILENT = ("src/base", "src/lib", "include")  # these never log and never print
+SILENT = ("src/base", "src/sandbox", "src/lib", "include")  # these never log and never print
 LOUD_HEADERS = ("stdio.h", "syslog.h")
 
 # The kernel's and libc's, for the layers that may have nothing else.

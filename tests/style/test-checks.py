@@ -52,11 +52,11 @@ class Layers(unittest.TestCase):
         self.expect("src/base/wire.c", "#include <pvreaper.h>", "must not include")
 
     def test_one_library_one_file(self):
-        for owner, name in [("cgroup.c", "libcgroup.h"), ("sandbox.c", "seccomp.h"),
-                            ("config.c", "ini.h"), ("bus.c", "systemd/sd-bus.h"),
-                            ("journal.c", "systemd/sd-journal.h"),
-                            ("bus-x.c", "systemd/sd-bus-vtable.h")]:
-            self.expect(f"src/daemon/{owner}", f"#include <{name}>", None)
+        for owner, name in [("daemon/cgroup.c", "libcgroup.h"), ("sandbox/sandbox.c", "seccomp.h"),
+                            ("daemon/config.c", "ini.h"), ("daemon/bus.c", "systemd/sd-bus.h"),
+                            ("daemon/journal.c", "systemd/sd-journal.h"),
+                            ("daemon/bus-x.c", "systemd/sd-bus-vtable.h")]:
+            self.expect(f"src/{owner}", f"#include <{name}>", None)
             self.expect("src/daemon/peer.c", f"#  include <{name}>", "belongs to")
             self.expect("src/base/wire.c", f"#include <{name}>", "belongs to")
         self.expect("src/daemon/peer.c", "#include <systemd/sd-event.h>", None)

@@ -182,17 +182,20 @@ static void test_store_take_live(void **state) {
                 "pv-reaperd: metrics-file in section [metrics] has changed: only a restart applies "
                 "it\n"
                 "pv-reaperd: metrics-interval in section [metrics] has changed: only a restart "
-                "applies it\n");
+                "applies it\n"
+                "pv-reaperd: seccomp in section [daemon] has changed: only a restart applies it\n");
         set(copy, "handoff", "/run/pv-reaper/handoff.sock");
         set(copy, "control", "/run/pv-reaper/control.sock");
         set(copy, "path", "auto");
         set(copy, "metrics-file", "");
         set(copy, "metrics-interval", "15s");
+        set(copy, "seccomp", "enforce");
         set(running, "handoff", "/run/pv-reaper/handoff.sock");
         set(running, "control", "/run/pv-reaper/control.sock");
         set(running, "path", "auto");
         set(running, "metrics-file", "");
         set(running, "metrics-interval", "15s");
+        set(running, "seccomp", "enforce");
         assert_same(running, copy);
         assert_int_equal(wanted->max_concurrent, 4);
 }
