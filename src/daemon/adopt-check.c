@@ -75,7 +75,7 @@ static int check_helper(struct helper *h, char *text) {
         h->vmm_pidfd = open_process(h->vmm_pid);
         if (h->vmm_pidfd < 0 && h->vmm_pidfd != -ESRCH)
                 return h->vmm_pidfd;
-        if (h->vmm_pidfd < 0) {
+        if (h->vmm_pidfd < 0 || process_alive(h->vmm_pidfd) == 0) {
                 (void)snprintf(text, ADOPT_TEXT_MAX,
                                "process %d is called %s, but %d is gone, if it ever was",
                                (int)h->pid, name, (int)h->vmm_pid);
