@@ -140,13 +140,13 @@ class Memory(Shutdown):
         self.assertIsNone(job.get("eta_us"))
 
     def test_anonymous(self):
-        self.check_held("anonymous 256M", size=256 * MIB)
+        self.check_held("anonymous 128M", size=128 * MIB)
 
     def test_huge_pages_of_the_kernel(self):
-        self.check_held("thp 256M", size=256 * MIB)
+        self.check_held("thp 128M", size=128 * MIB)
 
     def test_shared_memory(self):
-        self.check_held("memfd 128M", "shared 128M", size=256 * MIB)
+        self.check_held("memfd 64M", "shared 64M", size=128 * MIB)
 
     def test_private_file(self):
         self.check_held(f"private 128M {self.path_on_disk()}", size=128 * MIB)
@@ -189,28 +189,28 @@ class Progress(Shutdown):
         self.gone(vmm.keeper)
 
     def test_small_pages(self):
-        self.check("anonymous 512M")
+        self.check("anonymous 384M")
 
     def test_large_pages(self):
-        self.check("thp 512M")
+        self.check("thp 384M")
 
     def test_none_in_shared_memory(self):
         """It is free when its last user is gone, and not piece by piece: nothing is claimed."""
-        daemon, vmm, size = self.grant("memfd 512M")
-        self.assertGreater(size, 512 * MIB)
+        daemon, vmm, size = self.grant("memfd 384M")
+        self.assertGreater(size, 384 * MIB)
         for left in self.told(daemon):
-            self.assertGreater(left, 512 * MIB)
+            self.assertGreater(left, 384 * MIB)
         self.gone(vmm.keeper)
 
     def test_none_of_a_protected_guest(self):
         """exit_mmap() destroys its pages, and every other way is slower."""
-        daemon, vmm, _ = self.grant("anonymous 512M", env={"PVSIM_PROTECTABLE": "1"})
+        daemon, vmm, _ = self.grant("anonymous 384M", env={"PVSIM_PROTECTABLE": "1"})
         self.assertEqual(self.told(daemon), [])
         self.gone(vmm.keeper)
 
     def test_nobody_reads(self):
         """A daemon that hangs holds up nobody who has begun."""
-        daemon, vmm, _ = self.grant("anonymous 512M")
+        daemon, vmm, _ = self.grant("anonymous 384M")
         self.gone(vmm.keeper)
         self.assertGreater(len(self.told(daemon)), 0)
 
@@ -219,7 +219,7 @@ class Progress(Shutdown):
         self.cpu_quota = "5%"  # what takes milliseconds takes long enough to be looked at
         self.daemon()
         puppet = self.take_slot()
-        vmm = self.guest("anna", "anonymous 512M")
+        vmm = self.guest("anna", "anonymous 384M")
         self.registered(2)
         vmm.kill()
         self.job_is("queued")
@@ -525,7 +525,7 @@ class Together(Shutdown):
         first, second = Puppet(self), Puppet(self, "second")
         first.take_slot()
         second.take_slot()
-        vmm = self.guest("anna", "anonymous 512M")
+        vmm = self.guest("anna", "anonymous 384M")
         full = resident(vmm.keeper)
         self.registered(3)
         vmm.kill()
@@ -542,7 +542,8 @@ class Together(Shutdown):
         job, = (job for job in self.ctl_json("jobs") if job["pid"] == vmm.keeper)
         self.assertEqual((job["state"], job["kind"]), ("running", "shutdown"))
         worker, = (w for w in self.ctl_json("list") if w["pid"] == vmm.keeper)
-        self.assertEqual((worker["state"], worker["connected"]), ("found", False))
+        self.assertFalse(worker["connected"])
+        self.assertIn(worker["state"], ("found", "overdue"))  # stopped for 10 s, by us
         os.kill(vmm.keeper, signal.SIGCONT)
         self.gone(vmm.keeper)
         self.wait("it is reported", lambda: any(
