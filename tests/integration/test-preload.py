@@ -245,7 +245,7 @@ class Size(PreloadCase):
             vm.expect("cleaned")
             self.wait("the job is done", lambda n=n: [j["state"] for j in self.jobs_of("anna")] ==
                       ["done"] * n)
-            self.assertEqual(self.ctl_json("list")[0]["mem_bytes"], gib * GIB)
+            self.assertEqual(self.jobs_of("anna")[-1]["bytes"], gib * GIB)
         self.ended_well(vm)
 
 
