@@ -158,7 +158,7 @@ class Text(CtlCase):
             r"   Limits: at most 1 at once",
             r"           max-concurrent=1  \(DIR/pv-reaper\.conf:2\)",
             r"           start-rate=infinity  \(default\)",
-            r"           cpu-quota=infinity  \(default\)",
+            r"           cpu-quota=infinity  \(command line\)",
             r"   CGroup: \S+, CPU time by \w+",
             r"    Ended: 1 done, 1 failed",
             r"  Failure: job 1, reboot of first \(unit .*\): failed, EFAULT, rc 0x0, rrc 0x0\n$")))
