@@ -82,6 +82,8 @@ class StandIn:
 
 
 class AdoptCase(ServiceCase):
+    cpu_quota = None  # the command line would win over SLOW
+
     def setUp(self):
         super().setUp()
         self.need_cgroup()
