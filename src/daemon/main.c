@@ -224,7 +224,7 @@ int main(int argc, char *argv[]) {
         r = parse_arguments(&args, argc, argv);
         if (r <= 0)
                 return r < 0 ? EXIT_USAGE : EXIT_SUCCESS;
-        r = source.load(&config, source.userdata);
+        r = load_config(&config, &args);
         if (r < 0)
                 return r == -ENOMEM ? EXIT_FAILURE : EXIT_USAGE;
         if (args.print)
