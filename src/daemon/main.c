@@ -193,7 +193,7 @@ static int serve(struct config *config, const struct config_source *source) {
         if (r >= 0) {
                 r = manager_start(m, &listeners.handoff, &listeners.control);
                 if (r >= 0)
-                        r = confine(config);
+                        r = confine(m->config);
                 if (r >= 0)
                         r = manager_run(m);
                 listeners_unlink(&listeners, config);

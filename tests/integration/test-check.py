@@ -335,6 +335,7 @@ class WithDaemon(CheckCase):
             self.expect("fds", result, f"room for {n} workers, 0 are connected")
 
     def test_a_quota_that_nothing_holds(self):
+        self.cpu_quota = None  # it is in the configuration
         with open(self.config, "w", encoding="ascii") as file:
             file.write("[cpu]\ncpu-quota=50%\ncpu-enforce=off\n")
         self.served = self.daemon()
@@ -344,6 +345,7 @@ class WithDaemon(CheckCase):
         self.need_cgroup()
         if os.geteuid() != 0:
             self.skipTest("needs root, for SCHED_DEADLINE")
+        self.cpu_quota = None
         with open(self.config, "w", encoding="ascii") as file:
             file.write("[cpu]\ncpu-quota=50%\ncpu-enforce=deadline\n")
         self.served = self.daemon()
