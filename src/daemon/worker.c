@@ -112,6 +112,8 @@ struct worker *worker_find(struct manager *m, pid_t pid, uint64_t starttime) {
 
 /* ---- who may be one ---- */
 
+#define ASK_MAX 64 /* 2 us each */
+
 /* The keeper of a VMM. Its pid alone does not tell: it may have been re-used. */
 struct worker *worker_find_keeper(struct manager *m, pid_t vmm_pid) {
         struct worker *w;
@@ -134,19 +136,26 @@ static void overtake_helper(const struct worker *keeper) {
 
 /*
  * One keeper per address space. Whoever shares one may be anybody's child, so neither pid tells.
- * The kernel is asked about those of the same unit only, or each of n VMs would cost n questions:
- * all who share an address space were started in one unit, and there is no way out of it but into
- * ours.
+ * The kernel is asked about those of the same unit only: all who share an address space were
+ * started in one, and there is no way out of it but into ours. And about the last few of them only,
+ * or a unit's n VMs would cost n questions each: what a second worker takes is its own unit's.
  */
 static bool has_worker(struct manager *m, const struct worker *claimant) {
+        unsigned n_asked = 0;
         struct worker *w;
 
-        TAILQ_FOREACH (w, &m->workers, link)
-                if (w != claimant && !w->adopted &&
-                    (w->vmm_pid == claimant->vmm_pid ||
-                     strcmp(w->unit ?: "", claimant->unit ?: "") == 0) &&
-                    process_same_mm(w->pid, claimant->pid) > 0 && process_alive(w->pidfd) > 0)
+        TAILQ_FOREACH_REVERSE(w, &m->workers, worker_list, link) {
+                bool same_vmm = w->vmm_pid == claimant->vmm_pid;
+
+                if (w == claimant || w->adopted)
+                        continue;
+                if (!same_vmm &&
+                    (n_asked >= ASK_MAX || strcmp(w->unit ?: "", claimant->unit ?: "") != 0))
+                        continue;
+                n_asked += !same_vmm;
+                if (process_same_mm(w->pid, claimant->pid) > 0 && process_alive(w->pidfd) > 0)
                         return true;
+        }
         return false;
 }
 
