@@ -219,7 +219,7 @@ class Progress(Shutdown):
         self.cpu_quota = "5%"  # what takes milliseconds takes long enough to be looked at
         self.daemon()
         puppet = self.take_slot()
-        vmm = self.guest("anna", "anonymous 384M")
+        vmm = self.guest("anna", "anonymous 2G")
         self.registered(2)
         vmm.kill()
         self.job_is("queued")
