@@ -89,7 +89,8 @@ static bool look_at(const struct estimate *e, const struct estimate_job *job, do
                 return false;
         *ret_cleared = (double)job->cpu_usec * rate;
         *ret_left = bytes - *ret_cleared;
-        return *ret_left > 0; /* else it takes longer than others did: nobody knows how long */
+        /* Else it takes longer than others did: nobody knows how long. A fraction is rounding. */
+        return *ret_left >= 1;
 }
 
 bool estimate_percent(const struct estimate *e, const struct estimate_job *job, unsigned *ret) {
