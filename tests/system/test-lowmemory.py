@@ -12,8 +12,8 @@ import signal
 import subprocess
 import time
 
-from closing import CONFIG, ClosingCase
 from guest import CGROUPS, harness, read, systemctl, tap
+from installed import CONFIG, SERVICE, Installed, write_file
 
 JOBS = f"{CGROUPS}/pvreaper.slice/pv-reaper-workers.service/jobs"
 N, MIB, ROUNDS, TIMES = 3, 512, 2, 1.5
@@ -28,11 +28,10 @@ def available():
     return int(fields["MemAvailable"].split()[0]) << 10
 
 
-class LowMemory(ClosingCase):
-    def configure(self, text):
-        with open(CONFIG, "w", encoding="ascii") as file:
-            file.write(text)
-        systemctl("restart", "pv-reaper.service")
+class LowMemory(Installed):
+    def begin(self, text):
+        write_file(CONFIG, text)
+        systemctl("restart", SERVICE)
 
     def dead_guests(self):
         """Kills N guests at once; how much memory there must be when all theirs is back."""
@@ -59,20 +58,20 @@ class LowMemory(ClosingCase):
         self.wait("all workers are gone", lambda: self.ctl_json("list") == [])
 
     def free_seconds(self):
-        self.configure(FREE)
+        self.begin(FREE)
         wanted, vmms = self.dead_guests()
         seconds = self.wait_memory(wanted)
         self.ended(vmms)
         return seconds
 
     def slow_seconds(self):
-        self.configure(SLOW)
-        limits = self.limits()
+        self.begin(SLOW)
+        limits = self.in_force()
         wanted, vmms = self.dead_guests()
         self.wait("one runs, the others wait", lambda: self.running_and_queued() == (1, N - 1))
         self.assertLess(available(), wanted)
         seconds = self.wait_memory(wanted)
-        self.wait("the limits are back", lambda: self.limits() == limits)
+        self.wait("the limits are back", lambda: self.in_force() == limits)
         self.ended(vmms)
         return seconds
 
@@ -80,13 +79,12 @@ class LowMemory(ClosingCase):
         status = self.ctl_json("status")
         return status["running"], status["queued"]
 
-    def limits(self):
+    def in_force(self):
         status = self.ctl_json("status")
         return (read(f"{JOBS}/cpu.max"), status["mode"], status["cpu_quota"],
                 status["max_concurrent"], status["start_rate"])
 
     def test_wait_memory_is_nearly_as_quick_as_no_limit(self):
-        self.config_file(FREE)
         free, slow = [], []
         for _ in range(ROUNDS):
             free.append(self.free_seconds())
