@@ -101,7 +101,8 @@ static void answer(int client, int error) {
 static void hang_up(int client) {
         (void)shutdown(client, SHUT_RDWR);
         while (packet_discard(client) == -EPERM)
-                (void)recv(client, NULL, 0, MSG_DONTWAIT); /* its fds are closed here and now */
+                (void)recvfrom(client, NULL, 0, MSG_DONTWAIT, NULL,
+                               NULL); /* its fds are closed here and now */
 }
 
 static int refuse(int client, int error, const char *why) {
@@ -135,7 +136,7 @@ int receive_release(int client, struct release *ret) {
         if (r < 0)
                 return refuse(client, r, why);
         /* Off the queue, which holds the VM as well; ours keeps this from being its last close. */
-        (void)recv(client, NULL, 0, MSG_DONTWAIT);
+        (void)recvfrom(client, NULL, 0, MSG_DONTWAIT, NULL, NULL);
         memcpy(ret->name, offer.packet.release.name, sizeof(ret->name));
         ret->mem = offer.packet.release.mem;
         ret->vm_fd = offer.fd;
