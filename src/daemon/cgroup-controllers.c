@@ -177,8 +177,8 @@ static unsigned read_value(const char *directory, const char *file, unsigned oth
         char path[PATH_MAX], text[32];
         unsigned value;
 
-        (void)snprintf(path, sizeof(path), "%s/%s", directory, file);
-        if (read_file_at(AT_FDCWD, path, text, sizeof(text)) < 0 || sscanf(text, "%u", &value) != 1)
+        if ((size_t)snprintf(path, sizeof(path), "%s/%s", directory, file) >= sizeof(path) ||
+            read_file_at(AT_FDCWD, path, text, sizeof(text)) < 0 || sscanf(text, "%u", &value) != 1)
                 return otherwise;
         return value;
 }
