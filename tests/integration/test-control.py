@@ -222,7 +222,7 @@ class Signals(ControlCase):
                 worker.request(seq)
                 worker.receive(GRANT)
                 self.finish(worker, seq)
-            seen = [message.get("member") for message in monitor.lines(2)]
+            seen = [message.get("member") for message in monitor.lines(5)]
         self.assertEqual(seen.count("JobFinished"), 200)
         self.assertLessEqual(seen.count("PropertiesChanged"),
                              (time.monotonic() - start) / 0.25 + 2)
