@@ -419,5 +419,14 @@ def denials(program, since):
                 found.append(int(match[2]))
 
 
+def introspect(what):
+    return json.loads(read(f"{BUILD}/meson-info/intro-{what}.json"))
+
+
+def sanitized():
+    options = {option["name"]: option["value"] for option in introspect("buildoptions")}
+    return options["b_sanitize"] != "none"
+
+
 def has_tool(name):
     return shutil.which(name) is not None

@@ -5,7 +5,6 @@
 The small VMMs that this runs are C programs beside it; each explains itself in its opening comment.
 """
 
-import json
 import os
 import re
 import shlex
@@ -14,7 +13,7 @@ import subprocess
 import unittest
 
 import harness
-from harness import BUILD, Case, has_tool, tap
+from harness import BUILD, Case, has_tool, introspect, sanitized, tap
 
 SOURCE = os.path.join(harness.HERE, "..", "..")
 LIBRARY = f"{BUILD}/src/lib/libpvreaper.so.0"
@@ -207,17 +206,8 @@ class Install(Case):
         self.assertTrue(has_tool("cc") or shutil.which("c++"))
 
 
-def introspect(what):
-    return json.loads(harness.read(f"{BUILD}/meson-info/intro-{what}.json"))
-
-
 def project(key):
     return introspect("projectinfo")[key]
-
-
-def sanitized():
-    options = {option["name"]: option["value"] for option in introspect("buildoptions")}
-    return options["b_sanitize"] != "none"
 
 
 if __name__ == "__main__":
