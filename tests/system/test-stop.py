@@ -76,7 +76,7 @@ class Off(Busy):
             vmm.do("protect")
             vmm.do("reboot")
         # On a busy host an emulated CPU spends time on nothing: the calmest of three looks.
-        self.assertLess(min(self.busiest_share() for _ in range(3)), 0.01)
+        self.assertLess(min(self.busiest_share() for _ in range(3)), 0.02)
         self.assertEqual(self.sim.commands("PERFORM", ev="begin"), [])
         self.turn_on()
         for vmm in self.vmms:
