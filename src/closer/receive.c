@@ -98,11 +98,15 @@ static void answer(int client, int error) {
         (void)packet_send(client, &m, (size_t)size);
 }
 
+/* One packet less in the queue; its fds are closed here and now. */
+static void drop_packet(int client) {
+        (void)recvfrom(client, NULL, 0, MSG_DONTWAIT, NULL, NULL);
+}
+
 static void hang_up(int client) {
         (void)shutdown(client, SHUT_RDWR);
         while (packet_discard(client) == -EPERM)
-                (void)recvfrom(client, NULL, 0, MSG_DONTWAIT, NULL,
-                               NULL); /* its fds are closed here and now */
+                drop_packet(client);
 }
 
 static int refuse(int client, int error, const char *why) {
@@ -136,7 +140,7 @@ int receive_release(int client, struct release *ret) {
         if (r < 0)
                 return refuse(client, r, why);
         /* Off the queue, which holds the VM as well; ours keeps this from being its last close. */
-        (void)recvfrom(client, NULL, 0, MSG_DONTWAIT, NULL, NULL);
+        drop_packet(client);
         memcpy(ret->name, offer.packet.release.name, sizeof(ret->name));
         ret->mem = offer.packet.release.mem;
         ret->vm_fd = offer.fd;
