@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A plot of latencies as SVG, without a library: one row per mode, a logarithmic scale of times."""
+"""Plots as SVG, without a library: latencies, one row per mode; and figures that grow with a number."""
 
 import html
 import math
@@ -48,4 +48,29 @@ def plot(title, rows):
                 'stroke="#999" stroke-width="2"/>']
         out += [f'<circle cx="{at(row[name]):.1f}" cy="{y}" r="6" fill="{colour}"/>'
                 for name, colour in MARKS]
+    return "\n".join([*out, "</svg>"]) + "\n"
+
+
+def lines(title, key, rows, figures):
+    """A panel for each of figures, [(key of a row, unit)], over row[key] on a logarithmic scale."""
+    panel, gap, bottom = 150, 60, 30
+    height = TOP + len(figures) * (panel + gap)
+    most = math.log(max(row[key] for row in rows) + 1)
+    out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" '
+           f'font-family="sans-serif"><rect width="100%" height="100%" fill="white"/>',
+           text(60, 30, title, size=16)]
+    for i, (name, unit) in enumerate(figures):
+        low = TOP + i * (panel + gap) + panel
+        top = max(max(row[name] for row in rows), 1e-9)
+        points = [(60 + math.log(row[key] + 1) / most * (WIDTH - 200), low - row[name] / top * panel)
+                  for row in rows]
+        colour = MARKS[i % len(MARKS)][1]
+        out += [text(60, low - panel - 12, f"{name} ({unit})"),
+                f'<line x1="60" y1="{low}" x2="{WIDTH - 40}" y2="{low}" stroke="#999"/>',
+                f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="'
+                + " ".join(f"{x:.1f},{y:.1f}" for x, y in points) + '"/>']
+        for row, (x, y) in zip(rows, points):
+            out += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>',
+                    text(x + 8, y - 6, f"{row[name]:.3g}", size=11),
+                    text(x, low + bottom / 2, f"{row[key]:g}", "middle", 11)]
     return "\n".join([*out, "</svg>"]) + "\n"

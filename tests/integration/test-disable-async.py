@@ -143,10 +143,12 @@ class Accepted(Case):
         for n, vmm in enumerate(vmms):
             vmm.do("protect")
             vmm.send("reboot")
-            if n % 3 == 1:
+            if n % 4 == 1:
                 self.wait("PREPARE", lambda: self.sim.commands("PREPARE", pid=vmm.pid))
-            elif n % 3 == 2:
+            elif n % 4 == 2:
                 self.wait("PERFORM", lambda: self.sim.commands("PERFORM", "begin", pid=vmm.keeper))
+            elif n % 4 == 3:
+                self.wait("its end", lambda: self.sim.commands("PERFORM", pid=vmm.keeper))
             os.kill(vmm.keeper, signal.SIGKILL)
         for vmm in vmms:
             vmm.expect(lambda line: line.startswith("ok reboot path=handed-off"))

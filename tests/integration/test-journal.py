@@ -20,7 +20,7 @@ from puppet import Puppet, outcome
 from raw import RawWorker
 
 OVERDUE_SECONDS = 10
-STATUS_MS = 10
+STATUS_MS = 50
 # The field of an entry, and what pv-reaperctl jobs --json calls the same.
 SAME = {"PV_VM": "vm", "PV_UUID": "uuid", "PV_UNIT": "unit", "PV_JOB": "id", "PV_KIND": "kind",
         "PV_RESULT": "state", "PV_CPU_USEC": "cpu_us", "PV_WAIT_USEC": "waited_us",

@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -28,6 +29,7 @@ CGROUPS = "/sys/fs/cgroup"
 PARAMETERS = "/sys/module/pvsim/parameters"
 OUT = os.environ.get("PVR_OUT", "/run/pvr/out")
 NS_PER_SEC = 1_000_000_000
+LOOK_SECONDS = 0.25
 
 harness.DAEMON = "/usr/sbin/pv-reaperd"
 if not os.path.exists(harness.DAEMON):
@@ -242,6 +244,16 @@ class Ended(unittest.TestCase):
             if re.search(pattern, record.get("MESSAGE", "")):
                 return journal.seconds(record)
         return self.fail(f"nothing in the journal matches {pattern!r} {fields}")
+
+
+def usual_share(looks):
+    """Of a CPU, that a process usually takes. looks: (time, its CPU time), every LOOK_SECONDS.
+
+    How often it ran at all, times what that cost it in the middle. A sum would have in it what an
+    emulated CPU loses to others on the host, a hundred times of that now and then.
+    """
+    ran = [run - before for (_, before), (_, run) in zip(looks, looks[1:]) if run > before]
+    return len(ran) * statistics.median(ran or [0]) / (looks[-1][0] - looks[0][0])
 
 
 def prepare_end():
