@@ -119,7 +119,7 @@ const struct config_key config_keys[] = {
         {"cpu", "cpu-quota", PERCENT_OR_ANY(1, 1000000), FIELD(cpu_quota), .live = true,
          .fallback = "auto",
          .help = "The CPU time of all workers together; 100% is one CPU. infinity: no limit. auto: "
-                 "none where others go first by weight (CPUWeight= of pvreaper.slice), else 5% of "
+                 "none where others go first by weight (CPUWeight= of pvreaper.slice), else 2% of "
                  "each CPU that is online, at most 40%. tests/bench/neighbours shows why."},
         {"cpu", "boost-cpu-quota", PERCENT_OR_INFINITY(1, 1000000), FIELD(boost_cpu_quota),
          .live = true, .fallback = "infinity",

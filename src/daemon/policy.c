@@ -22,7 +22,7 @@
 #define SEC_PER_HOUR 3600U
 
 /* What cpu-quota=auto is of each CPU where weight does not act: pv-reaper.conf(5) says why. */
-#define AUTO_PERCENT_PER_CPU UINT64_C(5)
+#define AUTO_PERCENT_PER_CPU UINT64_C(2)
 #define AUTO_PERCENT_MAX     UINT64_C(40)
 
 static unsigned boosted(const struct config *config) {

@@ -27,8 +27,13 @@
 #define MFD_NOEXEC_SEAL 8U /* Linux 6.3 */
 #endif
 
-#define PROGRESS_STEPS 32
-#define PROGRESS_USEC  (100 * USEC_PER_MSEC)
+#define PROGRESS_STEPS    32
+#define PROGRESS_USEC     (100 * USEC_PER_MSEC)
+#define PROGRESS_MIN_USEC (2 * USEC_PER_MSEC) /* to tell takes a tenth of that */
+
+#define SLICE_MAX       (SPACE_SLICE << 4)
+#define SLICE_FAST_USEC (2 * USEC_PER_MSEC)
+#define SLICE_SLOW_USEC (8 * USEC_PER_MSEC)
 
 /* ---- in the VMM ---- */
 
@@ -138,6 +143,7 @@ struct release {
 
         /* state, in bytes of address space */
         uint64_t total;
+        uint64_t slice;  /* how large the next one is */
         uint64_t passed; /* since progress was told */
         uint64_t told_at;
 };
@@ -158,18 +164,35 @@ static void begin_release(void *userdata, const struct mapping *mapping, enum ma
                 r->total += mapping->range.end - mapping->range.start;
 }
 
-static void tell_progress(struct release *r, uint64_t bytes) {
-        uint64_t now = now_usec();
+static void tell_progress(struct release *r, uint64_t bytes, uint64_t now) {
+        uint64_t since = now - r->told_at;
 
         r->passed += bytes;
-        if (r->passed < r->total / PROGRESS_STEPS && now - r->told_at < PROGRESS_USEC)
+        if (since < PROGRESS_MIN_USEC ||
+            (since < PROGRESS_USEC && r->passed < r->total / PROGRESS_STEPS))
                 return;
         r->passed = 0;
         r->told_at = now;
         r->progress(r->userdata, space_resident());
 }
 
+/* What huge pages are in goes so fast that small slices would double the time. */
+static void adapt_slice(struct release *r, uint64_t took_usec) {
+        if (took_usec < SLICE_FAST_USEC && r->slice < SLICE_MAX)
+                r->slice *= 2;
+        else if (took_usec > SLICE_SLOW_USEC && r->slice > SPACE_SLICE)
+                r->slice /= 2;
+}
+
 /* Slices end where a huge page ends, so that none is split. */
+static struct range next_slice(const struct release *r, uint64_t at, uint64_t end) {
+        struct range slice = {at, at + min_u64(r->slice - at % SPACE_SLICE, end - at)};
+
+        if (is_own(r->space, &slice))
+                slice.end = at + min_u64(SPACE_SLICE - at % SPACE_SLICE, end - at);
+        return slice;
+}
+
 static void release_mapping(void *userdata, const struct mapping *mapping, enum mapping_kind kind) {
         struct release *r = userdata;
         uint64_t at = mapping->range.start;
@@ -177,19 +200,24 @@ static void release_mapping(void *userdata, const struct mapping *mapping, enum 
         if (!is_sliced(mapping, kind))
                 return;
         while (at < mapping->range.end) {
-                uint64_t size = min_u64(SPACE_SLICE - at % SPACE_SLICE, mapping->range.end - at);
-                struct range slice = {at, at + size};
+                struct range slice = next_slice(r, at, mapping->range.end);
+                uint64_t start = now_usec(), now;
 
                 drop(r->space, &slice);
-                tell_progress(r, size);
-                at += size;
+                now = now_usec();
+                adapt_slice(r, now - start);
+                tell_progress(r, slice.end - slice.start, now);
+                at = slice.end;
         }
 }
 
 void space_release(struct space *s, void (*progress)(void *userdata, uint64_t bytes_left),
                    void *userdata) {
-        struct release r = {
-                .space = s, .progress = progress, .userdata = userdata, .told_at = now_usec()};
+        struct release r = {.space = s,
+                            .progress = progress,
+                            .userdata = userdata,
+                            .slice = SPACE_SLICE,
+                            .told_at = now_usec()};
 
         for_each_mapping(s, begin_release, &r);
         for_each_mapping(s, release_mapping, &r);

@@ -25,7 +25,7 @@ class Quota(Installed):
         systemctl("set-property", "--runtime", "pvreaper.slice", "CPUWeight=100")
         self.wait("the slice weighs as much as others",
                   lambda: read(f"{CGROUPS}/pvreaper.slice/cpu.weight").strip() == "100")
-        self.assertEqual(self.quota(), 50000 * os.cpu_count())
+        self.assertEqual(self.quota(), 20000 * os.cpu_count())
 
     def test_quota_is_that_of_cpu_max(self):
         write_file(CONFIG, "[cpu]\ncpu-quota=20%\ncpu-weight=30\n")
