@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Plots as SVG, without a library: latencies, one row per mode; and figures that grow with a number."""
+"""Plots as SVG, without a library: latencies, one row per mode; figures that grow with a number."""
 
 import html
 import math
@@ -62,8 +62,8 @@ def lines(title, key, rows, figures):
     for i, (name, unit) in enumerate(figures):
         low = TOP + i * (panel + gap) + panel
         top = max(max(row[name] for row in rows), 1e-9)
-        points = [(60 + math.log(row[key] + 1) / most * (WIDTH - 200), low - row[name] / top * panel)
-                  for row in rows]
+        points = [(60 + math.log(row[key] + 1) / most * (WIDTH - 200),
+                   low - row[name] / top * panel) for row in rows]
         colour = MARKS[i % len(MARKS)][1]
         out += [text(60, low - panel - 12, f"{name} ({unit})"),
                 f'<line x1="60" y1="{low}" x2="{WIDTH - 40}" y2="{low}" stroke="#999"/>',

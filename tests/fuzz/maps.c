@@ -3,6 +3,7 @@
 /*
  * /proc/self/maps, mountinfo and statm in the keeper: names of files in there are the VMM's, and
  * lines may be cut. The input is read as lines of all three; a mount counts for what follows.
+ * Nothing beyond a line may be looked at.
  */
 
 #include <string.h>

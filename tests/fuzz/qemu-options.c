@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* QEMU's command line in the preload library, as /proc/PID/cmdline has it: words that end in \0. */
+/*
+ * QEMU's command line in the preload library, as /proc/PID/cmdline has it: words that end in \0.
+ * A guest's name may have anything in it. Whatever the words are, the name has an end, and they
+ * stay as they are.
+ */
 
 #include <string.h>
 

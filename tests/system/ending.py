@@ -149,7 +149,7 @@ class ShutDown(Ended):
         return {line["pid"] for line in self.watched if "pid" in line}
 
     def idle_without_daemon(self, pid):
-        """Looks, as usual_share() wants them, at the longest time that it waited without a daemon."""
+        """Looks for usual_share() at the longest time that it waited without a daemon."""
         gone = self.daemon_gone() * NS_PER_SEC
         events = sorted(int(e["t"]) for e in self.sim.events() if e["pid"] == pid)
         begin = max([t for t in events if t <= gone] + [gone])
