@@ -6,6 +6,7 @@ Real QEMUs with real memory, all of it touched, in libvirt's sandbox. Where ther
 QEMU runs with TCG and the VM is a stand-in (vm-in-tcg.c); all else is as with KVM.
 """
 
+import ctypes
 import os
 import re
 import signal
@@ -21,6 +22,7 @@ GIB_USEC = 1000  # of CPU time, at least, to give 1 GiB back
 PID_GONE_SECONDS = 0.05
 TRIES = 5  # the host may be busy: the best of so many counts
 MANY = 10
+PR_SET_THP_DISABLE = 41
 CMDLINE_C = os.path.join(harness.HERE, "..", "..", "src", "preload", "cmdline.c")
 
 
@@ -136,6 +138,41 @@ class Pid(QemuCase):
         if vm.keeper:
             self.released(vm)
         return took
+
+
+def small_pages():
+    """For preexec_fn: no transparent huge pages here and after execve, so memory goes slowly."""
+    ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)
+
+
+class Progress(QemuCase):
+    cpu_quota = "20%"
+
+    def test_what_is_left_is_seen_to_shrink(self):
+        qemu.need(self)
+        if harness.sanitized():
+            self.skipTest("the sanitizer's terabytes of addresses are in slices, too")
+        if os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGESIZE") < 6 * GIB:
+            self.skipTest("it takes 6 GiB of free memory")
+        self.daemon()
+        vm = self.qemu("-name", "guest=anna", memory="4G", preexec_fn=small_pages,
+                       env={"PVSIM_PROTECTABLE": "0"})
+        self.registered(1)
+        vm.kill()
+        seen = []
+
+        def is_done():
+            for job in self.jobs_of("anna"):
+                if job["bytes_left"] not in [None, *seen[-1:]]:
+                    seen.append(job["bytes_left"])
+                return job["state"] == "done"
+            return False
+
+        self.wait("the job is done", is_done)
+        self.released(vm)
+        print("left, in MiB:", *(left >> 20 for left in seen))
+        self.assertGreaterEqual(len(seen), 5)
+        self.assertEqual(seen, sorted(seen, reverse=True))
 
 
 class Many(QemuCase):
