@@ -9,14 +9,18 @@ the daemon meanwhile is answered. PVR_MANY changes their number; a sanitizer is 
 
 import os
 import resource
+import time
 
 import harness
 from harness import Case, sanitized, tap
-from many import FDS_BESIDE, FDS_PER_WORKER, Crowd, n_workers
+from many import FDS_BESIDE, FDS_PER_WORKER, PATIENCE, Crowd, n_workers
+from puppet import Puppet
 
 N = int(os.environ.get("PVR_MANY", "500" if sanitized() else "4500"))
 PIDS = 3 * N + 1000  # VMM, heir, keeper
 ANSWER = 5  # seconds
+N_DONE = 500
+LIST_SECONDS = 0.2
 
 
 class Many(Case):
@@ -29,11 +33,37 @@ class Many(Case):
         if int(harness.read("/proc/sys/kernel/pid_max")) < PIDS:
             self.skipTest("too few pids (kernel.pid_max)")
 
+    def list_in_time(self, crowd):
+        """All that died wait for a slot, and some jobs are over: 5,000 are listed in no time."""
+        puppet = Puppet(self)
+        puppet.register()
+        for seq in range(1, N_DONE + 1):
+            puppet.request(seq)
+            puppet.receive(harness.GRANT)
+            puppet.done(seq)
+            puppet.receive(harness.DONE_ACK)
+        self.ctl("set", "max-concurrent=1", "boost-max-concurrent=1")
+        puppet.request(N_DONE + 1)
+        puppet.receive(harness.GRANT)
+        crowd.end()
+        self.wait("all are queued", lambda: self.ctl_json("status")["queued"] == N, PATIENCE)
+        self.assertEqual(len(self.ctl_json("jobs")), N + N_DONE + 1)
+        times = []
+        for _ in range(5):
+            start = time.monotonic()
+            self.ctl("jobs")
+            times.append(time.monotonic() - start)
+        print(f"{N + N_DONE + 1} jobs listed in", *(f"{t:.3f}" for t in times), "s")
+        if not sanitized():
+            self.assertLess(min(times), LIST_SECONDS)
+        self.ctl("set", "max-concurrent=8", "boost-max-concurrent=8")
+        puppet.end()
+
     def test_many(self):
         jobs = f"{self.cgroups.top}/jobs"
         # They are all of one unit here, and it may have everything.
         with open(self.config, "w", encoding="ascii") as file:
-            file.write(f"[limits]\nunit-connections={N}\n")
+            file.write(f"[limits]\nunit-connections={N + 1}\n")
         daemon = self.daemon()
         before = daemon.n_fds()
         crowd = Crowd(self, N)
@@ -47,6 +77,7 @@ class Many(Case):
         crowd.all_there()
         self.assertEqual(n_workers(jobs), N)
 
+        self.list_in_time(crowd)
         # It was 8 s and more while each turn of the loop looked at all that died.
         self.assertLess(crowd.all_gone(jobs), ANSWER)
         self.assertLess(daemon.n_fds(), FDS_BESIDE)
