@@ -92,6 +92,10 @@ class Ledger:
         """When whoever was in there was killed, or None."""
         return next((at for at in self.deaths.get(take.pid, ()) if at + SLACK >= take.begin), None)
 
+    def aside_of(self, pid):
+        """What of this VMM is set aside."""
+        return [key for key in self.aside if key[0].startswith(f"{pid}.")]
+
     def busy(self):
         """What the living still have to do: VMs set aside, and commands that go on."""
         aside = [f"VM {vm}, incarnation {seq}, is set aside" for vm, seq in self.aside
