@@ -3,13 +3,16 @@
 /*
  * Put in front of a closer by LD_PRELOAD: a kernel that lets it try PERFORM, for SLOW_PERFORM_MSEC
  * ms of CPU time inside the kernel, and then answers with errno SLOW_PERFORM_ERROR, or success if
- * that is 0. Like the real thing it heeds no signal but a fatal one meanwhile.
+ * that is 0. Like the real thing it heeds no signal but a fatal one meanwhile. With
+ * SLOW_PERFORM_STANDIN set the simulator's stand-in for a VM fd has the name of a real one.
  */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
@@ -46,4 +49,15 @@ __attribute__((visibility("default"))) int ioctl(int fd, unsigned long request, 
                 (void)!getrandom(bytes, sizeof(bytes), 0);
         errno = (int)setting("SLOW_PERFORM_ERROR");
         return errno ? -1 : 0;
+}
+
+__attribute__((visibility("default"))) ssize_t readlink(const char *path, char *name, size_t size) {
+        static const char standin[] = "/memfd:kvm-vm (deleted)", vm[] = "anon_inode:kvm-vm";
+        ssize_t n = syscall(SYS_readlinkat, AT_FDCWD, path, name, size);
+
+        if (n != sizeof(standin) - 1 || memcmp(name, standin, sizeof(standin) - 1) != 0 ||
+            !getenv("SLOW_PERFORM_STANDIN"))
+                return n;
+        memcpy(name, vm, sizeof(vm) - 1);
+        return sizeof(vm) - 1;
 }
