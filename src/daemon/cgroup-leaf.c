@@ -102,8 +102,10 @@ int cgroup_leaf_new(struct cgroup_leaf **ret, struct cgroup_root *root, pid_t pi
         if (mkdirat(root->jobs, leaf->name, 0755) < 0 && errno != EEXIST)
                 return negative_errno();
         r = leaf_open(leaf, root->jobs);
-        if (r < 0)
+        if (r < 0) {
+                (void)cgroup_leaf_remove(leaf, root); /* nobody would: it belongs to no worker */
                 return r;
+        }
         if (root->library_jobs)
                 leaf->library_name = leaf->path + (root->library_jobs - root->jobs_path);
         if (root->leaf_controllers & CGROUP_PIDS) {

@@ -46,6 +46,8 @@ static int find_workers_unit(char **ret) {
                 break;
         }
         (void)endmntent(f);
+        if (r == -ENOMEM)
+                *ret = NULL; /* asprintf() may have left anything there */
         return r;
 }
 

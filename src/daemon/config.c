@@ -50,8 +50,12 @@ static char *read_line(char *buffer, int size, void *userdata) {
         struct file *f = userdata;
         ssize_t n = getline(&f->line, &f->line_size, f->stream);
 
-        if (n < 0)
+        if (n < 0) {
+                /* Out of memory, which ferror() does not tell: no end of the file either. */
+                if (!feof(f->stream) && f->error == 0)
+                        f->error = log_error_errno(negative_errno(), "cannot read %s", f->path);
                 return NULL;
+        }
         f->number++;
         f->n_bytes += (size_t)n;
         if (f->n_bytes > FILE_MAX_BYTES) {
@@ -129,8 +133,6 @@ int config_read_file(struct config *config, const char *path) {
         } else if (line < 0 && f.error == 0) {
                 f.error = log_error_errno(-ENOMEM, "cannot read %s", path);
         }
-        if (ferror(f.stream) && f.error == 0)
-                f.error = log_error_errno(-EIO, "cannot read %s", path);
         free(f.line);
         (void)fclose(f.stream);
         return f.error;

@@ -216,16 +216,18 @@ static void write_cpu_max(struct enforce *e, bool anew) {
                 return;
         write_value(e, FILE_MAX, value);
         memcpy(e->cpu_max, value, sizeof(value));
-        e->limited = quota != SHARE_UNLIMITED;
+        e->limited = quota != SHARE_UNLIMITED || e->failed[FILE_MAX]; /* then it may still be */
 }
 
 /* While cpu.idle is set cpu.weight cannot be. */
 static void write_weight(struct enforce *e) {
         char weight[16];
 
-        if (e->policy.idle != e->idle)
+        if (e->policy.idle != e->idle) {
                 write_value(e, FILE_IDLE, e->policy.idle ? "1" : "0");
-        e->idle = e->policy.idle;
+                if (!e->failed[FILE_IDLE])
+                        e->idle = e->policy.idle;
+        }
         if (e->idle || e->policy.weight == 0)
                 return;
         (void)snprintf(weight, sizeof(weight), "%u", e->policy.weight);

@@ -46,8 +46,7 @@ static int on_look(sd_event_source *source, uint64_t usec, void *userdata) {
 
 /* ---- its job ---- */
 
-/* since: when its VMM died, or 0 if nobody saw it. */
-static int begin(struct worker *w, uint64_t since) {
+int worker_begin_adopted(struct worker *w, uint64_t since) {
         const struct wire_request request = {
                 .seq = ONLY_JOB, .kind = JOB_KIND_ADOPTED, .mem = w->mem};
         struct manager *m = w->manager;
@@ -75,7 +74,7 @@ static int on_vmm_exit(sd_event_source *source, int fd, uint32_t revents, void *
         if (w->overtaken)
                 return 0;  /* the keeper has the memory, and the job */
         look_at_memory(w); /* it may still have some: it looks for its parent once a second */
-        r = begin(w, manager_now(w->manager));
+        r = worker_begin_adopted(w, manager_now(w->manager));
         if (r < 0)
                 (void)log_error_errno(r, "cannot account for the end of QEMU %d", (int)w->vmm_pid);
         return 0;
@@ -180,7 +179,7 @@ int worker_resume_adopted(struct worker *w) {
                 return watch_vmm(w);
         }
         if (!w->job)
-                return begin(w, 0);
+                return worker_begin_adopted(w, 0);
         worker_begin_counting(w);
         return 0;
 }

@@ -243,6 +243,8 @@ void worker_on_exit(struct worker *w) {
         if (w->adopted && worker_vmm_alive(w))
                 log_info("helper %d ended before its QEMU %d, which will release its memory itself",
                          (int)w->pid, (int)w->vmm_pid);
+        if (w->adopted && !w->overtaken && !w->job && !worker_vmm_alive(w))
+                (void)worker_begin_adopted(w, 0); /* there was no memory for it when it began */
         if (!w->job)
                 return;
         released = w->job->kind == JOB_KIND_ADOPTED ||

@@ -144,6 +144,9 @@ int worker_enter_cgroup(struct worker *worker);
 /* Its end is noticed from now on. */
 int worker_watch(struct worker *worker);
 
+/* The job of an adopted one; since: when its VMM died, or 0 if nobody saw it. */
+int worker_begin_adopted(struct worker *worker, uint64_t since);
+
 /* An adopted one that was found after a restart, and restored. */
 int worker_resume_adopted(struct worker *worker);
 

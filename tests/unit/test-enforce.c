@@ -291,6 +291,28 @@ static void test_enforce_no_controller(void **state) {
         capture_begin();
 }
 
+/* What could not be written is tried again with the next change, whatever that is. */
+static void test_enforce_what_failed_is_written(void **state) {
+        struct enforce_policy policy = {.quota = SHARE_UNLIMITED, .weight = 20, .idle = true};
+
+        host.write_result = -EIO;
+        enforce_set_policy(enforce, &policy);
+        check_written("cpu.idle=1;cpu.weight=20;");
+        host.write_result = 0;
+        enforce_set_policy(enforce, &policy);
+        check_written("cpu.idle=1;");
+        set_policy(ENFORCE_CGROUP, 50 * PERCENT);
+        host.written[0] = '\0';
+        host.write_result = -EIO;
+        set_policy(ENFORCE_OFF, 50 * PERCENT);
+        check_written("cpu.max=max 10000;");
+        host.write_result = 0;
+        set_policy(ENFORCE_OFF, 50 * PERCENT);
+        check_written("cpu.max=max 10000;");
+        (void)capture_end();
+        capture_begin();
+}
+
 /* ---- shares ---- */
 
 static void test_enforce_shares_follow_workers(void **state) {
@@ -482,6 +504,7 @@ int main(void) {
                 scene(test_enforce_cpu_max),
                 scene(test_enforce_debts_are_forgiven),
                 scene(test_enforce_weight),
+                scene(test_enforce_what_failed_is_written),
                 scene(test_enforce_no_controller),
                 scene(test_enforce_shares_follow_workers),
                 scene(test_enforce_no_cap_needed),

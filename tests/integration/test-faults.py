@@ -1,0 +1,370 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What the daemon does when a call of its own fails, or does less than it was asked to (faults.c):
+the n-th of its sort while two VMs come, reboot, and one of them goes, somebody looks, and the
+configuration is read again.
+
+It neither dies nor forgets: each VM that was set aside has one end, soon; then the one that stayed
+is governed again, and so is a new one; nothing runs, no fd more is open and no cgroup is left.
+
+Each way through the program to such a call fails once, in an order of its own in each run, until
+the time is up (PVR_FAULTS_SECONDS; PVR_FAULTS_SEED: as then). PVR_FAULTS_ALL=1: each n until there
+is no n-th call.
+"""
+
+import errno
+import mmap
+import os
+import random
+import shutil
+import signal
+import struct
+import subprocess
+import time
+
+import harness
+from harness import Case, tap
+from helpers import STAND_IN, StandIn
+from raw import fds_at_rest, resident_kib
+
+SHIM = f"{harness.BUILD}/tests/integration/faults.so"
+MEMORY, FDS, AGAIN, CGROUP, INTERRUPT, SHORT, LIBRARY = range(1, 8)  # as in faults.c
+NO_FAULT = (INTERRUPT, SHORT)  # a program has to live with those
+HEAD, N_FRAMES, N_CALLS = struct.calcsize("=6I"), 32, 8192
+ALL = os.environ.get("PVR_FAULTS_ALL") == "1"
+SEED = int(os.environ.get("PVR_FAULTS_SEED", str(random.randrange(1 << 32))))
+SECONDS = int(os.environ.get("PVR_FAULTS_SECONDS", "6"))  # for each test; there are some twenty
+SOON = 8      # seconds until a VM is served again: accepting may pause for one of them
+GROWTH_KIB = 8192
+AT_ONCE = 3   # whatever was read of the configuration, it was all of it or nothing
+
+
+class Control:
+    """The struct control of faults.c."""
+
+    def __init__(self, path):
+        size = HEAD + 8 * (N_FRAMES + N_CALLS)
+        with open(path, "wb+") as file:
+            file.truncate(size)
+            self.map = mmap.mmap(file.fileno(), size)
+
+    def arm(self, sort, error=0, at=0, lasts=1):
+        """at: 0 for none, as long as calls are only to be counted."""
+        self.map[:4] = struct.pack("=I", 0)
+        self.map[4:HEAD] = struct.pack("=5I", error, at, lasts, 0, 0)
+        self.map[:4] = struct.pack("=I", sort)
+
+    def disarm(self):
+        """How many calls there were, and how many of them failed."""
+        self.map[:4] = struct.pack("=I", 0)
+        return struct.unpack("=2I", self.map[16:HEAD])
+
+    def ways(self, count):
+        """The number of the first call of each way that led to one."""
+        first, start = {}, HEAD + 8 * N_FRAMES
+        calls = struct.unpack(f"={N_CALLS}Q", self.map[start:])[:count]
+        for n, way in enumerate(calls, 1):
+            first.setdefault(way, n)
+        return list(first.values())
+
+    def where(self):
+        """The way to the last one that failed."""
+        frames = struct.unpack(f"={N_FRAMES}Q", self.map[HEAD:HEAD + 8 * N_FRAMES])
+        calls = [hex(frame - 1) for frame in frames[:(*frames, 0).index(0)]]
+        if not shutil.which("addr2line"):
+            return " ".join(calls)
+        return subprocess.run(["addr2line", "-spfe", harness.DAEMON, *calls], check=False,
+                              capture_output=True, text=True).stdout
+
+
+class Attempt(harness.Daemon):
+    """A daemon that may have failed to start."""
+
+    def __init__(self, case, *options, **arguments):
+        try:
+            super().__init__(case, *options, **arguments)
+        except AssertionError:
+            self.ended = False
+
+
+class FaultCase(Case):
+    vmm_env = {"PVSIM_NS_PER_PAGE": "2", "PVREAPER_GRACE_MSEC": "60000"}  # far beyond SOON
+
+    def setUp(self):
+        super().setUp()
+        if harness.sanitized():
+            self.skipTest("a sanitizer has an allocator of its own")
+        with open(self.config, "w", encoding="ascii") as file:  # all of this is one unit
+            file.write(f"[limits]\nunit-arrivals=infinity\nmax-concurrent={AT_ONCE}\n")
+        self.faults = Control(f"{self.directory}/faults")
+        self.env = {"LD_PRELOAD": SHIM, "PVR_FAULTS": f"{self.directory}/faults",
+                    "PVR_FAULTS_CGROUP": self.cgroup_option}
+        self.n_runs = 0
+
+    def reboot(self, vm):
+        """Its next one, as it has to be when nothing fails."""
+        n = len(vm.outcomes)
+        vm.do("reboot")
+        self.assertEqual(vm.wait_outcomes(n + 1, SOON)[-1]["result"], "done")
+
+    def new_vm(self, name):
+        vm = self.vmm(f"{name}-{self.n_runs}", stderr=subprocess.DEVNULL)
+        vm.do("protect")
+        return vm
+
+    def go(self, vm):
+        """A VM shuts down."""
+        vm.quit()
+        self.wait("its keeper goes", lambda: not harness.is_alive(vm.keeper), SOON)
+        vm.keeper = None
+        self.end_vmm(vm)
+
+    def each(self, what, ways, run):
+        """run(n) for the number of each call, as long as there is time."""
+        dice, end, n_hit = random.Random(SEED), time.monotonic() + SECONDS, 0
+        n_ways = len(ways)
+        dice.shuffle(ways)
+        n = 0
+        while ALL or (ways and time.monotonic() < end):
+            n = n + 1 if ALL else ways.pop()
+            try:
+                hit = run(n)
+            except BaseException:
+                print(f"{what}, call {n}, seed {SEED}:\n{self.faults.where()}")
+                raise
+            if ALL and not hit:
+                break
+            n_hit += hit
+        print(f"{what}: {n_ways} ways to such a call, {n_hit} times one failed")
+        self.assertGreater(n_hit, 0)
+
+
+class RunningCase(FaultCase):
+    def serve(self):
+        self.served = self.daemon(env=self.env)
+        self.run_with(MEMORY)  # nothing fails; whatever is made the first time is there then
+        self.n_fds = fds_at_rest(self, self.served)
+        self.resident = resident_kib(self.served.pid)
+
+    def run_and_look(self, *arguments):
+        hits = self.run_with(*arguments)
+        self.wait(f"the daemon has {self.n_fds} fds again, not {harness.own_fds(self.served.pid)}",
+                  lambda: fds_at_rest(self, self.served) == self.n_fds, SOON)
+        return hits > 0
+
+    def check(self, sort, error, lasts=1):
+        self.serve()
+        self.run_with(sort)
+        what = f"{error and errno.errorcode[error]}, {self.count} calls, {lasts} at a time"
+        self.each(what, self.faults.ways(self.count),
+                  lambda n: self.run_and_look(sort, error, n, lasts))
+        if self.cgroups.top:
+            self.wait("no worker's cgroup is left", lambda: not [
+                name for name in os.listdir(f"{self.cgroups.top}/jobs") if "vm-" in name])
+        if self.resident:
+            self.assertLess(resident_kib(self.served.pid) - self.resident, GROWTH_KIB)
+        self.assertEqual(self.served.kill(signal.SIGTERM), 0)
+
+
+class Running(RunningCase):
+    def ask(self, wait):
+        """What an administrator does; it may fail."""
+        asked = []
+        for verb in ("status", "list", "jobs", "metrics", "reload"):
+            asked.append(subprocess.Popen([harness.CTL, "--socket", self.control, verb],
+                                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+            if wait:
+                asked[-1].wait(SOON)
+        return asked
+
+    def scenario(self, wait):
+        """A VM that stays and one that goes, if that is waited for; and who asks meanwhile."""
+        vms = [self.new_vm("stays"), self.new_vm("goes")]
+        for vm in vms:
+            vm.do("reboot")
+        if wait:
+            for vm in vms:
+                vm.wait_outcomes(1, SOON)
+            vms[1].quit()
+        return vms, self.ask(wait)
+
+    def run_with(self, sort, error=0, n=0, lasts=1):
+        """How many calls failed."""
+        self.n_runs += 1
+        self.sort = sort
+        self.sim_log = f"{self.directory}/sim-{self.n_runs}.log"
+        self.sim = harness.SimLog(self.sim_log)
+        self.faults.arm(sort, error, n, lasts)
+        vms, asked = self.scenario(lasts == 1)
+        if lasts > 1:
+            time.sleep(0.2)
+        self.count, hits = self.faults.disarm()
+        for process in asked:
+            self.assertGreaterEqual(process.wait(SOON), 0)
+        self.assertIsNone(self.served.process.poll(), self.served.log()[-2000:])
+        for vm in vms:
+            result = vm.wait_outcomes(1, SOON)[0]["result"]
+            self.assertIn(result, ("done", "ungoverned") if sort not in NO_FAULT else ("done",))
+        self.recovered(*vms)
+        return hits
+
+    def recovered(self, stays, goes):
+        new = self.new_vm("new")
+        for vm in (stays, new):
+            self.reboot(vm)
+            self.assertEqual(self.jobs_of(vm.name)[-1]["state"], "done")
+        for vm in (stays, goes, new):
+            self.go(vm)
+            states = [job["state"] for job in self.jobs_of(vm.name) if job["kind"] == "reboot"]
+            self.assertLessEqual(set(states), {"done", "ungoverned"})
+        self.assert_all_cleared(performed=4)
+        self.assertEqual([len(vm.outcomes) for vm in (stays, goes, new)], [2, 1, 1])
+        self.wait("nobody is left", lambda: self.ctl_json("list") == [], SOON)
+        if self.sort == SHORT:  # nothing has failed
+            self.assertNotIn("not governed", self.served.log())
+        status = self.ctl_json("status")
+        self.assertEqual((status["queued"], status["max_concurrent"]), (0, AT_ONCE))
+
+    def test_memory(self):
+        self.check(MEMORY, errno.ENOMEM)
+
+    def test_memory_for_a_while(self):
+        self.check(MEMORY, errno.ENOMEM, 50)
+
+    def test_fds(self):
+        self.check(FDS, errno.EMFILE)
+
+    def test_files_of_the_host(self):
+        self.check(FDS, errno.ENFILE)
+
+    def test_fds_for_a_while(self):
+        self.check(FDS, errno.EMFILE, 200)
+
+    def test_nothing_to_read_nor_room(self):
+        self.check(AGAIN, errno.EAGAIN)
+
+    def test_cgroup_is_full(self):
+        self.need_cgroup()
+        self.check(CGROUP, errno.ENOSPC)
+
+    def test_cgroup_is_broken_for_a_while(self):
+        self.need_cgroup()
+        self.check(CGROUP, errno.EIO, 20)
+
+    def test_interrupted(self):
+        self.check(INTERRUPT, errno.EINTR)
+
+    def test_interrupted_again_and_again(self):
+        self.check(INTERRUPT, errno.EINTR, 20)
+
+    def test_short(self):
+        self.check(SHORT, 0)
+
+    def test_libsystemd(self):
+        self.check(LIBRARY, errno.ENOMEM)
+
+
+class Adopting(RunningCase):
+    """A stock QEMU's helper is adopted, and its QEMU ends."""
+
+    def setUp(self):
+        super().setUp()
+        self.need_cgroup()
+        with open(self.config, "a", encoding="ascii") as file:
+            file.write(f"[adopt]\nemulators={STAND_IN}\n")
+
+    def adopt(self, vm):
+        command = [harness.CTL, "--socket", self.control, "adopt", str(vm.helper)]
+        return subprocess.run(command, stderr=subprocess.DEVNULL, timeout=SOON, check=False)
+
+    def states_of(self, vm):
+        return [job["state"] for job in self.ctl_json("jobs") if job["pid"] == vm.helper]
+
+    def nobody_is_left(self):
+        self.wait("nobody is left", lambda: self.ctl_json("list") == [], SOON)
+
+    def run_with(self, sort, error=0, n=0, lasts=1):
+        with_faults = StandIn(self, 1 << 20)
+        self.faults.arm(sort, error, n, lasts)
+        status = self.adopt(with_faults).returncode
+        self.assertGreaterEqual(status, 0)
+        with_faults.end()
+        self.wait("it goes", lambda: not harness.is_alive(with_faults.helper), SOON)
+        time.sleep(0.1)  # to be asked would be a fault of its own
+        self.count, hits = self.faults.disarm()
+        self.assertIsNone(self.served.process.poll(), self.served.log()[-2000:])
+        self.nobody_is_left()
+        if status == 0:
+            self.assertEqual(self.states_of(with_faults), ["done"])
+        without = StandIn(self, 1 << 20)
+        self.assertEqual(self.adopt(without).returncode, 0)
+        without.end()
+        self.nobody_is_left()
+        self.assertEqual(self.states_of(without), ["done"])
+        return hits
+
+    def test_memory(self):
+        self.check(MEMORY, errno.ENOMEM)
+
+    def test_fds(self):
+        self.check(FDS, errno.EMFILE)
+
+    def test_cgroup(self):
+        self.check(CGROUP, errno.ENOSPC)
+
+
+class Start(FaultCase):
+    """There is a VM already: it is found, or else comes back."""
+
+    def start(self, sort, error=0, n=0):
+        """A daemon, or None if it said why not."""
+        self.faults.arm(sort, error, n)
+        daemon = Attempt(self, env=self.env)
+        self.count, self.hits = self.faults.disarm()
+        if daemon.process.poll() is None:
+            return daemon
+        self.assertGreater(daemon.kill(), 0)  # and of no signal
+        self.assertIn("error: ", daemon.log())
+        self.assertGreater(self.hits, 0)
+        return None
+
+    def try_start(self, sort, error, n):
+        daemon = self.start(sort, error, n)
+        try:
+            if daemon:
+                self.registered(1)
+                self.reboot(self.vm)
+                self.assertEqual(self.ctl_json("status")["max_concurrent"], AT_ONCE)
+                self.assertEqual(daemon.kill(signal.SIGTERM), 0)
+        finally:
+            if daemon:
+                daemon.kill()
+        return self.hits > 0
+
+    def check(self, sort, error):
+        self.start(sort).kill()
+        ways = self.faults.ways(self.count)
+        self.vm = self.new_vm("there")
+        what = f"{errno.errorcode[error]}, {self.count} calls at start"
+        self.each(what, ways, lambda n: self.try_start(sort, error, n))
+        self.daemon()
+        self.registered(1)
+        self.reboot(self.vm)
+        self.assertEqual(set(self.assert_all_cleared()), {"performed"})
+
+    def test_memory(self):
+        self.check(MEMORY, errno.ENOMEM)
+
+    def test_fds(self):
+        self.check(FDS, errno.EMFILE)
+
+    def test_cgroup(self):
+        self.need_cgroup()
+        self.check(CGROUP, errno.EIO)
+
+    def test_libsystemd(self):
+        self.check(LIBRARY, errno.ENOMEM)
+
+
+if __name__ == "__main__":
+    tap.main()
