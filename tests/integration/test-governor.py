@@ -202,7 +202,7 @@ class Quota(GovernorCase):
 
     def test_quota_by_default(self):
         """A part of all CPUs, but none where weight acts."""
-        percent = min(5 * os.cpu_count(), 40)
+        percent = min(2 * os.cpu_count(), 40)
         self.configure(cpu="")
         self.serve()
         weight = f"{self.cgroups.top}/cpu.weight"
