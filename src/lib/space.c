@@ -29,8 +29,9 @@
 
 #define PROGRESS_STEPS    32
 #define PROGRESS_USEC     (100 * USEC_PER_MSEC)
-#define PROGRESS_MIN_USEC (2 * USEC_PER_MSEC) /* to tell takes a tenth of that */
+#define PROGRESS_MIN_USEC (5 * USEC_PER_MSEC) /* to tell takes a twentieth of that */
 
+#define SLICE_FIRST     (SPACE_SLICE << 2)
 #define SLICE_MAX       (SPACE_SLICE << 4)
 #define SLICE_FAST_USEC (2 * USEC_PER_MSEC)
 #define SLICE_SLOW_USEC (8 * USEC_PER_MSEC)
@@ -216,7 +217,7 @@ void space_release(struct space *s, void (*progress)(void *userdata, uint64_t by
         struct release r = {.space = s,
                             .progress = progress,
                             .userdata = userdata,
-                            .slice = SPACE_SLICE,
+                            .slice = SLICE_FIRST,
                             .told_at = now_usec()};
 
         for_each_mapping(s, begin_release, &r);

@@ -48,14 +48,15 @@ class Crowd:
         self.case.assertEqual((status["running"], status["lost"]), (0, 0))
 
     def all_gone(self, jobs, done=0):
-        """Each was granted its last job, and none was lost. jobs: where their cgroups are; done: how
-        many jobs of others are over. Returns the slowest answer to who watched it, in seconds.
+        """Each was granted its last job, and none was lost. jobs: where their cgroups are; done:
+        how many jobs of others are over. Returns the slowest answer to who watched, in seconds.
         """
         with Ping(self.case, PING_MSEC) as ping:
             self.end()
             self.case.wait("all keepers have left", lambda: n_workers(jobs) == 0, PATIENCE)
         status = self.case.ctl_json("status")
-        self.case.assertEqual((status["done"], status["lost"], status["vms"]), (self.n + done, 0, 0))
+        self.case.assertEqual((status["done"], status["lost"], status["vms"]),
+                              (self.n + done, 0, 0))
         return ping.seconds()[-1]
 
 

@@ -194,7 +194,7 @@ class Progress(Shutdown):
         return len(left)
 
     def test_small_pages(self):
-        self.assertGreaterEqual(self.check("anonymous 1G"), 5)
+        self.assertGreaterEqual(self.check("anonymous 2G"), 5)
 
     def test_large_pages(self):
         """They go within milliseconds, which leaves no time to tell much."""

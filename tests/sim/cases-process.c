@@ -175,7 +175,7 @@ static void keeper_dies_in_perform(void) {
         before = cpu_us();
         CHECK_EQ(pv(vm, PV_DISABLE), 0);
         both = cpu_us() - before;
-        CHECK(both > alone * 17 / 10 && both < alone * 23 / 10);
+        CHECK(both > alone * 15 / 10 && both < alone * 27 / 10); /* a busy host changes both */
         close(vm);
 }
 
