@@ -23,6 +23,8 @@ PID_GONE_SECONDS = 0.05
 TRIES = 5  # the host may be busy: the best of so many counts
 MANY = 10
 PR_SET_THP_DISABLE = 41
+ROOMY = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGESIZE") > 6 * GIB
+MEMORY = "4G" if ROOMY else "1G"
 CMDLINE_C = os.path.join(harness.HERE, "..", "..", "src", "preload", "cmdline.c")
 
 
@@ -62,8 +64,8 @@ class End(QemuCase):
         self.puppet.take_slot()
 
     def check(self, way, *arguments, **keywords):
-        vm = self.qemu("-name", "guest=anna", *arguments, preexec_fn=self.cgroups.enter("machine"),
-                       **keywords)
+        vm = self.qemu("-name", "guest=anna", *arguments, memory=MEMORY,
+                       preexec_fn=self.cgroups.enter("machine"), **keywords)
         self.registered(2)
         place = self.cgroups.of(vm.keeper) if self.cgroups.top else None
         took = getattr(vm, way)()
@@ -133,7 +135,8 @@ class Pid(QemuCase):
                 self.assertLess(min(took), PID_GONE_SECONDS)
 
     def end(self, way, *arguments, **keywords):
-        vm = self.qemu(*arguments, sandbox="on", env={"PVREAPER_GRACE_MSEC": "0"}, **keywords)
+        vm = self.qemu(*arguments, sandbox="on", memory=MEMORY, env={"PVREAPER_GRACE_MSEC": "0"},
+                       **keywords)
         took = getattr(vm, way)()
         if vm.keeper:
             self.released(vm)
@@ -152,7 +155,7 @@ class Progress(QemuCase):
         qemu.need(self)
         if harness.sanitized():
             self.skipTest("the sanitizer's terabytes of addresses are in slices, too")
-        if os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGESIZE") < 6 * GIB:
+        if not ROOMY:
             self.skipTest("it takes 6 GiB of free memory")
         self.daemon()
         vm = self.qemu("-name", "guest=anna", memory="4G", preexec_fn=small_pages,
