@@ -262,27 +262,29 @@ static bool is_cgroup(int dir, const char *path) {
         return strncmp(target, cgroup_prefix, strlen(cgroup_prefix)) == 0;
 }
 
+/* The argument that is there only where a file may be made. */
+#define MODE(ret, flags)                                                                           \
+        do {                                                                                       \
+                va_list ap;                                                                        \
+                va_start(ap, flags);                                                               \
+                if ((flags)&O_CREAT)                                                               \
+                        (ret) = va_arg(ap, mode_t);                                                \
+                va_end(ap);                                                                        \
+        } while (false)
+
 EXPORT int open64(const char *path, int flags, ...) {
         NEXT(int, "open64", const char *, int, ...);
         mode_t mode = 0;
-        va_list ap;
 
-        va_start(ap, flags);
-        if (flags & O_CREAT)
-                mode = va_arg(ap, mode_t);
-        va_end(ap);
+        MODE(mode, flags);
         return FAILS(FDS) ? -1 : next(path, flags, mode);
 }
 
 EXPORT int openat64(int dir, const char *path, int flags, ...) {
         NEXT(int, "openat64", int, const char *, int, ...);
         mode_t mode = 0;
-        va_list ap;
 
-        va_start(ap, flags);
-        if (flags & O_CREAT)
-                mode = va_arg(ap, mode_t);
-        va_end(ap);
+        MODE(mode, flags);
         if (FAILS(FDS) || (is_cgroup(dir, path) && FAILS(CGROUP)))
                 return -1;
         return next(dir, path, flags, mode);

@@ -428,5 +428,14 @@ def sanitized():
     return options["b_sanitize"] != "none"
 
 
+def run_time_ns(pid):
+    """CPU time of a process's first task so far."""
+    return int(read(f"/proc/{pid}/schedstat").split()[0])
+
+
+def cpu_seconds(pid):
+    return run_time_ns(pid) / 1e9
+
+
 def has_tool(name):
     return shutil.which(name) is not None

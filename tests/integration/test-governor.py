@@ -11,16 +11,12 @@ import time
 import unittest
 
 import harness
-from harness import DONE, DONE_ACK, GRANT, pack, tap
+from harness import DONE, DONE_ACK, GRANT, cpu_seconds, pack, tap
 from raw import PeerCase, RawWorker
 
 SCHED_DEADLINE = 6
 TICK_SECONDS = 0.01  # at most, HZ=100
 LOOK_SECONDS = 0.1  # what it takes us to look, on a busy host
-
-
-def cpu_seconds(pid):
-    return int(harness.read(f"/proc/{pid}/schedstat").split()[0]) / 1e9
 
 
 def policy_of(pid):

@@ -38,10 +38,7 @@ class Many(Case):
         puppet = Puppet(self)
         puppet.register()
         for seq in range(1, N_DONE + 1):
-            puppet.request(seq)
-            puppet.receive(harness.GRANT)
-            puppet.done(seq)
-            puppet.receive(harness.DONE_ACK)
+            puppet.do_job(seq)
         self.ctl("set", "max-concurrent=1", "boost-max-concurrent=1")
         puppet.request(N_DONE + 1)
         puppet.receive(harness.GRANT)

@@ -19,7 +19,7 @@ import time
 
 import harness
 from harness import DONE, GRANT, HELLO, PROGRESS, REGISTER, REQUEST, UNGOVERNED, WELCOME
-from harness import hello, pack, register, tap
+from harness import cpu_seconds, hello, pack, register, tap
 from raw import LINGER_SECONDS, PeerCase, kernel_refuses_fds, make_vm, resident_kib
 from raw import slow_to_close
 
@@ -313,10 +313,6 @@ class Fds(PeerCase):
             self.assertEqual(daemon.kill(signal.SIGTERM), 0)
             self.assertLess(time.monotonic() - start, LINGER_SECONDS / 2)
         self.served = None
-
-
-def cpu_seconds(pid):
-    return int(harness.read(f"/proc/{pid}/schedstat").split()[0]) / 1e9
 
 
 class Limits(PeerCase):

@@ -332,9 +332,5 @@ def thread_states(pid):
     return [process_state(f"{pid}/task/{task}") for task in os.listdir(f"/proc/{pid}/task")]
 
 
-def cpu_ns(pid):
-    return int(read(f"/proc/{pid}/schedstat").split()[0])
-
-
 if __name__ == "__main__":
     tap.main()

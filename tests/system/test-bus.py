@@ -39,12 +39,12 @@ class Bus(Installed):
         with open(path, "wb") as file, subprocess.Popen(
                 [*BUS, "monitor", OBJECT[0]], stdout=file, stderr=subprocess.DEVNULL) as process:
             try:
-                self.wait("it listens", lambda: self.properties_changed(path))
+                self.wait("it listens", lambda: self.hears(path))
                 yield lambda: self.signals(path)
             finally:
                 process.terminate()
 
-    def properties_changed(self, path):
+    def hears(self, path):
         """Whatever it is that comes over the bus, once the monitor is one."""
         self.call("GetStatus")
         return os.path.getsize(path) > 0
@@ -67,8 +67,8 @@ class Bus(Installed):
     def test_who_has_no_rights_reads_and_changes_nothing(self):
         status, = self.call("GetStatus", prefix=NOBODY)
         self.assertEqual(status["MaxConcurrent"]["data"], self.max_concurrent)
-        jobs = run([*NOBODY, *BUS, "get-property", *OBJECT, MANAGER, "Version"])
-        self.assertRegex(json.loads(jobs)["data"], r"^\d+")
+        version = run([*NOBODY, *BUS, "get-property", *OBJECT, MANAGER, "Version"])
+        self.assertRegex(json.loads(version)["data"], r"^\d+")
         self.assertIn("JobFinished", run([*NOBODY, "busctl", "--system", "introspect", *OBJECT]))
         denied = "Access denied"
         self.call("Drain", prefix=NOBODY, error=denied)

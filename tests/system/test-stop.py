@@ -9,7 +9,8 @@ that begins while it is off waits for its grace time, asleep. Judged by the simu
 import time
 
 import guest
-from guest import read, systemctl, tap
+from guest import systemctl, tap
+from harness import run_time_ns
 from installed import SOCKET, Busy
 
 LEFTOVERS = "00b1517b238f4394a3c2f98f161fa909"
@@ -17,10 +18,6 @@ JOB_DONE = "07c4c29f4f39431d8c162c9dd10763f8"
 AT_ONCE_USEC = 5_000_000  # half of what a worker that is found counts
 N_LOOKS = 40
 GRACE_SECONDS = 60  # of a reboot
-
-
-def run_time_ns(pid):
-    return int(read(f"/proc/{pid}/schedstat").split()[0])
 
 
 class TurnOff(Busy):
