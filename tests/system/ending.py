@@ -90,7 +90,7 @@ class Host:
         return vmm
 
     def list(self):
-        return json.loads(sh(f"{guest.harness.CTL} list --json=short"))
+        return json.loads(guest.harness.run_ctl("list", "--json=short").stdout)
 
     def status_is(self, **expected):
         status = json.loads(sh(f"{guest.harness.CTL} status --json=short"))

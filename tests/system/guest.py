@@ -11,7 +11,6 @@ import os
 import re
 import shlex
 import socket
-import statistics
 import subprocess
 import sys
 import time
@@ -247,13 +246,13 @@ class Ended(unittest.TestCase):
 
 
 def usual_share(looks):
-    """Of a CPU, that a process usually takes. looks: (time, its CPU time), every LOOK_SECONDS.
+    """Of a CPU, that a process takes. looks: (time, its CPU time), every LOOK_SECONDS.
 
-    How often it ran at all, times what that cost it in the middle. A sum would have in it what an
-    emulated CPU loses to others on the host, a hundred times of that now and then.
+    Without the look that had the most: an emulated CPU that the host takes away goes on counting
+    for who was on it, a hundred times now and then what that one needs.
     """
-    ran = [run - before for (_, before), (_, run) in zip(looks, looks[1:]) if run > before]
-    return len(ran) * statistics.median(ran or [0]) / (looks[-1][0] - looks[0][0])
+    ran = sorted(run - before for (_, before), (_, run) in zip(looks, looks[1:]))
+    return sum(ran[:-1]) / (looks[-1][0] - looks[0][0])
 
 
 def prepare_end():
