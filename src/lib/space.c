@@ -186,12 +186,15 @@ static void adapt_slice(struct release *r, uint64_t took_usec) {
 }
 
 /* Slices end where a huge page ends, so that none is split. */
-static struct range next_slice(const struct release *r, uint64_t at, uint64_t end) {
-        struct range slice = {at, at + min_u64(r->slice - at % SPACE_SLICE, end - at)};
+static struct range slice_of(uint64_t at, uint64_t size, uint64_t end) {
+        return (struct range){at, min_u64(at - at % SPACE_SLICE + size, end)};
+}
 
-        if (is_own(r->space, &slice))
-                slice.end = at + min_u64(SPACE_SLICE - at % SPACE_SLICE, end - at);
-        return slice;
+/* A small one where we are ourselves: the rest of it need not stay. */
+static struct range next_slice(const struct release *r, uint64_t at, uint64_t end) {
+        struct range slice = slice_of(at, r->slice, end);
+
+        return is_own(r->space, &slice) ? slice_of(at, SPACE_SLICE, end) : slice;
 }
 
 static void release_mapping(void *userdata, const struct mapping *mapping, enum mapping_kind kind) {

@@ -335,7 +335,7 @@ class Case(unittest.TestCase):
 
 
 def run_ctl(*arguments):
-    """pv-reaperctl, again where it gave up waiting, after 5 s: that the host is busy is no fault."""
+    """pv-reaperctl, again where it gave up waiting, after 5 s: a host may be busy."""
     deadline = time.monotonic() + TIMEOUT
     while True:
         result = subprocess.run([CTL, *arguments], capture_output=True, text=True, timeout=TIMEOUT,

@@ -8,6 +8,7 @@ child, and go with it.
 import os
 import select
 import subprocess
+import time
 
 import harness
 from ping import Ping
@@ -54,6 +55,7 @@ class Crowd:
         with Ping(self.case, PING_MSEC) as ping:
             self.end()
             self.case.wait("all keepers have left", lambda: n_workers(jobs) == 0, PATIENCE)
+            time.sleep(10 * PING_MSEC / 1000)  # that somebody was asked at all
         status = self.case.ctl_json("status")
         self.case.assertEqual((status["done"], status["lost"], status["vms"]),
                               (self.n + done, 0, 0))

@@ -69,6 +69,7 @@ static void must(uint32_t id, const char *name) {
 }
 
 static void *async_cleanup(void *unused) {
+        pthread_setname_np(pthread_self(), "async_cleanup");
         must(PERFORM, "PERFORM");
         puts("cleaned");
         return NULL;
@@ -86,7 +87,6 @@ static bool try_async(void) {
         pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
         if (pthread_create(&thread, &attr, async_cleanup, NULL) != 0)
                 abort();
-        pthread_setname_np(thread, "async_cleanup");
         pthread_attr_destroy(&attr);
         return true;
 }

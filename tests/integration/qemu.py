@@ -5,6 +5,7 @@
     qemu.pid, qemu.keeper                  of QEMU itself, also with -daemonize; its keeper, or None
     qemu.command("stop")                   QMP
     qemu.quit(), qemu.kill()               how long until its pid could be reaped, in seconds
+    start(case, reboots=True).reboot()     as a protected guest, by calls that s390x's QEMU makes
 
 With /dev/kvm it is -accel kvm; without, -accel tcg and a stand-in for the VM (vm-in-tcg.c), which
 is said. The guest is stopped (-S) and has no firmware's work to do; memory is touched by QEMU.
@@ -23,6 +24,7 @@ from harness import BUILD, SIMULATOR, TIMEOUT, is_keeper, process_state, read, w
 
 PRELOAD = f"{BUILD}/src/preload/libpvreaper-preload.so"
 VM_IN_TCG = f"{BUILD}/tests/integration/vm-in-tcg.so"
+PV_IN_QEMU = f"{BUILD}/tests/integration/pv-in-qemu.so"
 WRAPPER = f"{BUILD}/src/preload/qemu-with-reaper"
 LIBVIRTS_SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 MACHINE = {"x86_64": "pc", "s390x": "s390-ccw-virtio", "aarch64": "virt"}.get(os.uname().machine)
@@ -124,6 +126,11 @@ class Qemu:
         elif process_state(self.pid) == "Z":
             os.waitpid(self.pid, 0)  # -daemonize: we are its reaper
 
+    def reboot(self):
+        """Sets the guest aside, once, and has it performed; returns as that begins."""
+        with open(f"{self.socket}.reboot", "w", encoding="ascii"):
+            pass
+
     def quit(self):
         begin = time.monotonic()
         self.send("quit")
@@ -148,18 +155,26 @@ class Qemu:
             os.kill(self.keeper, signal.SIGKILL)
 
 
-def environment_for(case, preload, env):
-    """preload: our library. The VM's stand-in comes behind it, where there is no /dev/kvm."""
+def environment_for(case, preload, fifo, env):
+    """preload: our library. The VM's stand-in comes behind it, where there is no /dev/kvm. fifo:
+    of the guest that reboots, or None.
+    """
     libraries = [PRELOAD] if preload else []
     settings = {**os.environ, "PVREAPER_SOCKET": case.socket, **case.vmm_env, **(env or {})}
+    if fifo:
+        libraries += [PV_IN_QEMU]
+        settings |= {"PV_IN_QEMU": fifo}
     if not has_kvm():
-        libraries += [VM_IN_TCG, SIMULATOR]
-        settings |= {"PVSIM_STANDIN": "1", "PVSIM_LOG": case.sim_log}
+        libraries += [VM_IN_TCG]
+        settings |= {"PVSIM_STANDIN": "1"}
+    if fifo or not has_kvm():
+        libraries += [SIMULATOR]
+        settings |= {"PVSIM_LOG": case.sim_log}
     return settings | {"LD_PRELOAD": ":".join(libraries)}
 
 
 def start(case, *arguments, memory="1G", touch=True, sandbox=LIBVIRTS_SANDBOX, preload=True,
-          path=None, env=None, **popen):
+          reboots=False, path=None, env=None, **popen):
     """A QEMU that answers on QMP, with all its memory touched. sandbox: None for none.
 
     path: what to run instead of this machine's QEMU, the wrapper for instance.
@@ -169,7 +184,10 @@ def start(case, *arguments, memory="1G", touch=True, sandbox=LIBVIRTS_SANDBOX, p
         arguments = ("-sandbox", sandbox, *arguments)
     qemu = Qemu(case, memory=memory, touch=touch, arguments=arguments)
     case.addCleanup(qemu.end)
-    qemu.launch(path or program(), environment_for(case, preload, env), popen)
+    fifo = f"{qemu.socket}.reboot" if reboots else None
+    if fifo:
+        os.mkfifo(fifo)
+    qemu.launch(path or program(), environment_for(case, preload, fifo, env), popen)
     return qemu
 
 

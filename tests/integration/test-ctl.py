@@ -4,104 +4,24 @@
 not; how it ends; what the shell completes. The daemon is real, its workers are puppets.
 """
 
-import contextlib
-import fcntl
 import json
 import os
-import pty
 import re
 import select
 import shutil
 import signal
-import struct
 import subprocess
 import termios
 import time
 
 import harness
-from harness import DONE_ACK, GRANT, tap
+from harness import DONE_ACK, GRANT, sanitized, tap
 from puppet import Puppet
+from terminal import Terminal, Tmux
+from verbs import FAILED, NOBODY, OK, USAGE, try_all_but_drain, try_state
 
-OK, FAILED, USAGE, NOBODY = range(4)
 VERBS = ["status", "list", "jobs", "show", "watch", "set", "adopt", "wait-memory", "drain",
          "resume", "reload"]
-SCREEN_ENTER, SCREEN_LEAVE = b"\033[?1049h", b"\033[?1049l"
-
-
-class Terminal:
-    """pv-reaperctl on a terminal of its own. What it shows is read, not interpreted."""
-
-    def __init__(self, case, *arguments, rows=24, columns=100, env=None):
-        self.master, slave = pty.openpty()
-        self.resize(rows, columns)
-        self.before = termios.tcgetattr(slave)
-        self.slave = slave  # ours, so that the terminal outlives the program
-        self.output = b""
-        environment = {key: value for key, value in os.environ.items()
-                       if key not in ("NO_COLOR", "PAGER", "SYSTEMD_PAGER", "LESS")}
-        self.process = subprocess.Popen(
-            [harness.CTL, "--socket", case.control, *arguments], stdin=slave, stdout=slave,
-            stderr=slave, env={**environment, "TERM": "xterm", **(env or {})},
-            preexec_fn=self.take_terminal)
-        case.addCleanup(self.close)
-
-    @staticmethod
-    def take_terminal():
-        os.setsid()
-        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-    def close(self):
-        self.process.kill()
-        self.process.wait()
-        for fd in (self.master, self.slave):
-            with contextlib.suppress(OSError):
-                os.close(fd)
-
-    def resize(self, rows, columns):
-        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-
-    def keys(self, text):
-        os.write(self.master, text)
-
-    def read_for(self, seconds):
-        """Takes what comes in that time, or until nothing can come any more."""
-        deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
-            if not select.select([self.master], [], [], left)[0]:
-                return
-            try:
-                self.output += os.read(self.master, 1 << 16)
-            except OSError:
-                return
-            if self.process.poll() is not None:
-                deadline = min(deadline, time.monotonic() + 0.2)
-
-    def shows(self, pattern):
-        """Waits for a screen (all after the last clear) with it, and forgets what was before."""
-        deadline = time.monotonic() + harness.TIMEOUT
-        while time.monotonic() < deadline:
-            plain = re.sub(rb"\033\[\d*m", b"", self.output)
-            for screen in reversed(plain.split(b"\033[H")):
-                if re.search(pattern, screen, re.S):
-                    self.output = b""
-                    return screen.decode()
-            self.read_for(0.2)
-        raise AssertionError(f"the screen never shows {pattern}: {self.output[-3000:]}")
-
-    def ends(self):
-        """The exit status. What it still says is read: else it could not end."""
-        deadline = time.monotonic() + harness.TIMEOUT
-        while self.process.poll() is None:
-            if time.monotonic() > deadline:
-                raise AssertionError("it does not end")
-            self.read_for(0.1)
-        self.read_for(0.3)
-        return self.process.returncode
-
-    def is_as_before(self):
-        """Echo, lines, cursor, and the screen that was there."""
-        entered, left = (self.output.rfind(code) for code in (SCREEN_ENTER, SCREEN_LEAVE))
-        return termios.tcgetattr(self.slave) == self.before and left > entered
 
 
 class CtlCase(harness.Case):
@@ -518,6 +438,60 @@ class WatchLines(CtlCase):
         process.stdout.close()
         self.assertEqual(process.wait(harness.TIMEOUT), FAILED)
         self.assertEqual(process.stderr.read(), b"")
+
+
+class EveryVerb(CtlCase):
+    """With none and one job; 5,000 of them are test-many.py's."""
+
+    def check(self, **jobs):
+        try_all_but_drain(self, **jobs)
+        try_state(self, "drain", "draining")
+        try_state(self, "resume", "running")
+
+    def test_without_jobs(self):
+        self.daemon()
+        self.check(n_vms=0, n_jobs=0, vm=None)
+
+    def test_with_one_job(self):
+        self.daemon()
+        self.puppet("guest").request()
+        self.wait("it runs", lambda: self.ctl_json("status")["running"] == 1)
+        self.check(n_vms=1, n_jobs=1, vm="guest")
+
+
+class InTmux(CtlCase):
+    """The screen as it is seen."""
+
+    cpu_quota = "2%"  # the release of 2 GiB takes some seconds
+
+    def test_a_bar_moves(self):
+        if sanitized():
+            self.skipTest("the sanitizer's terabytes of addresses are in slices, too")
+        self.daemon()
+        vmm = self.vmm("anna", env={"PVSIM_PROTECTABLE": "0"})
+        self.registered(1)
+        vmm.do("map anonymous 2G")
+        tmux = Tmux(self, "watch")
+        self.wait("it is there", lambda: "q quit" in tmux.screen())
+        vmm.kill()
+        seen = set()
+
+        def row():
+            return next((r for r in tmux.screen().splitlines() if " anna " in r), "")
+
+        def is_done():
+            bar = re.search(r"\[(#*)-*\] +~?(\d+)%", row())
+            if bar:
+                seen.add((len(bar[1]), int(bar[2])))
+            return " done " in row()
+
+        self.wait("the release is done", is_done)
+        print("bars:", sorted(seen))
+        self.assertGreaterEqual(len(seen), 3)
+        self.assertEqual(sorted(seen), sorted(seen, key=lambda bar: bar[1]))
+        self.assertGreater(max(seen)[0], min(seen)[0])
+        tmux.keys("q")
+        self.wait("it ends", tmux.is_gone)
 
 
 class Completion(CtlCase):

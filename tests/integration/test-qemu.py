@@ -121,6 +121,44 @@ class End(QemuCase):
         self.assertEqual(self.jobs("anna"), [])
 
 
+class Reboot(QemuCase):
+    """Of a protected guest, as s390x's QEMU does it; of its memory nothing is touched."""
+
+    def setUp(self):
+        super().setUp()
+        qemu.need(self)
+        self.daemon()
+        self.vm = self.qemu("-name", "guest=anna", memory="4G", touch=False, reboots=True,
+                            env={"PVSIM_MIN_MS": "1000"})
+        self.registered(1)
+        self.vm.reboot()
+        self.performing()
+
+    def assert_in_the_middle(self):
+        self.assertEqual(self.sim.n_performing(), 1, "too late to tell anything")
+
+    def test_stopped_while_its_job_runs(self):
+        self.stop(self.vm.pid)
+        self.assert_in_the_middle()
+        self.wait("the job is done", lambda: self.jobs("anna") == [("reboot", "done")])
+        self.assertEqual(process_state(self.vm.pid), "T")
+        os.kill(self.vm.pid, signal.SIGCONT)
+        self.assertEqual(self.vm.command("query-status")["status"], "prelaunch")
+        performed, = self.sim.performed()
+        self.assertEqual(performed["pid"], str(self.vm.keeper))
+        self.vm.quit()
+        self.released(self.vm)
+        self.assertEqual(self.jobs("anna"), [("reboot", "done"), ("shutdown", "done")])
+
+    def test_killed_while_its_job_runs(self):
+        self.vm.kill()
+        self.assert_in_the_middle()
+        self.released(self.vm)
+        performed, = self.sim.performed()
+        self.assertEqual(performed["pid"], str(self.vm.keeper))
+        self.assertEqual(self.jobs("anna"), [("reboot", "done"), ("shutdown", "done")])
+
+
 class Pid(QemuCase):
     def test_gone_in_time(self):
         """Within 50 ms, beside the same QEMU without the library. The best of a few tries."""

@@ -179,8 +179,8 @@ static int command_help(struct vmm *vmm, int argc, char **argv) {
 const struct command commands[] = {
         {"touch", command_touch, "SIZE", "write to every page of the first SIZE bytes", false},
         {"map", command_map, "KIND SIZE [PATH]",
-         "map and touch more memory: anonymous, thp, shared, memfd, hugetlb, hugememfd; file or "
-         "private, of PATH; ring: of a driver",
+         "map and touch more memory: anonymous, thp, shared, memfd, hugetlb, hugememfd; file, "
+         "private or device, of PATH; ring: of a driver",
          false},
         {"protect", command_protect, "", "make the guest a protected one (PV_ENABLE)", false},
         {"reboot", command_reboot, "[split]",

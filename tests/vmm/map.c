@@ -17,7 +17,7 @@
 
 #include "vmm.h"
 
-enum source { SOURCE_NONE, SOURCE_MEMFD, SOURCE_PATH, SOURCE_RING };
+enum source { SOURCE_NONE, SOURCE_MEMFD, SOURCE_PATH, SOURCE_DEVICE, SOURCE_RING };
 
 struct kind {
         const char *name;
@@ -36,6 +36,7 @@ static const struct kind kinds[] = {
         {.name = "hugememfd", .flags = MAP_SHARED, .source = SOURCE_MEMFD, .memfd = MFD_HUGETLB},
         {.name = "file", .flags = MAP_SHARED, .source = SOURCE_PATH},
         {.name = "private", .flags = MAP_PRIVATE, .source = SOURCE_PATH},
+        {.name = "device", .flags = MAP_SHARED, .source = SOURCE_DEVICE},
         {.name = "ring", .flags = MAP_SHARED, .source = SOURCE_RING},
 };
 
@@ -44,6 +45,10 @@ static const struct kind *find_kind(const char *name) {
                 if (strcmp(kinds[i].name, name) == 0)
                         return &kinds[i];
         return NULL;
+}
+
+static bool has_path(const struct kind *kind) {
+        return kind->source == SOURCE_PATH || kind->source == SOURCE_DEVICE;
 }
 
 static int sized(int fd, uint64_t size) {
@@ -68,6 +73,9 @@ static int open_source(const struct kind *kind, uint64_t size, const char *path)
                 return sized(memfd_create("pvr-vmm", MFD_CLOEXEC | kind->memfd), size);
         case SOURCE_PATH:
                 return sized(open(path, O_RDWR | O_CLOEXEC | O_CREAT, 0600), size);
+        case SOURCE_DEVICE:
+                fd = open(path, O_RDWR | O_CLOEXEC);
+                return fd < 0 ? -errno : fd;
         case SOURCE_RING:
                 fd = (int)syscall(SYS_io_uring_setup, 1, &params);
                 return fd < 0 ? -errno : fd;
@@ -82,8 +90,8 @@ int command_map(struct vmm *vmm, int argc, char **argv) {
         uint64_t size;
         int fd, r;
 
-        if (!kind || argc != (kind->source == SOURCE_PATH ? 4 : 3) ||
-            parse_size(&size, argv[2]) < 0 || size == 0)
+        if (!kind || argc != (has_path(kind) ? 4 : 3) || parse_size(&size, argv[2]) < 0 ||
+            size == 0)
                 return -EINVAL;
 
         fd = open_source(kind, size, argv[3]);

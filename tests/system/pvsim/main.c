@@ -206,14 +206,23 @@ static int __init pvsim_init(void) {
 
         if (r < 0)
                 return r;
+        r = pvsim_device_init();
+        if (r < 0)
+                goto no_device;
         r = misc_register(&dev);
         if (r < 0)
-                pvsim_log_exit();
+                goto no_kvm;
+        return 0;
+no_kvm:
+        pvsim_device_exit();
+no_device:
+        pvsim_log_exit();
         return r;
 }
 
 static void __exit pvsim_exit(void) {
         misc_deregister(&dev);
+        pvsim_device_exit();
         pvsim_log_exit();
 }
 

@@ -31,6 +31,10 @@ void pvsim_log_exit(void);
 void pvsim_log_begin(const struct pvsim_op *op);
 void pvsim_log_end(const struct pvsim_op *op, long result, u16 rc, u16 rrc);
 
+/* device.c: /dev/pvsim-device. */
+int pvsim_device_init(void);
+void pvsim_device_exit(void);
+
 /* vm.c */
 struct pvsim_vm;
 
