@@ -246,6 +246,11 @@ class Case(unittest.TestCase):
         self.cgroups.make()
         self.cgroup_option = self.cgroups.top or "none"
         self.addCleanup(self.remove_cgroup)
+        self.addCleanup(self.assert_nothing_refused, time.time())
+
+    def assert_nothing_refused(self, since):
+        """To keepers, by their filter: their VMM has none. To daemons: see Daemon.kill()."""
+        self.assertEqual(denials(VMM, since), [], "not in the keeper's list of system calls")
 
     def remove_cgroup(self):
         """Keepers outlive their VMMs and a killed daemon: whatever is left in our cgroup goes."""

@@ -7,6 +7,8 @@
  * native one; all else falls through to the caller's program as it was, its own check of the
  * architecture included. Jumps in BPF are relative, so nothing in it needs to be changed.
  *
+ * What it refuses is in the kernel's log, so that a test sees what should never be.
+ *
  * Only prctl(2) through libc is seen, not seccomp(2). A filter too long to be extended goes to the
  * kernel as it is. Every other prctl passes straight on.
  */
@@ -89,7 +91,8 @@ static int set_filter(const struct sock_fprog *caller) {
         memcpy(filter, native_only, sizeof(native_only));
         memcpy(filter + N_ADDED - N_CALLS, calls, sizeof(calls));
         memcpy(filter + N_ADDED, caller->filter, caller->len * sizeof(*filter));
-        return (int)syscall(SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0);
+        return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_LOG,
+                            &program);
 }
 
 int sim_prctl(int option, ...) {
