@@ -339,6 +339,17 @@ const char *enforce_get_reason(const struct enforce *e) {
 
 /* ---- the whole ---- */
 
+/*
+ * A daemon before us may have set limits that we have not: a quota that was taken out of the
+ * configuration before a restart would hold for ever. Linux before 5.15 has no cpu.idle.
+ */
+static void forget_limits(struct enforce *e) {
+        if (!e->cgroup.write)
+                return;
+        e->limited = e->cgroup.write(e->cgroup.userdata, file_names[FILE_MAX], "max") < 0;
+        (void)e->cgroup.write(e->cgroup.userdata, file_names[FILE_IDLE], "0");
+}
+
 int enforce_new(struct enforce **ret, const struct enforce_cgroup *cgroup) {
         struct enforce *e = calloc(1, sizeof(*e));
 
@@ -351,6 +362,7 @@ int enforce_new(struct enforce **ret, const struct enforce_cgroup *cgroup) {
         e->policy = (struct enforce_policy){.quota = SHARE_UNLIMITED,
                                             .period_usec = 10 * USEC_PER_MSEC};
         decide(e);
+        forget_limits(e);
         *ret = e;
         return 0;
 }

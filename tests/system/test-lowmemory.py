@@ -17,6 +17,7 @@ from guest import CGROUPS, harness, read, systemctl, tap
 from installed import CONFIG, SERVICE, Installed, write_file
 
 JOBS = f"{CGROUPS}/pvreaper.slice/pv-reaper-workers.service/jobs"
+HUGE_PAGES = "/sys/kernel/mm/transparent_hugepage/enabled"
 N, ROUNDS, TIMES = 3, 2, 1.5
 FREE = "[limits]\nmax-concurrent=100\n[cpu]\ncpu-quota=infinity\n[memory]\nmemory-low=0\n"
 SLOW = ("[limits]\nmax-concurrent=1\nstart-rate=1/h\nstart-burst=1\n[cpu]\ncpu-enforce=cgroup\n"
@@ -38,6 +39,11 @@ SIZE = MIB << 20
 
 
 class LowMemory(Installed):
+    def setUp(self):
+        super().setUp()
+        self.addCleanup(write_file, HUGE_PAGES, read(HUGE_PAGES).split("[")[1].split("]")[0])
+        write_file(HUGE_PAGES, "never")  # what goes in huge pages is gone before anybody can wait
+
     def begin(self, text):
         write_file(CONFIG, text)
         systemctl("restart", SERVICE)

@@ -45,6 +45,16 @@ class Quota(Installed):
         systemctl("reload", SERVICE)
         self.wait("the quota is gone", lambda: read(f"{JOBS}/cpu.max").startswith("max "))
 
+    def test_quota_of_a_daemon_before(self):
+        write_file(CONFIG, "[cpu]\ncpu-quota=20%\ncpu-idle=yes\n")
+        systemctl("restart", SERVICE)
+        self.wait("there is a quota", lambda: not read(f"{JOBS}/cpu.max").startswith("max "))
+        self.assertEqual(read(f"{JOBS}/cpu.idle"), "1\n")
+        write_file(CONFIG, "[cpu]\ncpu-quota=infinity\n")
+        systemctl("restart", SERVICE)
+        self.assertTrue(read(f"{JOBS}/cpu.max").startswith("max "))
+        self.assertEqual(read(f"{JOBS}/cpu.idle"), "0\n")
+
 
 if __name__ == "__main__":
     tap.main()

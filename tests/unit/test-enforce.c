@@ -130,6 +130,7 @@ static int set_up(void **state) {
         host.admissible = 190 * PERCENT;
         assert_int_equal(pipe(alive), 0);
         assert_int_equal(enforce_new(&enforce, &cgroup), 0);
+        host.written[0] = '\0';
         capture_begin();
         return 0;
 }
@@ -217,6 +218,24 @@ static void test_enforce_mode_names(void **state) {
 static void check_written(const char *expected) {
         assert_string_equal(host.written, expected);
         host.written[0] = '\0';
+}
+
+/* What a daemon before this one left in the cgroup does not hold for ever. */
+static void test_enforce_forgets_limits(void **state) {
+        static const struct enforce_cgroup cgroup = {.write = on_write};
+
+        enforce = enforce_free(enforce);
+        assert_int_equal(enforce_new(&enforce, &cgroup), 0);
+        check_written("cpu.max=max;cpu.idle=0;");
+        set_policy(ENFORCE_AUTO, SHARE_UNLIMITED);
+        check_written("");
+
+        enforce = enforce_free(enforce);
+        host.write_result = -EACCES;
+        assert_int_equal(enforce_new(&enforce, &cgroup), 0);
+        check_written("cpu.max=max;cpu.idle=0;");
+        set_policy(ENFORCE_AUTO, SHARE_UNLIMITED);
+        check_written("cpu.max=max 10000;");
 }
 
 static void test_enforce_cpu_max(void **state) {
@@ -501,6 +520,7 @@ int main(void) {
                 scene(test_enforce_modes),
                 scene(test_enforce_probe_decides),
                 scene(test_enforce_mode_names),
+                scene(test_enforce_forgets_limits),
                 scene(test_enforce_cpu_max),
                 scene(test_enforce_debts_are_forgiven),
                 scene(test_enforce_weight),
