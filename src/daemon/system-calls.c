@@ -75,6 +75,8 @@ static const struct sandbox_call calls[] = {
         {"newfstatat", ANY},
         {"statfs", ANY},
         {"fstatfs", ANY},
+        {"statfs64", SANDBOX_S390X, 0, 0}, /* which libc calls there */
+        {"fstatfs64", SANDBOX_S390X, 0, 0},
         {"getdents64", ANY},
         {"mkdirat", ANY},
         {"unlinkat", ANY}, /* and rmdir(3); the sockets at the end */

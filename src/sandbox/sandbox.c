@@ -39,9 +39,10 @@ static int allow(scmp_filter_ctx filter, const struct sandbox_call *call, uint32
 
         if (number == -ENOENT)
                 return -ENOENT;
-        if (call->argument == SANDBOX_ABSENT)
+        if (call->argument == SANDBOX_ABSENT ||
+            (call->argument == SANDBOX_S390X && arch != SCMP_ARCH_S390X))
                 return 0;
-        if (call->argument == SANDBOX_ANY)
+        if (call->argument == SANDBOX_ANY || call->argument == SANDBOX_S390X)
                 return seccomp_rule_add(filter, SCMP_ACT_ALLOW, number, 0);
         if (call->argument == SANDBOX_CLONE_FLAGS)
                 argument = arch == SCMP_ARCH_S390X ? 1 : 0;

@@ -28,6 +28,7 @@ enum sandbox_refusal {
 #define SANDBOX_ANY         (-1) /* whatever the arguments are */
 #define SANDBOX_CLONE_FLAGS (-2) /* where clone(2) has its flags, which differs */
 #define SANDBOX_ABSENT      (-3) /* always ENOSYS: libc then does it in another way */
+#define SANDBOX_S390X       (-4) /* as SANDBOX_ANY, where this is the architecture */
 
 struct sandbox_call {
         const char *name;
