@@ -30,8 +30,8 @@ OWN_WANTS = {
     "multi-user.target": ["pvr-test.service", "pvr-shell.service"],
 }
 
-# Without its vector instructions, an emulated s390x takes a quarter less of the host's CPU time. (So
-# does x86-64 with qemu64, but of thirty of those one stood still with both CPUs busy.)
+# Without its vector instructions an emulated s390x takes a quarter less of the host's CPU time. So
+# does x86-64 as qemu64, but one of thirty of those stood still, with both CPUs busy.
 QEMU = {
     "x86_64": ["qemu-system-x86_64", "-M", "q35", "-cpu", "max,la57=off"],
     "s390x": ["qemu-system-s390x", "-M", "s390-ccw-virtio", "-cpu", "qemu,vx=off"],
