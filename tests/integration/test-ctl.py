@@ -467,6 +467,8 @@ class InTmux(CtlCase):
     def test_a_bar_moves(self):
         if sanitized():
             self.skipTest("the sanitizer's terabytes of addresses are in slices, too")
+        if not harness.has_tool("tmux"):
+            self.skipTest("no tmux")
         self.daemon()
         vmm = self.vmm("anna", env={"PVSIM_PROTECTABLE": "0"})
         self.registered(1)
