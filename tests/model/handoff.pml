@@ -11,7 +11,8 @@
  * or one turn of a loop that answers one packet.
  *
  * Time does not exist here. A clock that may run out is a step that may be taken; "waits for ever"
- * is a quiet state: nobody can take a step any more. monitor() looks at each such state.
+ * is a quiet state: nobody can take a step any more. monitor() looks at each such state. Who is
+ * busy for ever and gets nowhere is not quiet: with ENDLESS, every_job_ends looks for that.
  *
  * The rules are on. -DSEED=NAME switches one off: the seeded error that ./check must find.
  */
@@ -43,14 +44,19 @@
 #define MARK_IN_MEMORY 23         /* the mark is kept on the worker's cgroup */
 #define MARK_AFTER_REPORT 24      /* the mark is set before the report is made */
 
+/* Without these somebody is busy for ever, so there is no quiet state: see every_job_ends. */
+#define REPEAT_HANGS_UP 30 /* a repeat is acknowledged: whoever is hung up on brings it again */
+#define CLOCK_RESTARTS 31  /* the fail-open clock runs on when a connection had no WELCOME */
+
 /* Rules that save work, or stand against what never arises. Without them nothing is violated. */
 #define NO_DRAIN 40          /* all bells together are one job: saves jobs that find nothing */
 #define NO_REPLACEMENT 41    /* a dead VMM's request becomes a shutdown: saves a PERFORM */
 #define GRANT_THROWN_AWAY 42 /* a GRANT found before EOF is used: saves a turn in the queue */
 #define CANCEL_SWALLOWED 43  /* a GRANT one cannot use is answered */
 
-/* Not a rule but an assumption about time: who was overdue does not begin later. */
-#define THAW 60
+/* Not rules but assumptions about time. */
+#define THAW 60             /* who was overdue does not begin later */
+#define CRASHES_FOR_EVER 61 /* a daemon that comes back stays up in the end */
 
 #ifndef SEED
 #define SEED 0
@@ -98,9 +104,17 @@
 #ifndef STUCK
 #define STUCK 0 /* 1: the first keeper may stand still for ever (SIGSTOP) outside PERFORM */
 #endif
+#ifndef REFUSES
+#define REFUSES 0 /* 1: who registers may be dropped without a word, any number of times */
+#endif
 #ifndef AWAY
 #define AWAY 0 /* 1: a daemon that went may never come back */
 #endif
+
+#ifndef ENDLESS
+#define ENDLESS 0 /* 1: a crash, stop, hang-up, failing send may come again and again until calm */
+#endif
+#define SPENT (1 - ENDLESS)
 
 #define NONE 255
 #define I(v, k) ((v) * NR + (k))
@@ -155,12 +169,14 @@ mtype = { REGISTER, REQUEST, DONE, CANCELED /* DONE{-ECANCELED} */,
 	  WELCOME, GRANT, DONE_ACK, UNGOVERNED };
 chan to_daemon[NVM] = [4] of { mtype, byte /* job number; in REGISTER: of the last outcome */ };
 chan to_keeper[NVM] = [4] of { mtype, byte };
+bool welcomed[NVM];
 #define AT_EOF(v) (link[v] == HUNGUP && len(to_keeper[v]) == 0)
 
 bool listening;    /* systemd's socket: with or without a daemon behind it */
 bool daemon_up;
 bool daemon_crash; /* the environment's wishes */
 bool daemon_stop;
+bool calm;         /* no more faults will come: ENDLESS only */
 byte kicks;
 byte send_failures;
 bool running[NVM];   /* the daemon counts this worker */
@@ -402,7 +418,7 @@ inline keeper_begin_job(v, kind)
 inline keeper_connect(v)
 {
 	link[v] = QUEUED;
-	welcomed = BUG(NO_WELCOME_WAIT);
+	welcomed[v] = BUG(NO_WELCOME_WAIT);
 	send(to_daemon[v], REGISTER, last)
 }
 
@@ -410,7 +426,7 @@ inline keeper_connect(v)
 inline keeper_part(v)
 {
 	link[v] = NOT;
-	welcomed = false;
+	welcomed[v] = false;
 	asked = false;
 	flush(to_keeper[v]);
 	flush(to_daemon[v])
@@ -418,7 +434,7 @@ inline keeper_part(v)
 
 inline keeper_send_failed(v, bug)
 {
-	send_failures--;
+	send_failures = send_failures - SPENT;
 	if
 	:: !BUG(bug) -> keeper_part(v)
 	:: else
@@ -429,7 +445,7 @@ inline keeper_send_failed(v, bug)
 inline keeper_eof(v)
 {
 	link[v] = NOT;
-	welcomed = false;
+	welcomed[v] = false;
 	asked = false;
 	if
 	:: BUG(GRANT_THROWN_AWAY) -> flush(to_keeper[v])
@@ -440,7 +456,7 @@ inline keeper_eof(v)
 
 inline keeper_welcomed(v)
 {
-	welcomed = true;
+	welcomed[v] = true;
 	if
 	:: link[v] == OPEN && last != 0 && !BUG(NOT_SENT_AT_WELCOME) &&
 	   !(BUG(REQUEST_BEFORE_OUTCOME) && job[v] != IDLE) ->
@@ -537,8 +553,8 @@ inline keeper_done(v)
 	last = number;
 	owed[v] = owed[v] | BIT(number);
 	if
-	:: link[v] == OPEN && welcomed -> send(to_daemon[v], DONE, last)
-	:: link[v] == OPEN && welcomed && send_failures > 0 -> keeper_send_failed(v, FAILED_DONE_LOST)
+	:: link[v] == OPEN && welcomed[v] -> send(to_daemon[v], DONE, last)
+	:: link[v] == OPEN && welcomed[v] && send_failures > 0 -> keeper_send_failed(v, FAILED_DONE_LOST)
 	:: else
 	fi
 }
@@ -547,7 +563,6 @@ proctype keeper(byte v)
 {
 	byte number;   /* of the current job */
 	byte last;     /* number of the outcome that was not acknowledged, 0: none */
-	bool welcomed;
 	bool asked;    /* REQUEST was sent on this connection */
 	bool governed;
 	bool begun;
@@ -584,10 +599,10 @@ end_keeper_idle:
 keeper_wait: /* for a slot, or for the fail-open clock */
 		if
 		:: atomic { link[v] == NOT && listening -> keeper_connect(v) }; goto keeper_wait
-		:: atomic { link[v] == OPEN && welcomed && !asked -> keeper_request(v) };
+		:: atomic { link[v] == OPEN && welcomed[v] && !asked -> keeper_request(v) };
 		   goto keeper_wait
 		:: atomic {
-			link[v] == OPEN && welcomed && !asked && send_failures > 0 ->
+			link[v] == OPEN && welcomed[v] && !asked && send_failures > 0 ->
 			asked = true;
 			keeper_send_failed(v, FAILED_REQUEST_LOST)
 		   };
@@ -613,7 +628,7 @@ keeper_wait: /* for a slot, or for the fail-open clock */
 		   };
 		   goto keeper_wait
 keeper_fail_open:
-		:: !welcomed && !BUG(NO_FAIL_OPEN) -> goto keeper_begin
+		:: !welcomed[v] && !BUG(NO_FAIL_OPEN) -> goto keeper_begin
 		:: atomic {
 			!vmm_alive[v] && job[v] == REBOOT && !BUG(NO_REPLACEMENT) ->
 			keeper_vmm_died(v)
@@ -694,7 +709,7 @@ keeper_dies:
 		stuck[v] = false;
 		number = 0;
 		last = 0;
-		welcomed = false;
+		welcomed[v] = false;
 		asked = false;
 		seq = 0;
 		kernel_vm_end(v)
@@ -798,6 +813,7 @@ inline daemon_grant(v)
 		:: else \
 		fi \
 	   } \
+	:: atomic { REFUSES && to_daemon[v]?[REGISTER] -> daemon_hangup(v) } \
 	:: atomic { to_daemon[v]?REQUEST, number -> daemon_request(v, number); number = 0 } \
 	:: atomic { \
 		to_daemon[v]?DONE, number -> \
@@ -820,7 +836,7 @@ inline daemon_grant(v)
 		running[v] = false; queued[v] = 0 } /* its cgroup emptied */ \
 	:: atomic { running[v] && (stuck[v] || resting[v]) && by_keeper[v] == NONE && \
 		    !BUG(NO_OVERDUE) -> daemon_overdue(v) } \
-	:: atomic { kicks > 0 && link[v] == OPEN -> kicks--; daemon_hangup(v) }
+	:: atomic { kicks > 0 && link[v] == OPEN -> kicks = kicks - SPENT; daemon_hangup(v) }
 
 /* A daemon's end, seen by a worker. In the backlog nothing happens unless the socket goes too. */
 inline daemon_gone(v)
@@ -871,8 +887,10 @@ daemon_outcome: /* marked by now */
 daemon_acknowledge:
 		atomic {
 			if
-			:: link[w] == OPEN -> send(to_keeper[w], DONE_ACK, number)
-			:: link[w] == OPEN && kicks > 0 -> kicks--; daemon_hangup(w)
+			:: link[w] == OPEN && repeat && BUG(REPEAT_HANGS_UP) -> daemon_hangup(w)
+			:: link[w] == OPEN && !(repeat && BUG(REPEAT_HANGS_UP)) ->
+				send(to_keeper[w], DONE_ACK, number)
+			:: link[w] == OPEN && kicks > 0 -> kicks = kicks - SPENT; daemon_hangup(w)
 			:: else
 			fi;
 			number = 0;
@@ -917,15 +935,26 @@ proctype environment()
 	byte vmm_kills = VMM_KILLS;
 	do
 	:: atomic { crashes > 0 && daemon_up && !daemon_crash && !daemon_stop ->
-		daemon_crash = true; crashes-- }
+		daemon_crash = true; crashes = crashes - SPENT }
 	:: atomic { stops > 0 && daemon_up && !daemon_crash && !daemon_stop ->
-		daemon_stop = true; stops-- }
+		daemon_stop = true; stops = stops - SPENT }
 	:: atomic { vmm_kills > 0 && vmm_alive[0] -> vmm_kill[0] = true; vmm_kills-- }
 	:: atomic { keeper_kills > 0 && keeper_alive[0] -> keeper_kill[0] = true; keeper_kills-- }
 #if NVM > 1
 	:: atomic { keeper_kills > 0 && keeper_alive[1] -> keeper_kill[1] = true; keeper_kills-- }
 #endif
-	:: atomic { crashes = 0; stops = 0; keeper_kills = 0; vmm_kills = 0 } -> break
+	:: atomic {
+		crashes = 0;
+		stops = 0;
+		keeper_kills = 0;
+		vmm_kills = 0;
+#if ENDLESS
+		kicks = 0;
+		send_failures = 0;
+		calm = true
+#endif
+	   };
+	   break
 	od
 }
 
@@ -963,6 +992,62 @@ end_monitor:
 	}
 }
 
+/* --- What must happen in the end ---------------------------------------------------------- */
+
+/*
+ * every_job_ends: once no more faults come, a time comes after which nothing is unfinished. Until
+ * then the daemon's side may fail any number of times; afterwards it is up, or stays away.
+ *
+ * Weak fairness is what a scheduler gives: a process that can always take a step takes one. So a
+ * clock runs out, a crashed daemon is started again or stays away, and the environment, which may
+ * be calm at any time, is not made to. It does not say which step a process takes. So of a worker
+ * that connects, is refused, connects again, and so on, we assume besides:
+ * - CLOCK_RUNS: a fail-open clock that always runs, runs out;
+ * - LOOKS: an idle worker looks at its bell and at its VMM each time round.
+ *
+ * Jobs and fates only go forward. So in a cycle every job, bell and fate stays as it is:
+ * "unfinished again and again", which the claim looks for, is "never finished", and no worker
+ * goes from one of the two assumptions to the other.
+ *
+ * Who is counted and refused for ever is overdue in the end; here only who is stuck or resting is.
+ */
+#if ENDLESS
+#define SET_ASIDE(v, k) (fate[I(v, k)] == ASIDE || fate[I(v, k)] == TAKEN)
+#if NR > 2
+#define ANY_SET_ASIDE(v) (SET_ASIDE(v, 0) || SET_ASIDE(v, 1) || SET_ASIDE(v, 2))
+#elif NR > 1
+#define ANY_SET_ASIDE(v) (SET_ASIDE(v, 0) || SET_ASIDE(v, 1))
+#else
+#define ANY_SET_ASIDE(v) SET_ASIDE(v, 0)
+#endif
+#define CALLED(v) (bell[v] > 0 || freed[v] || !vmm_alive[v])
+#define SLOT_TAKEN(v) (daemon_up && running[v] && !REFUSES && !BUG(CRASHES_FOR_EVER))
+#define UNFINISHED(v) (ANY_SET_ASIDE(v) || SLOT_TAKEN(v) || \
+		       (keeper_alive[v] && (job[v] != IDLE || CALLED(v))))
+#define CLOCK_RUNS(v) (job[v] != IDLE && !welcomed[v] && !BUG(NO_FAIL_OPEN) && \
+		       !(BUG(CLOCK_RESTARTS) && link[v] == NOT))
+#define LOOKS(v) (job[v] == IDLE && keeper_alive[v] && CALLED(v))
+#define WAITS(v) (UNFINISHED(v) && !CLOCK_RUNS(v) && !LOOKS(v))
+#if NVM > 1
+#define SOMEBODY_WAITS (WAITS(0) || WAITS(1))
+#else
+#define SOMEBODY_WAITS WAITS(0)
+#endif
+
+never { /* every_job_ends */
+finished:
+	if
+	:: (calm || BUG(CRASHES_FOR_EVER)) && SOMEBODY_WAITS -> goto accept_unfinished
+	:: else -> goto finished
+	fi;
+accept_unfinished:
+	if
+	:: (calm || BUG(CRASHES_FOR_EVER)) && SOMEBODY_WAITS -> goto accept_unfinished
+	:: else -> goto finished
+	fi
+}
+#endif
+
 init {
 	atomic {
 		byte v, k;
@@ -994,6 +1079,8 @@ init {
 		k = 0;
 		run daemon();
 		run environment();
+#if !ENDLESS
 		run monitor()
+#endif
 	}
 }
