@@ -33,7 +33,7 @@
 #define EXIT_USAGE     2
 #define EXIT_SKIP      77
 #define SIZE_DEFAULT   (UINT64_C(4) << 30)
-#define ROUNDS_DEFAULT 11
+#define ROUNDS_DEFAULT 5
 #define ROUNDS_MAX     100
 #define RATIO_CHECKED  1.15
 
