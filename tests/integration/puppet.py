@@ -81,11 +81,11 @@ class Puppet:
         self.request(seq)
         self.receive(harness.GRANT)
 
-    def do_job(self, seq=1):
+    def do_job(self, seq=1, error=0):
         """From the request to the acknowledgement, with nothing to clear."""
         self.request(seq)
         self.receive(harness.GRANT)
-        self.done(seq)
+        self.done(seq, error)
         self.receive(harness.DONE_ACK)
 
     def done(self, seq=1, error=0):

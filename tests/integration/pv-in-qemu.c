@@ -21,17 +21,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-/* As in <linux/kvm.h> for s390. */
-struct command {
-        uint32_t cmd;
-        uint16_t rc, rrc;
-        uint64_t data;
-        uint32_t flags, reserved[3];
-};
-
-#define PV_COMMAND _IOWR(KVMIO, 0xc5, struct command)
-
-enum { ENABLE = 0, PREPARE = 9, PERFORM = 10 };
+#include "qemu-calls.h"
 
 static _Atomic int vm_fd = -1;
 

@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #include "guest.h"
+#include "qemu-calls.h"
 
 #ifndef KVM_CAP_S390_PROTECTED_ASYNC_DISABLE
 #define KVM_CAP_S390_PROTECTED_ASYNC_DISABLE 224
@@ -35,18 +36,6 @@
 
 #define MIB 1048576ULL
 #define GIB (1024 * MIB)
-
-/* As in <linux/kvm.h> for s390. */
-struct command {
-        uint32_t cmd;
-        uint16_t rc, rrc;
-        uint64_t data;
-        uint32_t flags, reserved[3];
-};
-
-#define PV_COMMAND _IOWR(KVMIO, 0xc5, struct command)
-
-enum { ENABLE = 0, DISABLE = 1, PREPARE = 9, PERFORM = 10 };
 
 static struct guest guest;
 

@@ -15,7 +15,8 @@ import termios
 import time
 
 import harness
-from harness import DONE_ACK, GRANT, sanitized, tap
+import verbs
+from harness import GRANT, sanitized, tap
 from puppet import Puppet
 from terminal import Terminal, Tmux
 from verbs import FAILED, NOBODY, OK, USAGE, try_all_but_drain, try_state
@@ -31,10 +32,7 @@ class CtlCase(harness.Case):
             file.write("[limits]\nmax-concurrent=1\n")
 
     def run_ctl(self, *arguments, env=None):
-        return subprocess.run([harness.CTL, "--socket", self.control, *arguments], text=True,
-                              stdin=subprocess.DEVNULL, capture_output=True,
-                              timeout=harness.TIMEOUT, check=False,
-                              env={**os.environ, **(env or {})})
+        return verbs.run(self, *arguments, env=env)
 
     def puppet(self, name, mem=1 << 30):
         worker = Puppet(self, name, mem)
@@ -42,10 +40,7 @@ class CtlCase(harness.Case):
         return worker
 
     def job(self, worker, seq=1, error=0):
-        worker.request(seq)
-        worker.receive(GRANT)
-        worker.done(seq, error)
-        worker.receive(DONE_ACK)
+        worker.do_job(seq, error)
 
     def one_of_each(self):
         """A job that failed, one that was done, one that runs, one that waits."""

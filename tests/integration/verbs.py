@@ -13,10 +13,11 @@ OK, FAILED, USAGE, NOBODY = range(4)
 CHECK_WORDS = {"PASS", "WARN", "FAIL", "SKIP"}
 
 
-def run(case, *arguments):
+def run(case, *arguments, env=None):
+    """Once, whatever comes of it."""
     return subprocess.run([harness.CTL, "--socket", case.control, *arguments], text=True,
                           stdin=subprocess.DEVNULL, capture_output=True, check=False,
-                          timeout=harness.TIMEOUT)
+                          timeout=harness.TIMEOUT, env={**os.environ, **(env or {})})
 
 
 def both(case, *arguments):
