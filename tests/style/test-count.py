@@ -16,7 +16,8 @@ import tap  # noqa: E402
 # name: (what it does, protocol, (passed, failed, skipped))
 PROGRAMS = {
     "good": ("echo 1..2; echo ok 1 - a; echo ok 2 - b", "tap", (2, 0, 0)),
-    "bad": ("echo 1..2; echo ok 1 - a; echo not ok 2 - b; exit 1", "tap", (1, 1, 0)),
+    "bad": ("echo 1..2; echo ok 1 - a; echo not ok 2 - b; echo '# why'; exit 1", "tap",
+            (1, 1, 0)),
     "one-skip": ("echo 1..2; echo 'ok 1 - a # SKIP no'; echo ok 2 - b", "tap", (1, 0, 1)),
     "all-skip": ("echo '1..0 # SKIP no'", "tap", (0, 0, 1)),
     "dies": ("echo 1..3; echo ok 1 - a; kill -9 $$", "tap", (1, 1, 0)),
@@ -30,7 +31,7 @@ PROGRAMS = {
     "exit-0": ("true", "exitcode", (1, 0, 0)),
     "exit-1": ("false", "exitcode", (0, 1, 0)),
     "exit-77": ("exit 77", "exitcode", (0, 0, 1)),
-    "exit-99": ("exit 99", "exitcode", (0, 1, 0)),
+    "exit-99": ("echo because; exit 99", "exitcode", (0, 1, 0)),
     "exit-hangs": ("exec sleep 60", "exitcode", (0, 1, 0)),
     "exit-dies": ("kill -9 $$", "exitcode", (0, 1, 0)),
 }
@@ -67,6 +68,8 @@ class Count(unittest.TestCase):
         for name, (_, _, (_, failed, _)) in PROGRAMS.items():
             self.assertEqual(len(re.findall(rf"^FAILED (.* )?{name}:", said, re.MULTILINE)), failed,
                              name + "\n" + said)
+        self.assertRegex(said, r"(?m)^FAILED (.* )?bad: .*\n    # why$")
+        self.assertRegex(said, r"(?m)^FAILED (.* )?exit-99.*\n    because$")
         self.assertEqual(counted, tuple(map(sum, zip(*(row[2] for row in PROGRAMS.values())))))
 
     def test_many_suites(self):
