@@ -25,6 +25,7 @@ from harness import Case, Failure, sanitized, tap
 from helpers import STAND_IN, StandIn
 from ledger import Ledger, most_at_once
 from memory_bill import MemoryBill
+from pauses import Pauses
 from raw import fds_at_rest, resident_kib
 
 SECONDS = float(os.environ.get("PVR_SOAK_SECONDS", "120"))
@@ -71,7 +72,9 @@ class Soak(Case):
                        f"[adopt]\nemulators={STAND_IN}\n")
         self.random, self.deck, self.done = random.Random(SEED), [], collections.Counter()
         self.ledger, self.bill, self.since = Ledger(self.sim_log), MemoryBill(self), time.time()
-        self.vms, self.standins = [], []
+        self.vms, self.standins, self.pauses = [], [], Pauses()
+        self.pauses.start()
+        self.addCleanup(self.pauses.end)
         self.names = self.n_releases = self.n_closed = 0
         self.orphans = {}  # workers whose VMM is dead: {pid: how they must end}
         self.told = {}  # {(VMM, keeper): outcomes}
@@ -220,7 +223,7 @@ class Soak(Case):
             if said := closer.log():
                 self.assertRegex(said, r"\A\S* ?closed the VM without a grant of pv-reaperd's\n\Z")
                 at = os.stat(closer.log_path).st_mtime_ns - time.time_ns() + time.monotonic_ns()
-                self.assertTrue(self.was_away(at), f"{closer.unit}: {said}")
+                self.assert_was_away(at, closer.unit)
             closer.connection.close()
             os.rmdir(f"{self.cgroups.top}/{closer.unit}")
             self.n_closed += 1
@@ -264,7 +267,14 @@ class Soak(Case):
     def was_away(self, at):
         """Whether who began then had waited for a daemon in vain."""
         now = [(self.away_since, at)] if self.away_since is not None else []
-        return any(since + GRACE <= at <= until + BACK for since, until in self.absences + now)
+        return any(since + GRACE <= at <= until + BACK + self.pauses.between(until, at)
+                   for since, until in self.absences + now)
+
+    def assert_was_away(self, at, what):
+        """If not: when daemons were away, in seconds from then; how long all stood still."""
+        around = [tuple((end - at) / 10**9 for end in absence) for absence in self.absences]
+        self.assertTrue(self.was_away(at), f"{what} without a grant, daemons were away {around}, "
+                        f"paused {self.pauses.between(at - 10**10, at) / 10**9} of 10 s before")
 
     # ---- the loop ----
 
@@ -362,7 +372,7 @@ class Soak(Case):
             if result:
                 self.assertIn(take.word, SAME[result], take)
             if result == "ungoverned":
-                self.assertTrue(self.was_away(take.begin), f"{take} began without a grant")
+                self.assert_was_away(take.begin, take)
             elif result or not self.was_away(take.begin):
                 governed.append(take)
         self.assertEqual(most_at_once(governed), MAX_CONCURRENT)

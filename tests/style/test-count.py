@@ -37,9 +37,15 @@ PROGRAMS = {
 }
 
 
+COUNT = os.path.join(sources.ROOT, "tests/count-results")
+
+
+def run(command, folder):
+    subprocess.run(command, cwd=folder, check="setup" in command, stdout=subprocess.DEVNULL)
+
+
 def count(logs):
-    done = subprocess.run([os.path.join(sources.ROOT, "tests/count-results"), logs], text=True,
-                          capture_output=True, check=True)
+    done = subprocess.run([COUNT, logs], text=True, capture_output=True, check=True)
     return tuple(map(int, done.stdout.split())), done.stderr
 
 
@@ -59,8 +65,7 @@ class Count(unittest.TestCase):
                     f.write(f"test('{name}', sh, args: ['-c', '{script}'], timeout: 1, "
                             f"protocol: '{protocol}', suite: '{suite_of(name)}')\n")
             for command in ["setup"], ["test", "--no-rebuild", "--num-processes", "20", "-C"]:
-                subprocess.run(["meson", *command, "b"], cwd=folder, check=command == ["setup"],
-                               stdout=subprocess.DEVNULL)
+                run(["meson", *command, "b"], folder)
             return count(os.path.join(folder, "b", "meson-logs"))
 
     def check(self, suite_of):
@@ -77,6 +82,30 @@ class Count(unittest.TestCase):
 
     def test_one_suite(self):  # meson then leaves it out of the names
         self.check(lambda name: "unit")
+
+    def test_again(self):
+        """The second time counts; that the first was bad is said."""
+        script = ("echo 1..1; [ -e been ] && echo ok 1 - a && exit; touch been; "
+                  "echo not ok 1 - a; false")
+        with tempfile.TemporaryDirectory() as folder:
+            with open(os.path.join(folder, "meson.build"), "w", encoding="utf-8") as f:
+                f.write("project('counted')\nsh = find_program('sh')\n"
+                        f"test('once', sh, args: ['-c', '{script}'], protocol: 'tap')\n"
+                        "test('never', sh, args: ['-c', 'false'])\n"
+                        "test('good', sh, args: ['-c', 'true'])\n")
+            logs = os.path.join(folder, "b", "meson-logs")
+            run(["meson", "setup", "b"], folder)
+            run(["meson", "test", "-C", "b", "--no-rebuild"], folder)
+            self.assertEqual(count(logs)[0], (1, 2, 0))
+            names = subprocess.run([COUNT, "--failed", logs], text=True, capture_output=True,
+                                   check=True).stdout.split()
+            self.assertEqual(sorted(names), ["never", "once"])
+            run(["meson", "test", "-C", "b", "--no-rebuild", "--logbase", "again", *names], folder)
+            counted, said = count(logs)
+        self.assertEqual(counted, (2, 1, 0))
+        self.assertRegex(said, r"\AFAILED AT FIRST, not alone: .*once: .*\n")
+        self.assertRegex(said, r"(?m)^FAILED (.* )?never")
+        self.assertNotIn("good", said)
 
     def test_nothing(self):
         with tempfile.TemporaryDirectory() as empty:
