@@ -52,10 +52,11 @@ class TheMainJob(Case):
         job, = self.ctl_json("jobs")
         self.assertEqual((job["vm"], job["kind"], job["state"]), ("anna", "reboot", "done"))
         self.assertEqual(f"{guest.CGROUPS}{performed['cgroup']}", keeper)
-        # 4 GiB at 1000 ns per page: PERFORM's 1.05 s to the keeper, PREPARE's 0.52 to the VMM
-        self.assertGreater(cpu_usec(keeper, "system_usec") - before[keeper], 1_000_000)
-        self.assertGreater(cpu_usec(scope, "system_usec") - before[scope], 500_000)
-        self.assertLess(cpu_usec(scope, "system_usec") - before[scope], 1_000_000)
+        # 4 GiB at 1000 ns per page: PERFORM's 1.05 s to the keeper, PREPARE's 0.52 to the VMM;
+        # what the host takes from an emulated CPU meanwhile is on the bill, too
+        self.assertGreater(cpu_usec(keeper, "system_usec") - before[keeper], 950_000)
+        self.assertGreater(cpu_usec(scope, "system_usec") - before[scope], 450_000)
+        self.assertLess(cpu_usec(scope, "system_usec") - before[scope], 1_500_000)
 
 
 if __name__ == "__main__":
