@@ -29,7 +29,9 @@
 
 #define PROGRESS_STEPS    32
 #define PROGRESS_USEC     (100 * USEC_PER_MSEC)
-#define PROGRESS_MIN_USEC (5 * USEC_PER_MSEC) /* to tell takes a twentieth of that */
+#define PROGRESS_MIN_USEC (10 * USEC_PER_MSEC) /* to tell takes a fiftieth of that */
+
+#define RANGES_MAX 64
 
 #define SLICE_FIRST     (SPACE_SLICE << 2)
 #define SLICE_MAX       (SPACE_SLICE << 4)
@@ -93,22 +95,19 @@ static void read_filesystems(struct filesystems *f) {
 }
 
 /* Calls action for each mapping, which may unmap it. */
-static void for_each_mapping(const struct space *s,
+static void for_each_mapping(const struct filesystems *filesystems,
                              void (*action)(void *userdata, const struct mapping *mapping,
                                             enum mapping_kind kind),
                              void *userdata) {
-        struct filesystems filesystems = {.shmem = s->shmem};
         struct mapping mapping;
         struct lines lines;
         const char *line;
         size_t size;
 
-        read_filesystems(&filesystems);
         if (lines_open(&lines, "/proc/self/maps") >= 0)
                 while (lines_next(&lines, &line, &size) > 0)
                         if (mapping_parse(&mapping, line, size) >= 0)
-                                action(userdata, &mapping,
-                                       mapping_classify(&mapping, &filesystems));
+                                action(userdata, &mapping, mapping_classify(&mapping, filesystems));
         lines_close(&lines);
 }
 
@@ -120,7 +119,10 @@ static void give_back(void *userdata, const struct mapping *mapping, enum mappin
 }
 
 void space_give_back(struct space *s) {
-        for_each_mapping(s, give_back, s);
+        struct filesystems filesystems = {.shmem = s->shmem};
+
+        read_filesystems(&filesystems);
+        for_each_mapping(&filesystems, give_back, s);
 }
 
 uint64_t space_resident(void) {
@@ -142,6 +144,9 @@ struct release {
         void (*progress)(void *userdata, uint64_t bytes_left);
         void *userdata;
 
+        struct range ranges[RANGES_MAX]; /* what is to be sliced: the first of them */
+        unsigned n_ranges;
+
         /* state, in bytes of address space */
         uint64_t total;
         uint64_t slice;  /* how large the next one is */
@@ -161,8 +166,11 @@ static void begin_release(void *userdata, const struct mapping *mapping, enum ma
 
         if (kind == MAPPING_VCPU)
                 unmap(r->space, &mapping->range);
-        if (is_sliced(mapping, kind))
-                r->total += mapping->range.end - mapping->range.start;
+        if (!is_sliced(mapping, kind))
+                return;
+        r->total += mapping->range.end - mapping->range.start;
+        if (r->n_ranges < RANGES_MAX)
+                r->ranges[r->n_ranges++] = mapping->range;
 }
 
 static void tell_progress(struct release *r, uint64_t bytes, uint64_t now) {
@@ -197,14 +205,11 @@ static struct range next_slice(const struct release *r, uint64_t at, uint64_t en
         return is_own(r->space, &slice) ? slice_of(at, SPACE_SLICE, end) : slice;
 }
 
-static void release_mapping(void *userdata, const struct mapping *mapping, enum mapping_kind kind) {
-        struct release *r = userdata;
-        uint64_t at = mapping->range.start;
+static void release_range(struct release *r, const struct range *range) {
+        uint64_t at = range->start;
 
-        if (!is_sliced(mapping, kind))
-                return;
-        while (at < mapping->range.end) {
-                struct range slice = next_slice(r, at, mapping->range.end);
+        while (at < range->end) {
+                struct range slice = next_slice(r, at, range->end);
                 uint64_t start = now_usec(), now;
 
                 drop(r->space, &slice);
@@ -215,6 +220,11 @@ static void release_mapping(void *userdata, const struct mapping *mapping, enum 
         }
 }
 
+static void release_mapping(void *userdata, const struct mapping *mapping, enum mapping_kind kind) {
+        if (is_sliced(mapping, kind))
+                release_range(userdata, &mapping->range);
+}
+
 void space_release(struct space *s, void (*progress)(void *userdata, uint64_t bytes_left),
                    void *userdata) {
         struct release r = {.space = s,
@@ -222,7 +232,12 @@ void space_release(struct space *s, void (*progress)(void *userdata, uint64_t by
                             .userdata = userdata,
                             .slice = SLICE_FIRST,
                             .told_at = now_usec()};
+        const struct filesystems none = {.shmem = s->shmem};
 
-        for_each_mapping(s, begin_release, &r);
-        for_each_mapping(s, release_mapping, &r);
+        /* No mount makes a mapping a vCPU's or an anonymous one. */
+        for_each_mapping(&none, begin_release, &r);
+        for (unsigned i = 0; i < r.n_ranges; i++)
+                release_range(&r, &r.ranges[i]);
+        if (r.n_ranges == RANGES_MAX) /* there may be more; what was dropped is cheap */
+                for_each_mapping(&none, release_mapping, &r);
 }
