@@ -29,7 +29,8 @@
 
 #define PROGRESS_STEPS    32
 #define PROGRESS_USEC     (100 * USEC_PER_MSEC)
-#define PROGRESS_MIN_USEC (10 * USEC_PER_MSEC) /* to tell takes a fiftieth of that */
+#define PROGRESS_MIN_USEC (5 * USEC_PER_MSEC)  /* to tell takes a thirtieth of that */
+#define QUIET_USEC        (10 * USEC_PER_MSEC) /* what is over by then nobody watches */
 
 #define RANGES_MAX 64
 
@@ -152,6 +153,7 @@ struct release {
         uint64_t slice;  /* how large the next one is */
         uint64_t passed; /* since progress was told */
         uint64_t told_at;
+        uint64_t quiet_until;
 };
 
 static bool is_sliced(const struct mapping *mapping, enum mapping_kind kind) {
@@ -174,14 +176,13 @@ static void begin_release(void *userdata, const struct mapping *mapping, enum ma
 }
 
 static void tell_progress(struct release *r, uint64_t bytes, uint64_t now) {
-        uint64_t since = now - r->told_at;
-
         r->passed += bytes;
-        if (since < PROGRESS_MIN_USEC ||
-            (since < PROGRESS_USEC && r->passed < r->total / PROGRESS_STEPS))
+        if (now < r->quiet_until ||
+            (now - r->told_at < PROGRESS_USEC && r->passed < r->total / PROGRESS_STEPS))
                 return;
         r->passed = 0;
         r->told_at = now;
+        r->quiet_until = now + PROGRESS_MIN_USEC;
         r->progress(r->userdata, space_resident());
 }
 
@@ -227,11 +228,13 @@ static void release_mapping(void *userdata, const struct mapping *mapping, enum 
 
 void space_release(struct space *s, void (*progress)(void *userdata, uint64_t bytes_left),
                    void *userdata) {
+        uint64_t now = now_usec();
         struct release r = {.space = s,
                             .progress = progress,
                             .userdata = userdata,
                             .slice = SLICE_FIRST,
-                            .told_at = now_usec()};
+                            .told_at = now,
+                            .quiet_until = now + QUIET_USEC};
         const struct filesystems none = {.shmem = s->shmem};
 
         /* No mount makes a mapping a vCPU's or an anonymous one. */

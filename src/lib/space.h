@@ -42,7 +42,8 @@ uint64_t space_resident(void);
 /*
  * For an ordinary guest: drops what is in its large private mappings slice by slice, and the VM's
  * vCPUs before that. Calls progress with the bytes that are left, 32 times in all or ten times a
- * second, whichever is more often, but not within 10 ms. What remains is for the exit.
+ * second, whichever is more often, but not within 5 ms, and not in the first 10. What remains is
+ * for the exit.
  */
 void space_release(struct space *space, void (*progress)(void *userdata, uint64_t bytes_left),
                    void *userdata);
