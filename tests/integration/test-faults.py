@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What the daemon does when a call of its own fails, or does less than it was asked to (faults.c):
 the n-th of its sort while two VMs come, reboot, and one of them goes, somebody looks, and the
-configuration is read again.
+configuration is read again. Likewise with a cap by SCHED_DEADLINE and metrics in a file, with a
+helper that is adopted, with a VM that is left to a closer, and while it starts.
 
 It neither dies nor forgets: each VM that was set aside has one end, soon; then the one that stayed
 is governed again, and so is a new one; nothing runs, no fd more is open and no cgroup is left.
@@ -20,12 +21,17 @@ import shutil
 import signal
 import struct
 import subprocess
+import sys
 import time
 
 import harness
 from harness import Case, tap
+from closers import SLOW_PERFORM, Closers
 from helpers import STAND_IN, StandIn
 from raw import fds_at_rest, resident_kib
+
+sys.path.append(os.path.join(harness.HERE, "..", "bench"))
+import capping  # noqa: E402
 
 SHIM = f"{harness.BUILD}/tests/integration/faults.so"
 MEMORY, FDS, AGAIN, CGROUP, INTERRUPT, SHORT, LIBRARY = range(1, 8)  # as in faults.c
@@ -33,7 +39,7 @@ NO_FAULT = (INTERRUPT, SHORT)  # a program has to live with those
 HEAD, N_FRAMES, N_CALLS = struct.calcsize("=6I"), 32, 8192
 ALL = os.environ.get("PVR_FAULTS_ALL") == "1"
 SEED = int(os.environ.get("PVR_FAULTS_SEED", str(random.randrange(1 << 32))))
-SECONDS = int(os.environ.get("PVR_FAULTS_SECONDS", "6"))  # for each test; there are some twenty
+SECONDS = int(os.environ.get("PVR_FAULTS_SECONDS", "5"))  # for each test; there are some thirty
 SOON = 8      # seconds until a VM is served again: accepting may pause for one of them
 GROWTH_KIB = 8192
 AT_ONCE = 3   # whatever was read of the configuration, it was all of it or nothing
@@ -166,7 +172,9 @@ class RunningCase(FaultCase):
         self.assertEqual(self.served.kill(signal.SIGTERM), 0)
 
 
-class Running(RunningCase):
+class Scenario(RunningCase):
+    """Two VMs, an administrator, and a look at all that is left of them."""
+
     def ask(self, wait):
         """What an administrator does; it may fail."""
         asked = []
@@ -225,6 +233,8 @@ class Running(RunningCase):
         status = self.ctl_json("status")
         self.assertEqual((status["queued"], status["max_concurrent"]), (0, AT_ONCE))
 
+
+class Running(Scenario):
     def test_memory(self):
         self.check(MEMORY, errno.ENOMEM)
 
@@ -262,6 +272,96 @@ class Running(RunningCase):
 
     def test_libsystemd(self):
         self.check(LIBRARY, errno.ENOMEM)
+
+
+class Capped(Scenario):
+    """By deadlines, and the metrics go to a file: whole or not at all, and again when it can be."""
+
+    def setUp(self):
+        super().setUp()
+        if not capping.may_deadline():
+            self.skipTest("SCHED_DEADLINE is refused here")
+        self.metrics = f"{self.directory}/metrics.prom"
+        with open(self.config, "a", encoding="ascii") as file:
+            file.write(f"[cpu]\ncpu-quota=50%\ncpu-enforce=deadline\n"
+                       f"[metrics]\nmetrics-file={self.metrics}\nmetrics-interval=1s\n")
+
+    def ask(self, wait):
+        asked = super().ask(wait)
+        time.sleep(1.1)  # they were written meanwhile
+        return asked
+
+    def recovered(self, *vms):
+        super().recovered(*vms)
+        if os.path.exists(self.metrics):
+            os.remove(self.metrics)
+        self.wait("metrics are written", lambda: os.path.exists(self.metrics), SOON)
+        told, written = [{line.rpartition(" ")[0] for line in text.splitlines() if line[0] != "#"}
+                         for text in (self.ctl("metrics"), harness.read(self.metrics))]
+        self.assertEqual(written, told)
+        self.assertEqual([name for name in os.listdir(self.directory)
+                          if "metrics.prom" in name], ["metrics.prom"])
+
+    def test_memory(self):
+        self.check(MEMORY, errno.ENOMEM)
+
+    def test_fds(self):
+        self.check(FDS, errno.EMFILE)
+
+    def test_interrupted(self):
+        self.check(INTERRUPT, errno.EINTR)
+
+    def test_short(self):
+        self.check(SHORT, 0)
+
+
+class Closing(RunningCase):
+    """A VM is left to a closer."""
+
+    def setUp(self):
+        super().setUp()
+        self.need_cgroup()
+        self.release_socket = f"{self.directory}/release.sock"
+        self.closers = Closers(self, self.release_socket, LD_PRELOAD=SLOW_PERFORM,
+                               SLOW_PERFORM_MSEC="20", SLOW_PERFORM_ERROR="5",
+                               SLOW_PERFORM_STANDIN="1", PVREAPER_GRACE_MSEC="60000")
+        self.addCleanup(self.closers.end)
+
+    def close_vm(self):
+        """How its job has ended, as far as the daemon knows, once its closer is gone."""
+        name, n = f"closed-{len(self.closers.started)}", len(self.closers.started)
+        vm = self.vmm(name, "--no-keeper", env={"PVREAPER_RELEASE_SOCKET": self.release_socket})
+        vm.do("protect")
+        vm.do("release")
+        self.wait("there is a closer", lambda: len(self.closers.started) > n, SOON)
+        closer = self.closers.started[n]
+        self.wait("it has ended", lambda: closer.process.poll() is not None, SOON)
+        self.assertEqual(closer.process.returncode, 0, closer.log())
+        closer.connection.close()
+        os.rmdir(f"{self.cgroups.top}/{closer.unit}")
+        vm.quit()
+        self.end_vmm(vm)
+        return name
+
+    def run_with(self, sort, error=0, n=0, lasts=1):
+        self.faults.arm(sort, error, n, lasts)
+        self.close_vm()
+        time.sleep(0.1)  # to be asked would be a fault of its own
+        self.count, hits = self.faults.disarm()
+        self.assertIsNone(self.served.process.poll(), self.served.log()[-2000:])
+        name = self.close_vm()
+        self.wait("nobody is left", lambda: self.ctl_json("list") == [], SOON)
+        self.assertEqual([job["state"] for job in self.jobs_of(name)], ["foreign"])
+        return hits
+
+    def test_memory(self):
+        self.check(MEMORY, errno.ENOMEM)
+
+    def test_fds(self):
+        self.check(FDS, errno.EMFILE)
+
+    def test_cgroup(self):
+        self.check(CGROUP, errno.ENOSPC)
 
 
 class Adopting(RunningCase):
