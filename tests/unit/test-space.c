@@ -19,7 +19,7 @@
 #include "lib/space.h"
 
 #define MIB  ((size_t)1 << 20)
-#define SIZE (10 * (size_t)SPACE_SLICE + 5 * MIB)
+#define SIZE (6 * (size_t)SPACE_SLICE + 5 * MIB)
 #define MANY 150
 
 /* Whatever takes that long is told of. */
