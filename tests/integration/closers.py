@@ -17,9 +17,16 @@ SLOW_PERFORM = f"{harness.BUILD}/tests/integration/slow-perform.so"
 START = 'exec 3<&0 </dev/null; exec env LISTEN_FDS=1 LISTEN_PID=$$ "$0"'
 
 
+def slow_perform(msec, error=5):
+    """The environment of a closer in whose kernel PERFORM takes a while (see slow-perform.c)."""
+    return {"LD_PRELOAD": SLOW_PERFORM, "SLOW_PERFORM_MSEC": str(msec),
+            "SLOW_PERFORM_ERROR": str(error)}
+
+
 class Closer:
     def __init__(self, case, number, connection, env):
         self.unit = f"pv-reaper-closer@{number}-9-0.service"
+        self.cgroup = f"{case.cgroups.top}/{self.unit}"
         self.connection = connection  # PID 1 keeps it open, too, until the unit is dead
         self.log_path = f"{case.directory}/{self.unit}.log"
         with open(self.log_path, "wb") as log:
@@ -37,6 +44,11 @@ class Closer:
 
     def wait(self):
         return self.process.wait(harness.TIMEOUT)
+
+    def collect(self):
+        """What PID 1 does once it has ended."""
+        self.connection.close()
+        os.rmdir(self.cgroup)
 
     def left_behind(self):
         """What PID 1 would close once the closer has ended: (data, fds) left in its connection."""
@@ -134,9 +146,7 @@ class CloserCase(harness.Case):
         return self.closers
 
     def serve_slowly(self, msec, error=5, **env):
-        """Closers in whose kernel PERFORM takes a while (see slow-perform.c)."""
-        return self.serve(LD_PRELOAD=SLOW_PERFORM, SLOW_PERFORM_MSEC=str(msec),
-                          SLOW_PERFORM_ERROR=str(error), **env)
+        return self.serve(**slow_perform(msec, error), **env)
 
     def close_vm(self, name="raw", n_fds=1):
         """Its closer."""

@@ -26,7 +26,7 @@ import time
 
 import harness
 from harness import Case, tap
-from closers import SLOW_PERFORM, Closers
+from closers import Closers, slow_perform
 from helpers import STAND_IN, StandIn
 from raw import fds_at_rest, resident_kib
 
@@ -145,6 +145,16 @@ class FaultCase(Case):
         self.assertGreater(n_hit, 0)
 
 
+class MemoryAndFds:
+    """What everything is tried with, by check(sort, error)."""
+
+    def test_memory(self):
+        self.check(MEMORY, errno.ENOMEM)
+
+    def test_fds(self):
+        self.check(FDS, errno.EMFILE)
+
+
 class RunningCase(FaultCase):
     def serve(self):
         self.served = self.daemon(env=self.env)
@@ -234,15 +244,9 @@ class Scenario(RunningCase):
         self.assertEqual((status["queued"], status["max_concurrent"]), (0, AT_ONCE))
 
 
-class Running(Scenario):
-    def test_memory(self):
-        self.check(MEMORY, errno.ENOMEM)
-
+class Running(MemoryAndFds, Scenario):
     def test_memory_for_a_while(self):
         self.check(MEMORY, errno.ENOMEM, 50)
-
-    def test_fds(self):
-        self.check(FDS, errno.EMFILE)
 
     def test_files_of_the_host(self):
         self.check(FDS, errno.ENFILE)
@@ -274,7 +278,7 @@ class Running(Scenario):
         self.check(LIBRARY, errno.ENOMEM)
 
 
-class Capped(Scenario):
+class Capped(MemoryAndFds, Scenario):
     """By deadlines, and the metrics go to a file: whole or not at all, and again when it can be."""
 
     def setUp(self):
@@ -283,7 +287,7 @@ class Capped(Scenario):
             self.skipTest("SCHED_DEADLINE is refused here")
         self.metrics = f"{self.directory}/metrics.prom"
         with open(self.config, "a", encoding="ascii") as file:
-            file.write(f"[cpu]\ncpu-quota=50%\ncpu-enforce=deadline\n"
+            file.write("[cpu]\ncpu-quota=50%\ncpu-enforce=deadline\n"
                        f"[metrics]\nmetrics-file={self.metrics}\nmetrics-interval=1s\n")
 
     def ask(self, wait):
@@ -302,12 +306,6 @@ class Capped(Scenario):
         self.assertEqual([name for name in os.listdir(self.directory)
                           if "metrics.prom" in name], ["metrics.prom"])
 
-    def test_memory(self):
-        self.check(MEMORY, errno.ENOMEM)
-
-    def test_fds(self):
-        self.check(FDS, errno.EMFILE)
-
     def test_interrupted(self):
         self.check(INTERRUPT, errno.EINTR)
 
@@ -315,105 +313,101 @@ class Capped(Scenario):
         self.check(SHORT, 0)
 
 
-class Closing(RunningCase):
-    """A VM is left to a closer."""
+class Visits(MemoryAndFds):
+    """Somebody comes and goes beside a fault, and then somebody else without.
+
+    come() makes them; visit() is all they do, and tells whether the daemon took part in it: then
+    there is one job of theirs (is_of()), and its state is STATE.
+    """
 
     def setUp(self):
         super().setUp()
         self.need_cgroup()
+
+    def check_gone(self, guest, took_part):
+        self.wait("nobody is left", lambda: self.ctl_json("list") == [], SOON)
+        if took_part:
+            self.assertEqual([job["state"] for job in self.ctl_json("jobs")
+                              if self.is_of(job, guest)], [self.STATE])
+
+    def run_with(self, sort, error=0, n=0, lasts=1):
+        guest = self.come()
+        self.faults.arm(sort, error, n, lasts)
+        took_part = self.visit(guest)
+        time.sleep(0.1)  # to be asked would be a fault of its own
+        self.count, hits = self.faults.disarm()
+        self.assertIsNone(self.served.process.poll(), self.served.log()[-2000:])
+        self.check_gone(guest, took_part)
+        guest = self.come()
+        self.assertTrue(self.visit(guest))
+        self.check_gone(guest, True)
+        return hits
+
+    def test_cgroup(self):
+        self.check(CGROUP, errno.ENOSPC)
+
+
+class Closing(Visits, RunningCase):
+    """A VM is left to a closer."""
+
+    STATE = "foreign"
+
+    def setUp(self):
+        super().setUp()
         self.release_socket = f"{self.directory}/release.sock"
-        self.closers = Closers(self, self.release_socket, LD_PRELOAD=SLOW_PERFORM,
-                               SLOW_PERFORM_MSEC="20", SLOW_PERFORM_ERROR="5",
+        self.closers = Closers(self, self.release_socket, **slow_perform(20),
                                SLOW_PERFORM_STANDIN="1", PVREAPER_GRACE_MSEC="60000")
         self.addCleanup(self.closers.end)
 
-    def close_vm(self):
-        """How its job has ended, as far as the daemon knows, once its closer is gone."""
-        name, n = f"closed-{len(self.closers.started)}", len(self.closers.started)
-        vm = self.vmm(name, "--no-keeper", env={"PVREAPER_RELEASE_SOCKET": self.release_socket})
+    def come(self):
+        vm = self.vmm(f"closed-{len(self.closers.started)}", "--no-keeper",
+                      env={"PVREAPER_RELEASE_SOCKET": self.release_socket})
         vm.do("protect")
+        return vm
+
+    def is_of(self, job, vm):
+        return job["vm"] == vm.name
+
+    def visit(self, vm):
+        n = len(self.closers.started)
         vm.do("release")
         self.wait("there is a closer", lambda: len(self.closers.started) > n, SOON)
         closer = self.closers.started[n]
         self.wait("it has ended", lambda: closer.process.poll() is not None, SOON)
         self.assertEqual(closer.process.returncode, 0, closer.log())
-        closer.connection.close()
-        os.rmdir(f"{self.cgroups.top}/{closer.unit}")
+        closer.collect()
         vm.quit()
         self.end_vmm(vm)
-        return name
-
-    def run_with(self, sort, error=0, n=0, lasts=1):
-        self.faults.arm(sort, error, n, lasts)
-        self.close_vm()
-        time.sleep(0.1)  # to be asked would be a fault of its own
-        self.count, hits = self.faults.disarm()
-        self.assertIsNone(self.served.process.poll(), self.served.log()[-2000:])
-        name = self.close_vm()
-        self.wait("nobody is left", lambda: self.ctl_json("list") == [], SOON)
-        self.assertEqual([job["state"] for job in self.jobs_of(name)], ["foreign"])
-        return hits
-
-    def test_memory(self):
-        self.check(MEMORY, errno.ENOMEM)
-
-    def test_fds(self):
-        self.check(FDS, errno.EMFILE)
-
-    def test_cgroup(self):
-        self.check(CGROUP, errno.ENOSPC)
+        return "without a grant" not in closer.log()
 
 
-class Adopting(RunningCase):
+class Adopting(Visits, RunningCase):
     """A stock QEMU's helper is adopted, and its QEMU ends."""
+
+    STATE = "done"
 
     def setUp(self):
         super().setUp()
-        self.need_cgroup()
         with open(self.config, "a", encoding="ascii") as file:
             file.write(f"[adopt]\nemulators={STAND_IN}\n")
 
-    def adopt(self, vm):
+    def come(self):
+        return StandIn(self, 1 << 20)
+
+    def is_of(self, job, vm):
+        return job["pid"] == vm.helper
+
+    def visit(self, vm):
         command = [harness.CTL, "--socket", self.control, "adopt", str(vm.helper)]
-        return subprocess.run(command, stderr=subprocess.DEVNULL, timeout=SOON, check=False)
-
-    def states_of(self, vm):
-        return [job["state"] for job in self.ctl_json("jobs") if job["pid"] == vm.helper]
-
-    def nobody_is_left(self):
-        self.wait("nobody is left", lambda: self.ctl_json("list") == [], SOON)
-
-    def run_with(self, sort, error=0, n=0, lasts=1):
-        with_faults = StandIn(self, 1 << 20)
-        self.faults.arm(sort, error, n, lasts)
-        status = self.adopt(with_faults).returncode
+        status = subprocess.run(command, stderr=subprocess.DEVNULL, timeout=SOON,
+                                check=False).returncode
         self.assertGreaterEqual(status, 0)
-        with_faults.end()
-        self.wait("it goes", lambda: not harness.is_alive(with_faults.helper), SOON)
-        time.sleep(0.1)  # to be asked would be a fault of its own
-        self.count, hits = self.faults.disarm()
-        self.assertIsNone(self.served.process.poll(), self.served.log()[-2000:])
-        self.nobody_is_left()
-        if status == 0:
-            self.assertEqual(self.states_of(with_faults), ["done"])
-        without = StandIn(self, 1 << 20)
-        self.assertEqual(self.adopt(without).returncode, 0)
-        without.end()
-        self.nobody_is_left()
-        self.assertEqual(self.states_of(without), ["done"])
-        return hits
-
-    def test_memory(self):
-        self.check(MEMORY, errno.ENOMEM)
-
-    def test_fds(self):
-        self.check(FDS, errno.EMFILE)
-
-    def test_cgroup(self):
-        self.check(CGROUP, errno.ENOSPC)
+        vm.end()
+        self.wait("it goes", lambda: not harness.is_alive(vm.helper), SOON)
+        return status == 0
 
 
-class Start(FaultCase):
+class Start(MemoryAndFds, FaultCase):
     """There is a VM already: it is found, or else comes back."""
 
     def start(self, sort, error=0, n=0):
@@ -451,12 +445,6 @@ class Start(FaultCase):
         self.registered(1)
         self.reboot(self.vm)
         self.assertEqual(set(self.assert_all_cleared()), {"performed"})
-
-    def test_memory(self):
-        self.check(MEMORY, errno.ENOMEM)
-
-    def test_fds(self):
-        self.check(FDS, errno.EMFILE)
 
     def test_cgroup(self):
         self.need_cgroup()

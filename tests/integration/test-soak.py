@@ -20,7 +20,7 @@ import signal
 import time
 
 import harness
-from closers import CLOSER, SLOW_PERFORM, Closers
+from closers import CLOSER, Closers, slow_perform
 from harness import Case, Failure, sanitized, tap
 from helpers import STAND_IN, StandIn
 from ledger import Ledger, most_at_once
@@ -82,8 +82,8 @@ class Soak(Case):
         self.rests = []  # (which daemon, jobs it remembers, fds, KiB)
         self.release_socket = f"{self.directory}/release.sock"
         self.closers = Closers(
-            self, self.release_socket, LD_PRELOAD=SLOW_PERFORM, SLOW_PERFORM_MSEC="20",
-            SLOW_PERFORM_ERROR="5", SLOW_PERFORM_STANDIN="1", PVREAPER_GRACE_MSEC=str(GRACE_MSEC))
+            self, self.release_socket, **slow_perform(20), SLOW_PERFORM_STANDIN="1",
+            PVREAPER_GRACE_MSEC=str(GRACE_MSEC))
         self.addCleanup(self.closers.end)
         self.addCleanup(self.end_all)
 
@@ -224,8 +224,7 @@ class Soak(Case):
                 self.assertRegex(said, r"\A\S* ?closed the VM without a grant of pv-reaperd's\n\Z")
                 at = os.stat(closer.log_path).st_mtime_ns - time.time_ns() + time.monotonic_ns()
                 self.assert_was_away(at, closer.unit)
-            closer.connection.close()
-            os.rmdir(f"{self.cgroups.top}/{closer.unit}")
+            closer.collect()
             self.n_closed += 1
 
     def on_adopt(self):
