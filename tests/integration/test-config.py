@@ -184,7 +184,6 @@ class Reloads(HostCase):
         return refused
 
     def test_a_thousand_reloads_under_load(self):
-        self.need_kvm()
         self.need_cgroup()
         self.drop_in("50", f"[limits]\nmax-concurrent={CAPACITY}\n")
         daemon = self.serve()
