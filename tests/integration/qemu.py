@@ -20,7 +20,7 @@ import socket
 import subprocess
 import time
 
-from harness import BUILD, SIMULATOR, TIMEOUT, is_keeper, process_state, read, wait_until
+from harness import BUILD, SIMULATOR, TIMEOUT, has_kvm, is_keeper, process_state, read, wait_until
 
 PRELOAD = f"{BUILD}/src/preload/libpvreaper-preload.so"
 VM_IN_TCG = f"{BUILD}/tests/integration/vm-in-tcg.so"
@@ -33,14 +33,6 @@ MACHINE = {"x86_64": "pc", "s390x": "s390-ccw-virtio", "aarch64": "virt"}.get(os
 def program():
     """The QEMU for this machine's own architecture, or None."""
     return shutil.which(f"qemu-system-{os.uname().machine}")
-
-
-def has_kvm():
-    try:
-        os.close(os.open("/dev/kvm", os.O_RDWR))
-        return True
-    except OSError:
-        return False
 
 
 def need(case):

@@ -356,7 +356,7 @@ class Closing(Visits, RunningCase):
         super().setUp()
         self.release_socket = f"{self.directory}/release.sock"
         self.closers = Closers(self, self.release_socket, **slow_perform(20),
-                               SLOW_PERFORM_STANDIN="1", PVREAPER_GRACE_MSEC="60000")
+                               PVREAPER_GRACE_MSEC="60000")
         self.addCleanup(self.closers.end)
 
     def come(self):

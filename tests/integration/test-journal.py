@@ -91,7 +91,6 @@ class JournalCase(Case):
 class Jobs(JournalCase):
     def test_every_field(self):
         """A reboot and a shutdown of a real VM."""
-        self.need_kvm()
         self.serve()
         vmm = self.vmm("guest", "--uuid", UUID)
         self.registered(1)

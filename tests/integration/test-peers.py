@@ -208,10 +208,8 @@ class Fds(PeerCase):
         with contextlib.ExitStack() as stack:
             fds = list(os.pipe())
             fds += [os.open("/dev/null", os.O_RDWR), os.open(self.directory, os.O_PATH),
-                    os.memfd_create("passed"), os.eventfd(0), os.pidfd_open(os.getpid())]
+                    os.memfd_create("passed"), os.eventfd(0), os.pidfd_open(os.getpid()), make_vm()]
             fds += [s.detach() for s in (*socket.socketpair(), socket.socket())]
-            if (vm := make_vm()) is not None:
-                fds.append(vm)
             for fd in fds:
                 stack.callback(os.close, fd)
             stack.pop_all()

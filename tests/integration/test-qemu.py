@@ -33,7 +33,7 @@ class QemuCase(Case):
 
     @classmethod
     def setUpClass(cls):
-        if not qemu.has_kvm():
+        if not harness.has_kvm():
             print("no /dev/kvm: QEMU runs with TCG, and the VM is a stand-in")
 
     def qemu(self, *arguments, **keywords):
@@ -113,7 +113,7 @@ class End(QemuCase):
 
     def test_no_vm(self):
         """A QEMU that never had a VM has nothing to be governed; its keeper leaves with it."""
-        vm = self.qemu("-name", "anna", memory="32M") if not qemu.has_kvm() else None
+        vm = self.qemu("-name", "anna", memory="32M") if not harness.has_kvm() else None
         if not vm:
             self.skipTest("with KVM every QEMU has a VM")
         vm.quit()

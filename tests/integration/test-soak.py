@@ -82,8 +82,7 @@ class Soak(Case):
         self.rests = []  # (which daemon, jobs it remembers, fds, KiB)
         self.release_socket = f"{self.directory}/release.sock"
         self.closers = Closers(
-            self, self.release_socket, **slow_perform(20), SLOW_PERFORM_STANDIN="1",
-            PVREAPER_GRACE_MSEC=str(GRACE_MSEC))
+            self, self.release_socket, **slow_perform(20), PVREAPER_GRACE_MSEC=str(GRACE_MSEC))
         self.addCleanup(self.closers.end)
         self.addCleanup(self.end_all)
 

@@ -115,7 +115,6 @@ class Stopping(BusCase):
 
     def test_a_dead_guest_is_waited_for(self):
         """Its keeper is about to ask for the greatest job there is."""
-        self.need_kvm()
         self.serve_with_bus()
         vmm = self.vmm("dying")
         self.registered(1)
@@ -132,7 +131,6 @@ class Stopping(BusCase):
 
     def test_a_dead_guest_that_was_sent_away(self):
         """The same; its keeper has no connection yet, for it had no job since."""
-        self.need_kvm()
         self.need_cgroup()
         self.serve_with_bus()
         vmm = self.vmm("dying")
@@ -157,7 +155,6 @@ class Stopping(BusCase):
 
     def test_what_is_left_is_said(self):
         """Also what does not run and does not wait: here, a dead guest that has not asked yet."""
-        self.need_kvm()
         self.serve_with_bus()
         vmm = self.vmm("dying")
         self.registered(1)

@@ -31,10 +31,6 @@ CLD_DUMPED = 3
 
 
 class VmmCase(Case):
-    def setUp(self):
-        super().setUp()
-        self.need_kvm()
-
     def reboot(self, vmm, result="done"):
         """The guest, not protected so far or just rebooted, is torn down in the background."""
         n = len(vmm.outcomes)
@@ -150,12 +146,12 @@ class Idle(VmmCase):
         self.registered(IDLE_VMMS)
         keepers = [vmm.keeper for vmm in vmms]
         pids = [vmm.pid for vmm in vmms] + keepers
-        used = sum(map(cpu_ns, keepers))
+        used = sum(map(harness.run_time_ns, keepers))
         seen = []
         for _ in range(IDLE_LOOKS):
             seen += [thread_states(pid) for pid in pids]
             time.sleep(IDLE_SECONDS / IDLE_LOOKS)
-        used = sum(map(cpu_ns, keepers)) - used
+        used = sum(map(harness.run_time_ns, keepers)) - used
         states = [state for some in seen for state in some]
         # a VMM, its heir, and its keeper
         self.assertEqual(len(states), 3 * IDLE_VMMS * IDLE_LOOKS)
