@@ -3,7 +3,6 @@
 for them (teardown-helper.c), and what the daemon says of either.
 """
 
-import ctypes
 import os
 import re
 import subprocess
@@ -17,7 +16,6 @@ from capping import SCHED_DEADLINE, may_deadline  # noqa: E402,F401
 from service import ServiceCase  # noqa: E402
 
 STAND_IN = f"{harness.BUILD}/tests/integration/teardown-helper"
-PR_SET_THP_DISABLE = 41
 # All that a helper does takes long enough to be looked at: 1 GiB in 4K pages is some 30 ms of CPU.
 SLOW = "[cpu]\ncpu-enforce=deadline\ncpu-quota=1%\n"
 
@@ -101,7 +99,7 @@ class AdoptCase(ServiceCase):
 
         def prepare():
             enter()
-            ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)
+            qemu.no_huge_pages()
 
         process = qemu.start(self, "-async-teardown", *arguments, preload=False,
                              preexec_fn=prepare, **options)

@@ -2,11 +2,12 @@
 
 /*
  * For a QEMU that is not s390x's: makes its guest a protected one and reboots it, with the calls of
- * qemu-pv.c, when told to. Preloaded behind libpvreaper-preload.so, whose ioctl(2) it calls, and in
- * front of libpvsim.so.
+ * qemu-pv.c, or makes it another program, when told to. Preloaded behind libpvreaper-preload.so,
+ * whose ioctl(2) it calls, and in front of libpvsim.so.
  *
- * PV_IN_QEMU names a FIFO. A thread waits there for a writer, once. The VM is the one that was last
- * given memory. PERFORM has a detached thread of its own; if a call fails, _exit(98).
+ * PV_IN_QEMU names a FIFO. A thread waits there for a byte, once: r reboots, x is an execve. The VM
+ * is the one that was last given memory. PERFORM has a detached thread of its own; if a call fails,
+ * _exit(98).
  */
 
 #include <dlfcn.h>
@@ -57,11 +58,24 @@ static void *async_cleanup(void *unused) {
         return NULL;
 }
 
-static void *reboot_when_told(void *path) {
-        close(open(path, O_RDONLY | O_CLOEXEC));
+static void reboot(void) {
         must(ENABLE);
         must(PREPARE);
         detach(async_cleanup, NULL);
+}
+
+static void *do_when_told(void *path) {
+        int fifo = open(path, O_RDONLY | O_CLOEXEC);
+        char what = 0;
+
+        if (read(fifo, &what, 1) != 1)
+                _exit(98);
+        close(fifo);
+        if (what == 'x')
+                execl("/bin/sleep", "sleep", "600", NULL);
+        if (what != 'r')
+                _exit(98);
+        reboot();
         return NULL;
 }
 
@@ -69,5 +83,5 @@ __attribute__((constructor)) static void begin(void) {
         char *path = getenv("PV_IN_QEMU"); // NOLINT(concurrency-mt-unsafe): before main()
 
         if (path)
-                detach(reboot_when_told, path);
+                detach(do_when_told, path);
 }

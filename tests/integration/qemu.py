@@ -5,12 +5,14 @@
     qemu.pid, qemu.keeper                  of QEMU itself, also with -daemonize; its keeper, or None
     qemu.command("stop")                   QMP
     qemu.quit(), qemu.kill()               how long until its pid could be reaped, in seconds
-    start(case, reboots=True).reboot()     as a protected guest, by calls that s390x's QEMU makes
+    start(case, told=True).reboot()        as a protected guest, by calls that s390x's QEMU makes
+    start(case, told=True).exec()          it becomes another program (pv-in-qemu.c)
 
 With /dev/kvm it is -accel kvm; without, -accel tcg and a stand-in for the VM (vm-in-tcg.c), which
 is said. The guest is stopped (-S) and has no firmware's work to do; memory is touched by QEMU.
 """
 
+import ctypes
 import json
 import os
 import select
@@ -20,13 +22,16 @@ import socket
 import subprocess
 import time
 
-from harness import BUILD, SIMULATOR, TIMEOUT, has_kvm, is_keeper, process_state, read, wait_until
+from ends import resident
+from harness import (BUILD, SIMULATOR, TIMEOUT, Case, has_kvm, is_alive, is_keeper, process_state, read,
+                     wait_until)
 
 PRELOAD = f"{BUILD}/src/preload/libpvreaper-preload.so"
 VM_IN_TCG = f"{BUILD}/tests/integration/vm-in-tcg.so"
 PV_IN_QEMU = f"{BUILD}/tests/integration/pv-in-qemu.so"
 WRAPPER = f"{BUILD}/src/preload/qemu-with-reaper"
 LIBVIRTS_SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+PR_SET_THP_DISABLE = 41
 MACHINE = {"x86_64": "pc", "s390x": "s390-ccw-virtio", "aarch64": "virt"}.get(os.uname().machine)
 
 
@@ -43,7 +48,7 @@ def need(case):
 class Qemu:
     """Made by start(). What it leaves behind is ended when the test is over."""
 
-    def __init__(self, case, *, memory, touch, arguments):
+    def __init__(self, case, *, memory, backend, touch, arguments):
         self.case, self.qmp, self.keeper, self.process, self.pidfd = case, None, None, None, -1
         self.socket = f"{case.directory}/qmp-{len(os.listdir(case.directory))}"
         self.pidfile = f"{self.socket}.pid"
@@ -51,7 +56,7 @@ class Qemu:
         accelerator = ["-accel", "kvm"] if has_kvm() else ["-accel", "tcg,tb-size=8"]
         self.arguments = [
             *accelerator, "-machine", f"{MACHINE},memory-backend=ram", "-m", memory,
-            "-object", f"memory-backend-ram,id=ram,size={memory},prealloc={touched}",
+            "-object", f"{backend},id=ram,size={memory},prealloc={touched}",
             "-nodefaults", "-no-user-config", "-display", "none", "-S", "-pidfile", self.pidfile,
             "-qmp", f"unix:{self.socket},server=on,wait=off", *arguments]
 
@@ -120,8 +125,17 @@ class Qemu:
 
     def reboot(self):
         """Sets the guest aside, once, and has it performed; returns as that begins."""
-        with open(f"{self.socket}.reboot", "w", encoding="ascii"):
-            pass
+        self.tell("r")
+
+    def exec(self):
+        """Its pid is that of sleep(1) then; not with a sandbox that denies it."""
+        self.tell("x")
+        wait_until("it is another program", TIMEOUT,
+                   lambda: read(f"/proc/{self.pid}/comm").strip() == "sleep")
+
+    def tell(self, what):
+        with open(f"{self.socket}.told", "w", encoding="ascii") as fifo:
+            fifo.write(what)
 
     def quit(self):
         begin = time.monotonic()
@@ -149,7 +163,7 @@ class Qemu:
 
 def environment_for(case, preload, fifo, env):
     """preload: our library. The VM's stand-in comes behind it, where there is no /dev/kvm. fifo:
-    of the guest that reboots, or None.
+    where a QEMU is told what to do, or None.
     """
     libraries = [PRELOAD] if preload else []
     settings = {**os.environ, "PVREAPER_SOCKET": case.socket, **case.vmm_env, **(env or {})}
@@ -166,17 +180,18 @@ def environment_for(case, preload, fifo, env):
 
 
 def start(case, *arguments, memory="1G", touch=True, sandbox=LIBVIRTS_SANDBOX, preload=True,
-          reboots=False, path=None, env=None, **popen):
+          told=False, backend="memory-backend-ram", path=None, env=None, **popen):
     """A QEMU that answers on QMP, with all its memory touched. sandbox: None for none.
 
+    backend: what its memory is. told: it can be told what to do (pv-in-qemu.c).
     path: what to run instead of this machine's QEMU, the wrapper for instance.
     """
     need(case)
     if sandbox:
         arguments = ("-sandbox", sandbox, *arguments)
-    qemu = Qemu(case, memory=memory, touch=touch, arguments=arguments)
+    qemu = Qemu(case, memory=memory, backend=backend, touch=touch, arguments=arguments)
     case.addCleanup(qemu.end)
-    fifo = f"{qemu.socket}.reboot" if reboots else None
+    fifo = f"{qemu.socket}.told" if told else None
     if fifo:
         os.mkfifo(fifo)
     qemu.launch(path or program(), environment_for(case, preload, fifo, env), popen)
@@ -189,9 +204,31 @@ def children_of(pid):
             for child in read(f"/proc/{pid}/task/{task}/children").split()]
 
 
-def rss(pid):
-    """Resident memory of a process in bytes; 0 if it has none (any more)."""
-    try:
-        return int(read(f"/proc/{pid}/statm").split()[1]) * os.sysconf("SC_PAGESIZE")
-    except (OSError, IndexError):
-        return 0
+def no_huge_pages():
+    """For preexec_fn: no transparent ones here and after execve, so that memory goes slowly."""
+    ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)
+
+
+class QemuCase(Case):
+    daemon_options = ("--max-concurrent", "1")
+
+    @classmethod
+    def setUpClass(cls):
+        if not has_kvm():
+            print("no /dev/kvm: QEMU runs with TCG, and the VM is a stand-in")
+
+    def qemu(self, *arguments, **keywords):
+        return start(self, *arguments, **keywords)
+
+    def kept(self, vm, size):
+        """Its pid is free, and the keeper holds the guest's memory."""
+        self.assertIsNone(process_state(vm.pid))
+        self.assertGreaterEqual(resident(vm.keeper), size)
+
+    def released(self, vm):
+        """The keeper has gone, and the memory with it."""
+        self.wait("the memory is back", lambda: not is_alive(vm.keeper))
+        self.assertEqual(resident(vm.keeper), 0)
+
+    def jobs(self, name):
+        return [(job["kind"], job["state"]) for job in self.jobs_of(name)]

@@ -6,7 +6,6 @@ Real QEMUs with real memory, all of it touched, in libvirt's sandbox. Where ther
 QEMU runs with TCG and the VM is a stand-in (vm-in-tcg.c); all else is as with KVM.
 """
 
-import ctypes
 import os
 import re
 import signal
@@ -14,43 +13,17 @@ import subprocess
 
 import harness
 import qemu
-from harness import Case, TIMEOUT, process_state, tap
+from harness import TIMEOUT, process_state, tap
 from puppet import Puppet
+from qemu import QemuCase
 
 GIB = 1 << 30
 GIB_USEC = 1000  # of CPU time, at least, to give 1 GiB back
 PID_GONE_SECONDS = 0.05
 TRIES = 5  # the host may be busy: the best of so many counts
-MANY = 10
-PR_SET_THP_DISABLE = 41
 ROOMY = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGESIZE") > 6 * GIB
 MEMORY = "4G" if ROOMY else "1G"
 CMDLINE_C = os.path.join(harness.HERE, "..", "..", "src", "preload", "cmdline.c")
-
-
-class QemuCase(Case):
-    daemon_options = ("--max-concurrent", "1")
-
-    @classmethod
-    def setUpClass(cls):
-        if not harness.has_kvm():
-            print("no /dev/kvm: QEMU runs with TCG, and the VM is a stand-in")
-
-    def qemu(self, *arguments, **keywords):
-        return qemu.start(self, *arguments, **keywords)
-
-    def kept(self, vm, size=GIB):
-        """Its pid is free, and the keeper holds the guest's memory."""
-        self.assertIsNone(process_state(vm.pid))
-        self.assertGreaterEqual(qemu.rss(vm.keeper), size)
-
-    def released(self, vm):
-        """The keeper has gone, and the memory with it."""
-        self.wait("the memory is back", lambda: process_state(vm.keeper) in (None, "Z"))
-        self.assertEqual(qemu.rss(vm.keeper), 0)
-
-    def jobs(self, name):
-        return [(job["kind"], job["state"]) for job in self.jobs_of(name)]
 
 
 class End(QemuCase):
@@ -70,7 +43,7 @@ class End(QemuCase):
         place = self.cgroups.of(vm.keeper) if self.cgroups.top else None
         took = getattr(vm, way)()
         self.wait("its release is queued", lambda: self.jobs("anna") == [("shutdown", "queued")])
-        self.kept(vm)
+        self.kept(vm, GIB)
         before = self.cpu_usec()
         self.puppet.done()
         self.released(vm)
@@ -107,7 +80,7 @@ class End(QemuCase):
         self.registered(2)
         self.stop(vm.pid)
         vm.kill()
-        self.kept(vm)
+        self.kept(vm, GIB)
         self.puppet.done()
         self.released(vm)
 
@@ -128,7 +101,7 @@ class Reboot(QemuCase):
         super().setUp()
         qemu.need(self)
         self.daemon()
-        self.vm = self.qemu("-name", "guest=anna", memory="4G", touch=False, reboots=True,
+        self.vm = self.qemu("-name", "guest=anna", memory="4G", touch=False, told=True,
                             env={"PVSIM_MIN_MS": "1000"})
         self.registered(1)
         self.vm.reboot()
@@ -181,11 +154,6 @@ class Pid(QemuCase):
         return took
 
 
-def small_pages():
-    """For preexec_fn: no transparent huge pages here and after execve, so memory goes slowly."""
-    ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)
-
-
 class Progress(QemuCase):
     cpu_quota = "20%"
 
@@ -196,7 +164,7 @@ class Progress(QemuCase):
         if not ROOMY:
             self.skipTest("it takes 6 GiB of free memory")
         self.daemon()
-        vm = self.qemu("-name", "guest=anna", memory="4G", preexec_fn=small_pages,
+        vm = self.qemu("-name", "guest=anna", memory="4G", preexec_fn=qemu.no_huge_pages,
                        env={"PVSIM_PROTECTABLE": "0"})
         self.registered(1)
         vm.kill()
@@ -216,45 +184,13 @@ class Progress(QemuCase):
         self.assertEqual(seen, sorted(seen, reverse=True))
 
 
-class Many(QemuCase):
-    daemon_options = ("--max-concurrent", "2")
-
-    def test_all_killed_at_once(self):
-        qemu.need(self)
-        self.daemon()
-        vms = [self.qemu("-name", f"guest={i}", memory="256M") for i in range(MANY)]
-        self.registered(MANY)
-        for vm in vms:
-            os.kill(vm.pid, signal.SIGKILL)
-        for vm in vms:
-            vm.kill()
-        for vm in vms:
-            self.released(vm)
-        self.wait("all jobs are done", lambda: [self.jobs(str(i)) for i in range(MANY)] ==
-                  [[("shutdown", "done")]] * MANY)
-        self.assertEqual(self.ctl_json("status")["ungoverned"], 0)
-
-
 class Alone(QemuCase):
-    """Without a daemon, or after it: the memory goes when the grace time is over."""
-
-    def test_daemon_killed_for_good(self):
-        qemu.need(self)
-        daemon = self.daemon()
-        vm = self.qemu("-name", "anna", env={"PVREAPER_GRACE_MSEC": "300"})
-        self.registered(1)
-        puppet = Puppet(self)
-        puppet.take_slot()
-        vm.kill()
-        self.wait("its release is queued", lambda: self.jobs("anna") == [("shutdown", "queued")])
-        self.kept(vm)
-        daemon.kill()
-        self.released(vm)
+    """Without a daemon the memory goes when the grace time is over."""
 
     def test_no_daemon(self):
         vm = self.qemu(env={"PVREAPER_GRACE_MSEC": "1000"})
         vm.quit()
-        self.kept(vm)
+        self.kept(vm, GIB)
         self.released(vm)
 
 

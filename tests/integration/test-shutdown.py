@@ -17,28 +17,11 @@ import subprocess
 import time
 
 import harness
+from ends import MIB, Ends, free_huge_pages, has_mapping, has_vm, resident
 from harness import Case, is_alive, read, sanitized, tap
 from puppet import Puppet, outcome
 
-MIB = 1 << 20
-PAGE = os.sysconf("SC_PAGESIZE")
-POOL = "/sys/kernel/mm/hugepages/hugepages-2048kB"
 LONG_GRACE = "600000"
-
-
-def resident(pid):
-    """Bytes; 0 if it has no memory any more."""
-    try:
-        return int(read(f"/proc/{pid}/statm").split()[1]) * PAGE
-    except (OSError, IndexError):
-        return 0
-
-
-def has_mapping(pid, name):
-    try:
-        return name in read(f"/proc/{pid}/maps")
-    except OSError:
-        return False
 
 
 class Daemon:
@@ -71,7 +54,7 @@ class Daemon:
         return fields
 
 
-class Shutdown(Case):
+class Shutdown(Ends, Case):
     vmm_env = {**Case.vmm_env, "PVSIM_PROTECTABLE": "0", "PVREAPER_GRACE_MSEC": LONG_GRACE}
     daemon_options = ("--max-concurrent", "1")
 
@@ -81,12 +64,6 @@ class Shutdown(Case):
         for what in maps:
             vmm.do(f"map {what}", 4 * harness.TIMEOUT)
         return vmm
-
-    def path_on_disk(self, name="ram"):
-        """A file that is on no tmpfs, wherever the tests are."""
-        path = f"{harness.BUILD}/{os.path.basename(self.directory)}-{name}"
-        self.addCleanup(lambda: os.path.exists(path) and os.unlink(path))
-        return path
 
     def take_slot(self):
         puppet = Puppet(self)
@@ -104,9 +81,6 @@ class Shutdown(Case):
 
         self.wait(f"{kind} of {name} is {state}", look)
         return self.job(name)
-
-    def gone(self, pid):
-        self.wait(f"process {pid} has gone", lambda: not is_alive(pid))
 
     def pulse(self, pid):
         """Lets a stopped process run for a moment."""
@@ -249,31 +223,16 @@ class Progress(Shutdown):
 class AtOnce(Shutdown):
     """With a shutdown job waiting, others have back what they may be waiting for."""
 
-    def lateness(self):
-        """What this machine takes at the moment to start and end a process."""
-        start = time.monotonic()
-        subprocess.run(["/bin/true"], check=True)
-        return time.monotonic() - start
-
     def check(self, *maps, released, env=None):
         """Within 100 ms, and what the machine itself is late."""
         self.daemon()
         puppet = self.take_slot()
         vmm = self.guest("anna", "anonymous 128M", *maps, env=env)
         self.registered(2)
-        self.assertFalse(released(vmm))
-        late = self.lateness()
-        vmm.kill()
-        start = time.monotonic()
-        self.wait("it is released", lambda: released(vmm))
-        took = time.monotonic() - start
-        late += self.lateness()
-        print(f"# released {took * 1e3:.1f} ms after the VMM's end "
-              f"(a process took {late * 500:.1f} ms)")
-        self.assertLess(took, 0.1 + 10 * late)
+        self.assert_at_once(vmm.kill, lambda: released(vmm))
         self.job_is("queued")
         self.assertGreaterEqual(resident(vmm.keeper), 128 * MIB)
-        self.assertFalse(any("kvm-vm" in name for name in harness.own_fds(vmm.keeper).values()))
+        self.assertFalse(has_vm(vmm.keeper))
         puppet.done()
         self.gone(vmm.keeper)
 
@@ -288,32 +247,12 @@ class AtOnce(Shutdown):
         self.check("ring 4K", env={"PVSIM_PROTECTABLE": "1"},
                    released=lambda vmm: not has_mapping(vmm.keeper, "[io_uring]"))
 
-    def with_pool(self, pages):
-        """Huge pages, for as long as the test runs; how many are free."""
-        try:
-            had = int(read(f"{POOL}/nr_hugepages"))
-            with open(f"{POOL}/nr_hugepages", "w", encoding="ascii") as file:
-                file.write(str(had + pages))
-        except OSError as error:
-            self.skipTest(f"no huge pages: {error.strerror}")
-
-        def restore():
-            with open(f"{POOL}/nr_hugepages", "w", encoding="ascii") as file:
-                file.write(str(had))
-
-        self.addCleanup(restore)
-        if int(read(f"{POOL}/free_hugepages")) < pages:
-            self.skipTest("no memory for huge pages")
-
     def test_huge_pages(self):
         """Also of a guest that may have been protected: the Ultravisor takes none."""
-        def free():
-            return int(read(f"{POOL}/free_hugepages"))
-
-        self.with_pool(32)
-        before = free()
+        self.add_huge_pages(32)
+        before = free_huge_pages()
         self.check("hugetlb 32M", "hugememfd 32M", env={"PVSIM_PROTECTABLE": "1"},
-                   released=lambda vmm: free() >= before)
+                   released=lambda vmm: free_huge_pages() >= before)
 
     def test_file_of_a_protected_guest(self):
         """It may have been RAM, so it stays."""
@@ -377,7 +316,7 @@ class Perform(Shutdown):
         self.job_is("queued")
         self.assertEqual([job["state"] for job in self.jobs_of("anna")], ["done", "queued"])
         self.assertFalse(has_mapping(vmm.keeper, "[io_uring]"))
-        self.assertFalse(any("kvm-vm" in name for name in harness.own_fds(vmm.keeper).values()))
+        self.assertFalse(has_vm(vmm.keeper))
         self.assertGreaterEqual(resident(vmm.keeper), 128 * MIB)
         other.done()
         self.gone(vmm.keeper)
@@ -398,7 +337,7 @@ class Perform(Shutdown):
         self.assert_all_cleared(performed=1)
 
 
-class Ends(Shutdown):
+class Others(Shutdown):
     def test_exec(self):
         """The VMM's pid lives on, so nobody knows whose the memory is: it is not touched."""
         self.daemon()
@@ -415,34 +354,6 @@ class Ends(Shutdown):
         self.gone(vmm.keeper)
         self.assertTrue(is_alive(vmm.pid))
         self.assertEqual(self.jobs_of("anna"), [])
-
-    def memory_cgroup(self, limit):
-        """A cgroup with that limit, of v1 or v2, as a preexec function."""
-        v1 = "/sys/fs/cgroup/memory"
-        if os.path.exists(f"{v1}/memory.limit_in_bytes"):
-            path, file = f"{v1}/{os.path.basename(self.directory)}", "memory.limit_in_bytes"
-        elif "memory" in read(f"{self.cgroups.top}/cgroup.controllers").split():
-            path, file = f"{self.cgroups.top}-oom", "memory.max"
-        else:
-            self.skipTest("no memory controller for us")
-        os.mkdir(path)
-        self.addCleanup(lambda: self.wait("the cgroup is empty", lambda: self.try_rmdir(path)))
-        for name, value in ((file, limit), ("memory.swap.max", 0)):
-            if os.path.exists(f"{path}/{name}"):
-                with open(f"{path}/{name}", "w", encoding="ascii") as f:
-                    f.write(str(value))
-
-        def enter():
-            with open(f"{path}/cgroup.procs", "w", encoding="ascii") as f:
-                f.write("0")
-
-        return enter
-
-    @staticmethod
-    def try_rmdir(path):
-        with contextlib.suppress(OSError):
-            os.rmdir(path)
-        return not os.path.exists(path)
 
     def test_oom_kill(self):
         """Whoever shares the memory goes with it; the job is lost, and said to be."""
@@ -489,39 +400,17 @@ class Together(Shutdown):
     daemon_options = ("--max-concurrent", "2")
     n_vmms, size = 10, 128 * MIB
 
-    def being_released(self, keepers, full):
-        """Those that, at one and the same moment, have given up some and not all."""
-        begun = [pid for pid in keepers if resident(pid) < full[pid] - 8 * MIB]
-        return [pid for pid in begun if is_alive(pid)]
-
     def test_ten_and_a_daemon_killed_three_times(self):
         self.need_cgroup()
         self.cpu_quota = "10%"
-        daemon = self.daemon()
         vmms = [self.guest(f"vm-{i}", f"anonymous {self.size}") for i in range(self.n_vmms)]
-        self.registered(self.n_vmms)
-        keepers = [vmm.keeper for vmm in vmms]
-        full = {pid: resident(pid) for pid in keepers}
-        self.assertGreaterEqual(min(full.values()), self.size)
-        for vmm in vmms:
-            vmm.process.send_signal(signal.SIGKILL)
-        most, kills = 0, 0
-        deadline = time.monotonic() + 4 * harness.TIMEOUT
-        while any(map(is_alive, keepers)):
-            self.assertLess(time.monotonic(), deadline, "they do not come to an end")
-            now = self.being_released(keepers, full)
-            most = max(most, len(now))
-            self.assertLessEqual(len(now), 2)
-            n_gone = sum(not is_alive(pid) for pid in keepers)
-            if kills < 3 and n_gone >= 3 * kills + 1 and now:
-                daemon.kill()
-                daemon = self.daemon()
-                kills += 1
-        self.assertEqual((kills, most), (3, 2))
-        self.wait("the daemon has seen them all",
-                  lambda: self.ctl_json("status")["vms"] == 0)
-        self.assertEqual(self.ctl_json("status")["running"], 0)
-        self.assertNotIn("ungoverned", read(daemon.log_path))
+        self.assertGreaterEqual(min(resident(vmm.keeper) for vmm in vmms), self.size)
+
+        def kill():
+            for vmm in vmms:
+                vmm.process.send_signal(signal.SIGKILL)
+
+        self.end_all_at_once([vmm.keeper for vmm in vmms], kill)
 
     def test_daemon_killed_in_the_middle(self):
         """Who has begun goes on, counts for the next daemon, and is reported by it."""
