@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What tests of a VMM's end stand on, whether the VMM is our own or a QEMU: how much memory a process
-has, by the kernel's word, who maps what, huge pages, and a cgroup that is too small.
+"""What tests of a VMM's end stand on, whether it is our own VMM or a QEMU: how much memory a
+process has, by the kernel's word, who maps what, huge pages, and a cgroup that is too small.
 """
 
 import contextlib

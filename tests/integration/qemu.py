@@ -23,8 +23,8 @@ import subprocess
 import time
 
 from ends import resident
-from harness import (BUILD, SIMULATOR, TIMEOUT, Case, has_kvm, is_alive, is_keeper, process_state, read,
-                     wait_until)
+from harness import (BUILD, SIMULATOR, TIMEOUT, Case, has_kvm, is_alive, is_keeper, process_state,
+                     read, wait_until)
 
 PRELOAD = f"{BUILD}/src/preload/libpvreaper-preload.so"
 VM_IN_TCG = f"{BUILD}/tests/integration/vm-in-tcg.so"

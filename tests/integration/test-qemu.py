@@ -14,6 +14,7 @@ import subprocess
 import harness
 import qemu
 from harness import TIMEOUT, process_state, tap
+from helpers import helper_of
 from puppet import Puppet
 from qemu import QemuCase
 
@@ -135,22 +136,31 @@ class Reboot(QemuCase):
 class Pid(QemuCase):
     def test_gone_in_time(self):
         """Within 50 ms, beside the same QEMU without the library. The best of a few tries."""
-        qemu.need(self)
         for way in ("quit", "kill"):
             for arguments in ((), ("-daemonize",)):
-                took, stock = [], self.end(way, *arguments, preload=False)
-                while len(took) < TRIES and (not took or min(took) > PID_GONE_SECONDS):
-                    took.append(self.end(way, *arguments))
-                print(way, *arguments, "pid gone after", *(f"{t * 1000:.1f}" for t in took),
-                      f"ms; without the library {stock * 1000:.1f} ms")
-                self.assertLess(min(took), PID_GONE_SECONDS)
+                self.check(way, *arguments)
 
-    def end(self, way, *arguments, **keywords):
+    def test_gone_in_time_with_a_helper_of_its_own(self):
+        """The same without the library; what becomes of its helper is in test-adopt.py."""
+        for way in ("quit", "kill"):
+            self.check(way, preload=False, helper=True)
+
+    def check(self, way, *arguments, **keywords):
+        took, stock = [], self.end(way, *arguments, preload=False)
+        while len(took) < TRIES and (not took or min(took) > PID_GONE_SECONDS):
+            took.append(self.end(way, *arguments, **keywords))
+        print(way, *arguments, "pid gone after", *(f"{t * 1000:.1f}" for t in took),
+              f"ms; {stock * 1000:.1f} ms without")
+        self.assertLess(min(took), PID_GONE_SECONDS)
+
+    def end(self, way, *arguments, helper=False, **keywords):
+        if helper:
+            arguments = ("-async-teardown", *arguments)
         vm = self.qemu(*arguments, sandbox="on", memory=MEMORY, env={"PVREAPER_GRACE_MSEC": "0"},
                        **keywords)
+        who = helper_of(vm.pid) if helper else vm.keeper
         took = getattr(vm, way)()
-        if vm.keeper:
-            self.released(vm)
+        self.wait("the memory is back", lambda: not who or not harness.is_alive(who))
         return took
 
 
@@ -158,14 +168,20 @@ class Progress(QemuCase):
     cpu_quota = "20%"
 
     def test_what_is_left_is_seen_to_shrink(self):
+        self.check()
+
+    def test_what_is_left_of_a_daemonized_one(self):
+        self.check("-daemonize", sandbox="on")
+
+    def check(self, *arguments, **keywords):
         qemu.need(self)
         if harness.sanitized():
             self.skipTest("the sanitizer's terabytes of addresses are in slices, too")
         if not ROOMY:
             self.skipTest("it takes 6 GiB of free memory")
         self.daemon()
-        vm = self.qemu("-name", "guest=anna", memory="4G", preexec_fn=qemu.no_huge_pages,
-                       env={"PVSIM_PROTECTABLE": "0"})
+        vm = self.qemu("-name", "guest=anna", *arguments, memory="4G",
+                       preexec_fn=qemu.no_huge_pages, env={"PVSIM_PROTECTABLE": "0"}, **keywords)
         self.registered(1)
         vm.kill()
         seen = []
