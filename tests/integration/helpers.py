@@ -90,7 +90,7 @@ class AdoptCase(ServiceCase):
         if not may_deadline():
             self.skipTest("SCHED_DEADLINE is refused here: the release would be over at once")
 
-    def qemu(self, *arguments, **options):
+    def qemu(self, *arguments, preload=False, **options):
         """A QEMU and its helper; all of 1 GiB is touched, in 4K pages."""
         qemu.need(self)
         if "async-teardown" not in self.qemu_help():
@@ -101,7 +101,7 @@ class AdoptCase(ServiceCase):
             enter()
             qemu.no_huge_pages()
 
-        process = qemu.start(self, "-async-teardown", *arguments, preload=False,
+        process = qemu.start(self, "-async-teardown", *arguments, preload=preload,
                              preexec_fn=prepare, **options)
         process.helper = helper_of(process.pid)
         return process

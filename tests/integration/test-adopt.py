@@ -278,6 +278,19 @@ class Refused(AdoptCase):
         self.n_keepers = 1
         self.refused(vm.helper, "HasKeeper", f"process {vm.pid} has a keeper, ")
 
+    def test_real_qemu(self):
+        """One that is not on the list; one that is, but has a keeper besides its helper."""
+        other = self.qemu()
+        self.refused(other.helper, "EmulatorNotListed",
+                     f"runs {os.path.realpath(qemu.program())}, which is not in emulators=")
+        self.configure(emulators=qemu.program())
+        self.served.process.send_signal(signal.SIGHUP)
+        self.log_has("configuration read again")
+        kept = self.qemu(preload=True)
+        self.registered(1)
+        self.n_keepers = 1
+        self.refused(kept.helper, "HasKeeper", f"process {kept.pid} has a keeper, ")
+
     def test_refused_by_the_scan(self):
         """Each is told once, in however many passes; a keeper's VM not at all."""
         vm, kept = self.standin(), self.standin()
