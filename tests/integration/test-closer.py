@@ -88,7 +88,7 @@ class Release(CloserCase):
     def test_order_and_limit(self):
         """In the order of their requests, and never more than two at once."""
         self.daemon("--max-concurrent=2")
-        self.serve_slowly(150)
+        self.serve_slowly(500)
         names = [f"guest-{i}" for i in range(6)]
         for i, name in enumerate(names):
             self.close_vm(name)
@@ -475,8 +475,9 @@ class Start(unittest.TestCase):
 
     def start(self, *arguments, stdin=subprocess.DEVNULL, script='"$0" "$@"', **env):
         return subprocess.run(["sh", "-c", f"exec 3<&0; exec {script}", CLOSER, *arguments],
-                              stdin=stdin, env=env, capture_output=True, text=True,
-                              timeout=harness.TIMEOUT, check=False)
+                              stdin=stdin, capture_output=True, text=True,
+                              env={**os.environ, **env}, timeout=harness.TIMEOUT,
+                              check=False)
 
     def refused(self, why, **how):
         done = self.start(**how)
