@@ -5,8 +5,11 @@
 All are in the list, each in a cgroup of its own, also when the daemon was killed and all come back
 in the same moment; and when all VMMs die at once, each is granted its last job, and whoever asks
 the daemon meanwhile is answered. PVR_MANY changes their number; a sanitizer is given 500.
+
+And jobs by the thousand, which the daemon remembers only so many of.
 """
 
+import itertools
 import os
 import resource
 import time
@@ -15,6 +18,7 @@ import harness
 from harness import Case, sanitized, tap
 from many import FDS_BESIDE, FDS_PER_WORKER, PATIENCE, Crowd, n_workers
 from puppet import Puppet
+from raw import resident_kib
 from verbs import try_all_but_drain, try_state
 
 N = int(os.environ.get("PVR_MANY", "500" if sanitized() else "4500"))
@@ -84,6 +88,26 @@ class Many(Case):
         # It was 8 s and more while each turn of the loop looked at all that died.
         self.assertLess(crowd.all_gone(jobs, N_DONE + 1), ANSWER)
         self.assertLess(daemon.n_fds(), FDS_BESIDE)
+
+
+class Jobs(Case):
+    def test_what_is_remembered(self):
+        """A thousand ended jobs, and the answer that lists them, cost up to 1 KiB each, once."""
+        daemon, worker = self.daemon(), Puppet(self)
+        worker.register()
+        numbers = itertools.count(1)
+
+        def work(n_jobs):
+            for number in itertools.islice(numbers, n_jobs):
+                worker.do_job(number)
+            for _ in range(20):
+                self.assertEqual(len(self.ctl_json("jobs")), min(number, 1000))
+            return resident_kib(daemon.pid)
+
+        before, full, later = work(1), work(3000), work(6000)
+        print(f"{before} KiB, after 3,000 jobs {full}, after 6,000 more {later}")
+        self.assertLess(full - before, 1000)
+        self.assertLess(later - full, 64)
 
 
 if __name__ == "__main__":

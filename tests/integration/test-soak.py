@@ -45,9 +45,9 @@ EVENTS = {"reboot": 40, "storm": 3, "crash": 4, "kill_vmm": 5, "quit": 5, "kill_
 # What a job says of itself, and what the simulator saw. Whoever is lost may just have been done.
 SAME = {"done": ("performed",), "ungoverned": ("performed",), "superseded": ("superseded",),
         "lost": ("killed", "performed", "superseded")}
-# RSS: what an ended job may cost the daemon, which remembers a thousand, and by what one daemon may
-# grow besides, and one differ from another.
-JOB_BYTES, GROWTH_KIB, DIFFERENCE_KIB = 512, 128, 512
+# RSS: what an ended job may cost the daemon, which remembers a thousand and lists them when asked
+# (test-many.py), and by what one daemon may grow besides, and one differ from another.
+JOB_BYTES, GROWTH_KIB, DIFFERENCE_KIB = 1024, 128, 512
 LEFT_MAX = 1 << 20  # bytes; the kernel counts in batches
 
 
