@@ -126,7 +126,7 @@ class Looks(VmmCase):
                 listener.bind(self.socket)
                 listener.listen()
                 listener.settimeout(harness.TIMEOUT)
-                vmm = self.vmm(name, *options, mem="5G")
+                vmm = self.vmm(name, *options, mem="5G", env={"PVREAPER_GRACE_MSEC": "0"})
                 link = listener.accept()[0]
                 with link:
                     link.settimeout(harness.TIMEOUT)
@@ -136,6 +136,7 @@ class Looks(VmmCase):
             self.assertEqual(fields[:5], (harness.REGISTER, 0, name.encode()[:64].ljust(64, b"\0"),
                                           expected_uuid, 5 << 30))
             vmm.quit()
+            self.gone(vmm.keeper)  # or it would be the next to register
 
 
 class Idle(VmmCase):
