@@ -18,7 +18,7 @@ packages_build=(meson ninja-build gcc libc6-dev pkg-config systemd libsystemd-de
 # shellcheck disable=SC2034
 packages_test=(clang libclang-rt-14-dev llvm-14 clang-format clang-tidy valgrind
         strace gdb spin python3 python3-prometheus-client dbus procps git checkpolicy
-        semodule-utils tmux)
+        semodule-utils tmux pyflakes3)
 # Kernels to boot, what boots them, and a cross compiler; kernel packages are only unpacked.
 # shellcheck disable=SC2034
 packages_system=(qemu-system-x86 qemu-system-misc qemu-user-static busybox-static kmod cpio

@@ -13,7 +13,7 @@ import harness
 from harness import is_alive, read
 
 MIB = 1 << 20
-BEGUN = 16 * MIB  # of its anonymous memory a keeper uses none up, waiting
+BEGUN = 16 * MIB  # who has given up so much has begun
 POOL = "/sys/kernel/mm/hugepages/hugepages-2048kB"
 AT_ONCE = 0.1  # seconds
 
@@ -127,7 +127,7 @@ class Ends:
 
     def end_all_at_once(self, keepers, kill, most=2):
         """kill() ends their VMMs. Until all keepers have gone, never more than so many have given
-        up some of their memory and not all. The daemon is killed three times meanwhile; the last.
+        up some of their memory and not all, and that many have. Three daemons are killed meanwhile.
         """
         daemon, kills, seen = self.daemon(), 0, 0
         self.registered(len(keepers))
@@ -148,4 +148,3 @@ class Ends:
         self.wait("the daemon has seen them all", lambda: self.ctl_json("status")["vms"] == 0)
         self.assertEqual(self.ctl_json("status")["running"], 0)
         self.assertNotIn("ungoverned", read(daemon.log_path))
-        return daemon

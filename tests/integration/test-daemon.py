@@ -14,7 +14,6 @@ import signal
 import socket
 import stat
 import subprocess
-import time
 
 import audit
 import harness

@@ -10,9 +10,8 @@ import signal
 import time
 import unittest
 
-import harness
 from harness import DONE, DONE_ACK, GRANT, cpu_seconds, pack, tap
-from raw import PeerCase, RawWorker
+from raw import PeerCase
 
 SCHED_DEADLINE = 6
 TICK_SECONDS = 0.01  # at most, HZ=100

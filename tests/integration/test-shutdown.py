@@ -9,11 +9,9 @@ class says otherwise: the simulator then plays a host without protected virtuali
 
 import contextlib
 import os
-import select
 import signal
 import socket
 import statistics
-import subprocess
 import time
 
 import harness

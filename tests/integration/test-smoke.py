@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The main job, once: a protected guest reboots, and somebody else clears its memory."""
 
-import harness
 from harness import Case, tap
 
 

@@ -9,7 +9,6 @@ import os
 import signal
 import time
 
-import harness
 from harness import DONE, DONE_ACK, GRANT, PROGRESS, REQUEST, UNGOVERNED, WELCOME
 from harness import hello, pack, register, tap
 from raw import PeerCase

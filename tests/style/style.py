@@ -19,6 +19,7 @@ BINARY = (".png", ".gz", ".xz", ".bin", ".pdf")
 FILES = sources.all_files()
 C_FILES = [path for path in FILES if path.endswith((".c", ".h"))]
 SCRIPTS = {path: language for path in FILES if (language := sources.interpreter(path))}
+PYTHON = [path for path, language in SCRIPTS.items() if language == "python"]
 
 
 class Style(unittest.TestCase):
@@ -65,8 +66,25 @@ class Style(unittest.TestCase):
             self.assertEqual(done.returncode, 0, done.stderr)
 
     def test_python_compiles(self):
-        for path in [path for path, language in SCRIPTS.items() if language == "python"]:
+        for path in PYTHON:
             compile(sources.read(path), path, "exec")
+
+    def test_python_names(self):
+        """None undefined, which only a test that runs would show, and none imported for nothing;
+        who imports for others says so: noqa: F401.
+        """
+        if not shutil.which("pyflakes3"):
+            self.skipTest("no pyflakes3")
+        done = subprocess.run(["pyflakes3", *PYTHON], cwd=sources.ROOT, capture_output=True,
+                              text=True, check=False)
+        self.assertEqual(done.stderr, "")
+        found = [line for line in done.stdout.splitlines() if not self.for_others(line)]
+        self.assertEqual(found, [])
+
+    @staticmethod
+    def for_others(finding):
+        path, number, _ = finding.split(":", 2)
+        return "F401" in sources.read(path).splitlines()[int(number) - 1]
 
     def test_executables_have_a_shebang(self):
         for path in FILES:
