@@ -206,6 +206,8 @@ class SimLog:
                 words.append("failed")
             else:
                 words.append("performed" if begin["cmd"] == "PERFORM" else "disabled")
+        # The log says it first (vm.c): who was killed before it was done had taken nothing.
+        words = [word for word in words[:-1] if word != "killed"] + words[-1:]
         return words or ([] if vmm_alive else ["left"])
 
     def n_performing(self):

@@ -15,6 +15,9 @@
  * in the kernel a task killed inside DISABLE or PREPARE has done it: the state changes first, then
  * the time is burnt. One killed inside PERFORM leaves its row in performers, which is how a later
  * DISABLE finds the leftover.
+ *
+ * The log is told before the state changes. A task killed just between has done nothing, though it
+ * looks as if; whoever then does it says so, too. The other way round nobody would ever say it.
  */
 
 #include "sim.h"
@@ -178,16 +181,18 @@ static int do_disable(struct sim_vm *vm, struct sim_op *op, struct pv_cmd *cmd) 
         int r = -EINVAL;
 
         vm_lock(vm);
-        op->seq = atomic_exchange(&vm->protected, 0);
+        op->seq = atomic_load(&vm->protected);
         if (op->seq) {
-                op->aside = atomic_exchange(&vm->aside, 0);
-                if (op->aside)
-                        bytes += atomic_load(&vm->aside_bytes);
-                bytes += take_leftovers(vm);
+                op->aside = atomic_load(&vm->aside);
                 r = 0;
         }
         sim_log_begin(op);
         if (r == 0) {
+                atomic_store(&vm->protected, 0);
+                atomic_store(&vm->aside, 0);
+                if (op->aside)
+                        bytes += atomic_load(&vm->aside_bytes);
+                bytes += take_leftovers(vm);
                 sim_burn(burn_time(bytes));
                 cmd->rc = UV_RC_EXECUTED;
                 cmd->rrc = 0;
@@ -205,14 +210,13 @@ static int do_prepare(struct sim_vm *vm, struct sim_op *op, struct pv_cmd *cmd) 
         if (sim_config.async_destroy && atomic_load(&vm->protected) && !atomic_load(&vm->aside) &&
             bytes > SIM_2G)
                 r = sim_fail_next(&sim_config.fail_prepare);
-        if (r == 0) {
+        if (r == 0)
                 op->seq = atomic_load(&vm->protected);
+        sim_log_begin(op);
+        if (r == 0) {
                 atomic_store(&vm->aside_bytes, bytes);
                 atomic_store(&vm->aside, op->seq);
                 atomic_store(&vm->protected, 0);
-        }
-        sim_log_begin(op);
-        if (r == 0) {
                 sim_burn(burn_time(SIM_2G));
                 cmd->rc = PV_RC_PREPARED;
                 cmd->rrc = PV_RRC_PREPARED;
@@ -251,13 +255,14 @@ static int do_perform(struct sim_vm *vm, struct sim_op *op, struct pv_cmd *cmd) 
 
         vm_lock(vm);
         if (sim_config.async_destroy)
-                op->seq = atomic_exchange(&vm->aside, 0);
+                op->seq = atomic_load(&vm->aside);
         bytes = atomic_load(&vm->aside_bytes);
+        sim_log_begin(op);
         if (op->seq) {
+                atomic_store(&vm->aside, 0);
                 performer = performer_new(vm, bytes);
                 r = sim_fail_next(&sim_config.fail_perform);
         }
-        sim_log_begin(op);
         vm_unlock(vm);
         if (r == 0)
                 perform(bytes);
