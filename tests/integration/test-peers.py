@@ -365,6 +365,7 @@ class Limits(PeerCase):
             answers.append(worker.introduce(register(worker.name.encode()))[0])
             worker.unplug()
         self.assertEqual(set(answers), {WELCOME, UNGOVERNED})
+        self.wait("they are away", lambda: self.ctl_json("status")["connections"] <= 1)
         links = [self.client() for _ in range(10)]
         for link in links:  # those that were accepted wait for a REGISTER, so none may spin
             self.assertEqual(select.select([link], [], [], 0)[0], [])
