@@ -65,7 +65,7 @@ class Closer:
         return data, len(fds)
 
     def holds_vm(self):
-        return "anon_inode:kvm-vm" in harness.own_fds(self.pid).values()
+        return harness.has_vm(self.pid)
 
 
 class Closers(threading.Thread):

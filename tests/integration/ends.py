@@ -11,9 +11,10 @@ import time
 
 import harness
 from harness import is_alive, read
+from puppet import Puppet
 
 MIB = 1 << 20
-BEGUN = 16 * MIB  # who has given up so much has begun
+BEGUN = 8 * MIB  # who has given up so much has begun
 POOL = "/sys/kernel/mm/hugepages/hugepages-2048kB"
 AT_ONCE = 0.1  # seconds
 
@@ -42,10 +43,6 @@ def has_mapping(pid, name):
         return False
 
 
-def has_vm(pid):
-    return "anon_inode:kvm-vm" in harness.own_fds(pid).values()
-
-
 def free_huge_pages():
     return int(read(f"{POOL}/free_hugepages"))
 
@@ -58,6 +55,11 @@ class Ends:
         path = f"{harness.BUILD}/{os.path.basename(self.directory)}-{name}"
         self.addCleanup(lambda: os.path.exists(path) and os.unlink(path))
         return path
+
+    def take_slot(self):
+        puppet = Puppet(self)
+        puppet.take_slot()
+        return puppet
 
     def gone(self, pid):
         self.wait(f"process {pid} has gone", lambda: not is_alive(pid))
@@ -124,6 +126,18 @@ class Ends:
         with contextlib.suppress(OSError):
             os.rmdir(path)
         return not os.path.exists(path)
+
+    def assert_left_to_the_kernel(self, name, vmm, size, *mapped):
+        """After an execve: what is mapped and so much anonymous memory stay until the keeper goes,
+        who has no job; it sees its socket's end at once, and waits for the VMM's for 10 s.
+        """
+        time.sleep(0.5)
+        for what in mapped:
+            self.assertTrue(has_mapping(vmm.keeper, what), what)
+        self.assertGreaterEqual(anonymous(vmm.keeper), size)
+        self.gone(vmm.keeper)
+        self.assertTrue(is_alive(vmm.pid))
+        self.assertEqual(self.jobs_of(name), [])
 
     def end_all_at_once(self, keepers, kill, most=2):
         """kill() ends their VMMs. Until all keepers have gone, never more than so many have given

@@ -385,6 +385,10 @@ def own_fds(pid):
     return found
 
 
+def has_vm(pid):
+    return "anon_inode:kvm-vm" in own_fds(pid).values()
+
+
 # ---- the wire, as wire.h describes it, written a second time from the description ----
 
 HELLO, REGISTER, REQUEST, PROGRESS, DONE = 1, 2, 3, 4, 5

@@ -116,9 +116,9 @@ class Ledger:
         """How a VM that was set aside ended: performed, disabled, failed, killed (its task, in
         there), left (to the end of its VMM), or, if it is not exactly one of these, what else.
         """
-        *before, last = self.ends[vm, seq] or [None]
+        takes = self.ends[vm, seq]
         # The log says it first (vm.c): who was killed before it was done had taken nothing.
-        takes = [t for t in before if t.word != "killed"] + ([last] if last else [])
+        takes = [take for take in takes[:-1] if take.word != "killed"] + takes[-1:]
         if len(takes) == 1 and takes[0].word:
             return takes[0].word
         if not takes and int(vm.partition(".")[0]) in self.deaths:

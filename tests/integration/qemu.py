@@ -217,6 +217,10 @@ class QemuCase(Case):
         if not has_kvm():
             print("no /dev/kvm: QEMU runs with TCG, and the VM is a stand-in")
 
+    def setUp(self):
+        super().setUp()
+        need(self)
+
     def qemu(self, *arguments, **keywords):
         return start(self, *arguments, **keywords)
 

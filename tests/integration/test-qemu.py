@@ -32,7 +32,6 @@ class End(QemuCase):
 
     def setUp(self):
         super().setUp()
-        qemu.need(self)
         self.daemon()
         self.puppet = Puppet(self)
         self.puppet.take_slot()
@@ -100,7 +99,6 @@ class Reboot(QemuCase):
 
     def setUp(self):
         super().setUp()
-        qemu.need(self)
         self.daemon()
         self.vm = self.qemu("-name", "guest=anna", memory="4G", touch=False, told=True,
                             env={"PVSIM_MIN_MS": "1000"})
@@ -158,9 +156,11 @@ class Pid(QemuCase):
             arguments = ("-async-teardown", *arguments)
         vm = self.qemu(*arguments, sandbox="on", memory=MEMORY, env={"PVREAPER_GRACE_MSEC": "0"},
                        **keywords)
-        who = helper_of(vm.pid) if helper else vm.keeper
+        if helper:
+            vm.keeper = helper_of(vm.pid)  # who holds the memory here
         took = getattr(vm, way)()
-        self.wait("the memory is back", lambda: not who or not harness.is_alive(who))
+        if vm.keeper:
+            self.released(vm)
         return took
 
 
@@ -174,7 +174,6 @@ class Progress(QemuCase):
         self.check("-daemonize", sandbox="on")
 
     def check(self, *arguments, **keywords):
-        qemu.need(self)
         if harness.sanitized():
             self.skipTest("the sanitizer's terabytes of addresses are in slices, too")
         if not ROOMY:
@@ -213,7 +212,6 @@ class Alone(QemuCase):
 class CommandLine(QemuCase):
     def test_flags(self):
         """Which options take no value is in cmdline.c as this QEMU has it."""
-        qemu.need(self)
         source = harness.read(CMDLINE_C)
         table = set(re.findall(r'"([^"]+)"', re.search(r"flags\[\] = \{(.*?)\};", source,
                                                        re.S).group(1)))
@@ -239,7 +237,6 @@ class CommandLine(QemuCase):
 
     def test_ioctl_is_interposable(self):
         """QEMU calls ioctl() of libc, and by no other name."""
-        qemu.need(self)
         if not harness.has_tool("readelf"):
             self.skipTest("no readelf")
         symbols = subprocess.run(["readelf", "-W", "--dyn-syms", qemu.program()], check=True,

@@ -15,8 +15,8 @@ import statistics
 import time
 
 import harness
-from ends import MIB, Ends, free_huge_pages, has_mapping, has_vm, resident
-from harness import Case, is_alive, read, sanitized, tap
+from ends import MIB, Ends, free_huge_pages, has_mapping, resident
+from harness import Case, has_vm, is_alive, read, sanitized, tap
 from puppet import Puppet, outcome
 
 LONG_GRACE = "600000"
@@ -62,11 +62,6 @@ class Shutdown(Ends, Case):
         for what in maps:
             vmm.do(f"map {what}", 4 * harness.TIMEOUT)
         return vmm
-
-    def take_slot(self):
-        puppet = Puppet(self)
-        puppet.take_slot()
-        return puppet
 
     def job(self, name="anna"):
         jobs = self.jobs_of(name)
@@ -345,13 +340,7 @@ class Others(Shutdown):
         vmm.do("exec 600")
         self.wait("it is another program",
                   lambda: read(f"/proc/{vmm.pid}/comm").strip() == "sleep")
-        # the socketpair's end is seen at once; the keeper waits for the VMM's, 10 s
-        time.sleep(0.5)
-        self.assertTrue(has_mapping(vmm.keeper, path) and has_mapping(vmm.keeper, "[io_uring]"))
-        self.assertGreaterEqual(resident(vmm.keeper), 128 * MIB)
-        self.gone(vmm.keeper)
-        self.assertTrue(is_alive(vmm.pid))
-        self.assertEqual(self.jobs_of("anna"), [])
+        self.assert_left_to_the_kernel("anna", vmm, 128 * MIB, path, "[io_uring]")
 
     def test_oom_kill(self):
         """Whoever shares the memory goes with it; the job is lost, and said to be."""
