@@ -162,7 +162,7 @@ struct cgroup_root *cgroup_root_free(struct cgroup_root *root) {
 
 struct scan {
         struct cgroup_root *root;
-        void (*found)(void *userdata, pid_t pid, uint64_t starttime);
+        cgroup_found_fn found;
         void *userdata;
 };
 
@@ -174,7 +174,7 @@ static bool is_populated(int parent, const char *name) {
                strstr(events, "populated 1") != NULL;
 }
 
-static void scan_job(struct scan *scan, const char *name) {
+static void scan_keeper(struct scan *scan, const char *name) {
         uint64_t starttime;
         int pid;
 
@@ -182,7 +182,7 @@ static void scan_job(struct scan *scan, const char *name) {
                 return;
         if (!is_populated(scan->root->jobs, name))
                 (void)unlinkat(scan->root->jobs, name, AT_REMOVEDIR);
-        else if (scan->found)
+        else
                 scan->found(scan->userdata, pid, starttime);
 }
 
@@ -191,7 +191,7 @@ static void scan_closer(struct scan *scan, const char *name) {
         int pid;
         FILE *f;
 
-        if (!scan->found || !cgroup_is_closer_name(name))
+        if (!cgroup_is_closer_name(name))
                 return;
         (void)snprintf(path, sizeof(path), "%s/cgroup.procs", name);
         f = cgroup_fopen_at(scan->root->closers, path);
@@ -228,15 +228,16 @@ static int scan_directory(struct scan *scan, int dir, void (*each)(struct scan *
         return 0;
 }
 
-int cgroup_root_scan(struct cgroup_root *root,
-                     void (*found)(void *userdata, pid_t pid, uint64_t starttime), void *userdata) {
+int cgroup_root_scan_keepers(struct cgroup_root *root, cgroup_found_fn found, void *userdata) {
         struct scan scan = {.root = root, .found = found, .userdata = userdata};
-        int r;
 
-        r = scan_directory(&scan, root->jobs, scan_job);
-        if (r < 0)
-                return r;
-        return found ? scan_directory(&scan, root->closers, scan_closer) : 0;
+        return scan_directory(&scan, root->jobs, scan_keeper);
+}
+
+int cgroup_root_scan_closers(struct cgroup_root *root, cgroup_found_fn found, void *userdata) {
+        struct scan scan = {.root = root, .found = found, .userdata = userdata};
+
+        return scan_directory(&scan, root->closers, scan_closer);
 }
 
 /* ---- values for all workers ---- */

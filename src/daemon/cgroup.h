@@ -58,12 +58,13 @@ struct cgroup_leaf {
 int cgroup_root_new(struct cgroup_root **ret, const char *path);
 struct cgroup_root *cgroup_root_free(struct cgroup_root *root);
 
-/*
- * Calls found, unless NULL, for the worker in each keeper's cgroup that holds a process, and for
- * each process in a closer's. Removes the keepers' that are empty, and never a closer's.
- */
-int cgroup_root_scan(struct cgroup_root *root,
-                     void (*found)(void *userdata, pid_t pid, uint64_t starttime), void *userdata);
+typedef void (*cgroup_found_fn)(void *userdata, pid_t pid, uint64_t starttime);
+
+/* For the worker of each keeper's cgroup that holds a process. Those that are empty are removed. */
+int cgroup_root_scan_keepers(struct cgroup_root *root, cgroup_found_fn found, void *userdata);
+
+/* For each process in a closer's cgroup. */
+int cgroup_root_scan_closers(struct cgroup_root *root, cgroup_found_fn found, void *userdata);
 
 /*
  * Makes the keeper's cgroup, or opens it if it is there. With the pids controller nothing in it can

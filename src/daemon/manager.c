@@ -87,6 +87,19 @@ static bool accept_again(struct manager *m) {
         return true;
 }
 
+/* Someone is in it yet, but no worker of ours. */
+static void on_left(void *userdata, pid_t pid, uint64_t starttime) {
+        struct manager *m = userdata;
+
+        m->purge = m->purge || !worker_find(m, pid, starttime);
+}
+
+static void purge(struct manager *m) {
+        m->purge = false;
+        if (cgroup_root_scan_keepers(m->cgroup, on_left, m) < 0)
+                m->purge = true;
+}
+
 static int on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
         struct manager *m = userdata;
         bool again = !accept_again(m);
@@ -97,10 +110,9 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
                 again = again || w->slot.state != SLOT_FREE || w->sent_away;
         }
         again = cap_tick(m->cap) || again;
-        if (m->purge && m->cgroup) {
-                m->purge = false;
-                (void)cgroup_root_scan(m->cgroup, NULL, NULL);
-        }
+        if (m->purge)
+                purge(m);
+        again = again || m->purge;
         service_changed(m->service);
         bus_changed(m->bus);
         return again ? tick_on(m) : 0;
@@ -331,6 +343,7 @@ static void on_found(void *userdata, pid_t pid, uint64_t starttime) {
         int r;
 
         r = worker_new_found(&w, m, pid, starttime);
+        m->purge = m->purge || r < 0;
         if (r < 0 && r != -ESRCH)
                 (void)log_warning_errno(r, "cannot count worker %d of an earlier daemon", (int)pid);
 }
@@ -341,7 +354,9 @@ int manager_start(struct manager *m, int *handoff_fd, int *control_fd) {
         m->handoff_fd = take_fd(handoff_fd);
         m->control_fd = take_fd(control_fd);
         if (m->cgroup) {
-                r = cgroup_root_scan(m->cgroup, on_found, m);
+                r = cgroup_root_scan_keepers(m->cgroup, on_found, m);
+                if (r >= 0)
+                        r = cgroup_root_scan_closers(m->cgroup, on_found, m);
                 if (r < 0)
                         return log_error_errno(r, "cannot read %s/jobs", m->cgroup->path);
         }

@@ -54,7 +54,7 @@ struct manager {
         uint64_t n_unreported;           /* ended while no daemon was there to be told */
         struct tally tally;              /* for the metrics */
         uint64_t started_at;
-        bool purge; /* a worker's cgroup could not be removed yet */
+        bool purge; /* a cgroup that is no worker's any more could not be removed yet */
 
         sd_event_source *handoff_source;
         sd_event_source *tick_source; /* once a second, while something is to be looked at */

@@ -136,8 +136,11 @@ int process_of_peer(int socket, int *ret_pidfd, pid_t *ret_pid) {
 
 int process_alive(int pidfd) {
         struct pollfd p = {.fd = pidfd, .events = POLLIN};
-        int r = poll(&p, 1, 0);
+        int r;
 
+        do
+                r = poll(&p, 1, 0);
+        while (r < 0 && errno == EINTR); /* it can be, even without waiting */
         return r < 0 ? negative_errno() : r == 0;
 }
 

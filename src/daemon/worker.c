@@ -91,7 +91,7 @@ struct worker *worker_free(struct worker *w) {
         TAILQ_REMOVE(&w->manager->workers, w, link);
         w->manager->n_workers--;
         if (w->cgroup)
-                w->manager->purge |= cgroup_leaf_remove(w->cgroup, w->manager->cgroup) == -EBUSY;
+                w->manager->purge |= cgroup_leaf_remove(w->cgroup, w->manager->cgroup) < 0;
         cgroup_leaf_free(w->cgroup);
         close_fd(&w->pidfd);
         close_fd(&w->vmm_pidfd);

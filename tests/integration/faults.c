@@ -10,6 +10,9 @@
  * theirs. Calls of its children do not count either. What was called is told by all return
  * addresses in the program, so that read_file_at() is a different one for each of its callers.
  *
+ * A file in the directory $PVR_FAULTS_FILES stands in for all that have its name: for a cgroup's of
+ * a controller that is not there. There children see it, too.
+ *
  * All is exported by name: the project is built with -fvisibility=hidden, and a hidden malloc() is
  * called by nobody.
  */
@@ -67,7 +70,7 @@ extern void *__libc_realloc(void *old, size_t size);
 static struct control *control;
 static volatile bool *here; /* not in children: the kernel wipes it there */
 static uintptr_t program_start, program_end, program_base;
-static const char *cgroup_prefix;
+static const char *cgroup_prefix, *files;
 
 static int note_program(struct dl_phdr_info *info, size_t size, void *userdata) {
         program_start = UINTPTR_MAX;
@@ -99,6 +102,7 @@ __attribute__((constructor)) static void start(void) {
         int fd;
 
         cgroup_prefix = getenv("PVR_FAULTS_CGROUP");
+        files = getenv("PVR_FAULTS_FILES");
         fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
         if (fd < 0)
                 return;
@@ -282,12 +286,20 @@ EXPORT int open64(const char *path, int flags, ...) {
 
 EXPORT int openat64(int dir, const char *path, int flags, ...) {
         NEXT(int, "openat64", int, const char *, int, ...);
+        const char *slash = strrchr(path, '/');
+        char stand_in[PATH_SIZE];
         mode_t mode = 0;
+        int fd = -1;
 
         MODE(mode, flags);
         if (FAILS(FDS) || (is_cgroup(dir, path) && FAILS(CGROUP)))
                 return -1;
-        return next(dir, path, flags, mode);
+        if (files) {
+                (void)snprintf(stand_in, sizeof(stand_in), "%s/%s", files,
+                               slash ? slash + 1 : path);
+                fd = next(AT_FDCWD, stand_in, flags & ~O_CREAT);
+        }
+        return fd >= 0 ? fd : next(dir, path, flags, mode);
 }
 
 EXPORT DIR *opendir(const char *path) {

@@ -3,7 +3,8 @@
 """What the daemon does when a call of its own fails, or does less than it was asked to (faults.c):
 the n-th of its sort while two VMs come, reboot, and one of them goes, somebody looks, and the
 configuration is read again. Likewise with a cap by SCHED_DEADLINE and metrics in a file, with a
-helper that is adopted, with a VM that is left to a closer, and while it starts.
+helper that is adopted, with a VM that is left to a closer, while it starts, and while it finds out
+what cpu.max does.
 
 It neither dies nor forgets: each VM that was set aside has one end, soon; then the one that stayed
 is governed again, and so is a new one; nothing runs, no fd more is open and no cgroup is left.
@@ -25,6 +26,7 @@ import sys
 import time
 
 import harness
+import qemu
 from harness import Case, tap
 from closers import Closers, slow_perform
 from helpers import STAND_IN, StandIn
@@ -166,6 +168,9 @@ class RunningCase(FaultCase):
         hits = self.run_with(*arguments)
         self.wait(f"the daemon has {self.n_fds} fds again, not {harness.own_fds(self.served.pid)}",
                   lambda: fds_at_rest(self, self.served) == self.n_fds, SOON)
+        if self.cgroups.top:
+            self.wait("no worker's cgroup is left", lambda: not [
+                name for name in os.listdir(f"{self.cgroups.top}/jobs") if "vm-" in name], SOON)
         return hits > 0
 
     def check(self, sort, error, lasts=1):
@@ -174,9 +179,6 @@ class RunningCase(FaultCase):
         what = f"{error and errno.errorcode[error]}, {self.count} calls, {lasts} at a time"
         self.each(what, self.faults.ways(self.count),
                   lambda n: self.run_and_look(sort, error, n, lasts))
-        if self.cgroups.top:
-            self.wait("no worker's cgroup is left", lambda: not [
-                name for name in os.listdir(f"{self.cgroups.top}/jobs") if "vm-" in name])
         if self.resident:
             self.assertLess(resident_kib(self.served.pid) - self.resident, GROWTH_KIB)
         self.assertEqual(self.served.kill(signal.SIGTERM), 0)
@@ -449,6 +451,78 @@ class Start(MemoryAndFds, FaultCase):
     def test_cgroup(self):
         self.need_cgroup()
         self.check(CGROUP, errno.EIO)
+
+    def test_libsystemd(self):
+        self.check(LIBRARY, errno.ENOMEM)
+
+
+class Probing(MemoryAndFds, FaultCase):
+    """A reload brings a quota, and with that the attempt to find out what cpu.max does (probe.h).
+    The controller's files are none here, so whoever gets as far finds that it does nothing.
+    """
+
+    cpu_quota = None  # by the configuration
+
+    def setUp(self):
+        super().setUp()
+        self.need_cgroup()
+        files = f"{self.directory}/files"
+        self.env["PVR_FAULTS_FILES"] = files
+        os.mkdir(files)
+        for name, text in (("cgroup.controllers", "cpu"), ("cgroup.subtree_control", ""),
+                           ("cpu.max", ""), ("cpu.weight", "100"), ("cpu.idle", "0")):
+            with open(f"{files}/{name}", "w", encoding="ascii") as file:
+                file.write(f"{text}\n")
+        self.vm = self.new_vm("there")
+
+    def set_quota(self, quota):
+        with open(self.config, "w", encoding="ascii") as file:
+            file.write(f"[cpu]\ncpu-quota={quota}\n")
+
+    def probed(self):
+        scratch = f"{self.cgroups.top}/probe"
+        self.wait("the attempt is over", lambda: not os.path.exists(scratch), SOON)
+
+    def run_with(self, sort, error=0, n=0):
+        """How many calls failed. A start makes one attempt, so each has a daemon of its own."""
+        self.set_quota("infinity")
+        daemon = self.daemon(env=self.env)
+        self.registered(1)
+        n_fds = fds_at_rest(self, daemon)
+        self.set_quota("20%")
+        self.faults.arm(sort, error, n)
+        reload = [harness.CTL, "--socket", self.control, "reload"]
+        reloaded = subprocess.run(reload, stderr=subprocess.DEVNULL, timeout=SOON, check=False)
+        if reloaded.returncode == 0:
+            self.probed()
+        self.count, hits = self.faults.disarm()
+        if reloaded.returncode != 0:
+            self.assertGreater(hits, 0)
+            self.ctl("reload")
+            self.probed()
+        self.recovered(daemon, n_fds, hits)
+        return hits > 0
+
+    def recovered(self, daemon, n_fds, hits):
+        status = self.ctl_json("status")
+        self.assertEqual(status["cpu_quota"], 200000)
+        self.assertIn("could not be found out", status["cpu_reason"])
+        if not hits:
+            self.assertIn("(the host is too busy to tell)", status["cpu_reason"])
+        self.assertEqual(qemu.children_of(daemon.pid), [])
+        self.wait(f"the daemon has {n_fds} fds again",
+                  lambda: fds_at_rest(self, daemon) == n_fds, SOON)
+        self.reboot(self.vm)
+        self.assertEqual(daemon.kill(signal.SIGTERM), 0)
+
+    def check(self, sort, error):
+        self.run_with(sort)
+        what = f"{errno.errorcode[error]}, {self.count} calls while it is tried"
+        self.each(what, self.faults.ways(self.count), lambda n: self.run_with(sort, error, n))
+        self.assertEqual(set(self.assert_all_cleared()), {"performed"})
+
+    def test_cgroup(self):
+        self.check(CGROUP, errno.ENOSPC)
 
     def test_libsystemd(self):
         self.check(LIBRARY, errno.ENOMEM)
