@@ -14,6 +14,7 @@ the time is up (PVR_FAULTS_SECONDS; PVR_FAULTS_SEED: as then). PVR_FAULTS_ALL=1:
 is no n-th call.
 """
 
+import contextlib
 import errno
 import mmap
 import os
@@ -124,6 +125,8 @@ class FaultCase(Case):
         """A VM shuts down."""
         vm.quit()
         self.wait("its keeper goes", lambda: not harness.is_alive(vm.keeper), SOON)
+        with contextlib.suppress(ChildProcessError):  # not ours, where a VMM left it to another
+            os.waitpid(vm.keeper, tap.WALL)  # or there are thousands in the end, in everybody's way
         vm.keeper = None
         self.end_vmm(vm)
 
