@@ -308,6 +308,15 @@ class Case(unittest.TestCase):
         yield
         os.kill(pid, signal.SIGCONT)
 
+    def sleeper_in(self, cgroup):
+        """A process in it that stays until it is killed, or else until the test is over."""
+        sleeper = subprocess.Popen(["sleep", "600"])
+        self.addCleanup(sleeper.wait)
+        self.addCleanup(sleeper.kill)
+        with open(f"{cgroup}/cgroup.procs", "w", encoding="ascii") as file:
+            file.write(str(sleeper.pid))
+        return sleeper
+
     def assert_all_cleared(self, **expected):
         """G2: each VM that was set aside had exactly one end (see SimLog.ends_of).
 

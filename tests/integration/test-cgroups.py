@@ -118,17 +118,10 @@ class CgroupTree(Case):
         top = self.cgroups.top
         names = ["pv-reaper-closer@1-2-3.service", "pv-reaper-closer@empty.service",
                  "pv-reaper-closer.service"]
-        sleepers = []
         for name in names:
             os.mkdir(f"{top}/{name}")
             self.addCleanup(os.rmdir, f"{top}/{name}")
-        for name in (names[0], names[2]):
-            sleeper = subprocess.Popen(["sleep", "600"])
-            self.addCleanup(sleeper.wait)
-            self.addCleanup(sleeper.kill)
-            sleepers.append(sleeper)
-            with open(f"{top}/{name}/cgroup.procs", "w", encoding="ascii") as file:
-                file.write(str(sleeper.pid))
+        sleepers = [self.sleeper_in(f"{top}/{name}") for name in (names[0], names[2])]
         daemon = self.daemon()
         self.assertIn("1 workers of an earlier daemon", daemon.log())
         closer, = self.ctl_json("list")
@@ -169,11 +162,7 @@ class CgroupTree(Case):
         vmm = self.vmm()
         self.registered(1)
         cgroup = self.cgroups.of(vmm.keeper)
-        sleeper = subprocess.Popen(["sleep", "600"])
-        self.addCleanup(sleeper.wait)
-        self.addCleanup(sleeper.kill)
-        with open(f"{cgroup}/cgroup.procs", "w", encoding="ascii") as file:
-            file.write(str(sleeper.pid))
+        sleeper = self.sleeper_in(cgroup)
         vmm.quit()
         self.wait("the worker is gone", lambda: not self.ctl_json("list"))
         time.sleep(2.5 * TICK_SECONDS)

@@ -459,6 +459,27 @@ class Start(MemoryAndFds, FaultCase):
         self.check(LIBRARY, errno.ENOMEM)
 
 
+class Leaving(FaultCase):
+    """Somebody is in a worker's cgroup for longer than the worker."""
+
+    def test_fds(self):
+        """None to be had when it could be removed, for some seconds."""
+        self.need_cgroup()
+        self.daemon(env=self.env)
+        vm = self.new_vm("leaves")
+        self.registered(1)
+        cgroup = self.cgroups.of(vm.keeper)
+        sleeper = self.sleeper_in(cgroup)
+        self.go(vm)
+        self.wait("nobody is left", lambda: self.ctl_json("list") == [], SOON)
+        self.faults.arm(FDS, errno.EMFILE, 1, N_CALLS)
+        sleeper.kill()
+        time.sleep(2.5)  # two looks at it, one a second
+        self.assertGreater(self.faults.disarm()[1], 0)
+        self.assertTrue(os.path.exists(cgroup))
+        self.wait("its cgroup is gone", lambda: not os.path.exists(cgroup), SOON)
+
+
 class Probing(MemoryAndFds, FaultCase):
     """A reload brings a quota, and with that the attempt to find out what cpu.max does (probe.h).
     The controller's files are none here, so whoever gets as far finds that it does nothing.
