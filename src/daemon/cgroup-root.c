@@ -166,23 +166,14 @@ struct scan {
         void *userdata;
 };
 
-static bool is_populated(int parent, const char *name) {
-        char path[NAME_MAX + 32], events[256];
-
-        (void)snprintf(path, sizeof(path), "%s/cgroup.events", name);
-        return read_file_at(parent, path, events, sizeof(events)) >= 0 &&
-               strstr(events, "populated 1") != NULL;
-}
-
+/* The kernel lets it be removed when no process is in it. */
 static void scan_keeper(struct scan *scan, const char *name) {
         uint64_t starttime;
         int pid;
 
         if (sscanf(name, "vm-%d-%" SCNu64, &pid, &starttime) != 2)
                 return;
-        if (!is_populated(scan->root->jobs, name))
-                (void)unlinkat(scan->root->jobs, name, AT_REMOVEDIR);
-        else
+        if (unlinkat(scan->root->jobs, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
                 scan->found(scan->userdata, pid, starttime);
 }
 

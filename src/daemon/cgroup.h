@@ -60,7 +60,7 @@ struct cgroup_root *cgroup_root_free(struct cgroup_root *root);
 
 typedef void (*cgroup_found_fn)(void *userdata, pid_t pid, uint64_t starttime);
 
-/* For the worker of each keeper's cgroup that holds a process. Those that are empty are removed. */
+/* Removes the keepers' cgroups that are empty; calls found for the worker of each of the others. */
 int cgroup_root_scan_keepers(struct cgroup_root *root, cgroup_found_fn found, void *userdata);
 
 /* For each process in a closer's cgroup. */
