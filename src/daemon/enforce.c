@@ -307,12 +307,18 @@ void enforce_tick(struct enforce *e) {
 
         if (e->backend != BACKEND_DEADLINE)
                 return;
-        /* CPUs come and go, and with them what is admitted. */
-        sched_read_host(&e->host);
         TAILQ_FOREACH (t, &e->tasks, link) {
                 enforce_task_verify(t);
                 loose |= is_loose(t);
         }
+        /*
+         * CPUs come and go, and with them what is admitted. Not without need: whoever reads
+         * sched_rt_runtime_us or sched_rt_period_us makes Linux 6.18 count anew what is admitted,
+         * and forget deadline tasks that run; a share of theirs that changes later is refused
+         * (EBUSY), until somebody reads it again. Then we do.
+         */
+        if (loose || sched_count_cpus() != e->host.n_cpus)
+                sched_read_host(&e->host);
         update(e, loose);
 }
 

@@ -81,13 +81,18 @@ static uint64_t admissible(unsigned n_cpus) {
         return n_cpus * USEC_PER_SEC * (uint64_t)runtime / (uint64_t)period;
 }
 
-void sched_read_host(struct share_host *ret) {
+unsigned sched_count_cpus(void) {
         long n = sysconf(_SC_NPROCESSORS_ONLN);
+
+        return n > 0 ? (unsigned)n : 1;
+}
+
+void sched_read_host(struct share_host *ret) {
         int64_t min = read_sysctl("sched_deadline_period_min_us", 100);
         int64_t max = read_sysctl("sched_deadline_period_max_us", 1 << 22);
 
         *ret = (struct share_host){
-                .n_cpus = n > 0 ? (unsigned)n : 1,
+                .n_cpus = sched_count_cpus(),
                 .tick_nsec = tick_nsec(),
                 .period_min_nsec = max_u64((uint64_t)min, 100) * NSEC_PER_USEC,
                 .period_max_nsec = min_u64((uint64_t)max * NSEC_PER_USEC, 4 * NSEC_PER_SEC),

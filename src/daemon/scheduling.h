@@ -34,6 +34,9 @@ struct sched_state {
 /* The CPUs that a task may run on. Opaque; free(). */
 struct sched_cpus;
 
+/* Those that are online. */
+unsigned sched_count_cpus(void);
+
 /* Of the host: CPUs, tick, and what SCHED_DEADLINE admits. Reads /proc/sys; never fails: what
  * cannot be read gets the kernel's default. */
 void sched_read_host(struct share_host *ret);

@@ -161,6 +161,32 @@ class Deadline(Case):
         self.assertIn("it is pinned, or in a cpuset: SCHED_DEADLINE needs all CPUs): it runs as "
                       "SCHED_IDLE", self.said())
 
+    def test_cap_changes_after_a_look(self):
+        """A look at what the host admits would make Linux 6.18 refuse the change."""
+        worker = self.running("user")
+        for quota in (0.2, 0.05, 0.1):
+            self.capper.policy("deadline", quota)
+            if quota == 0.2:
+                self.capper.add(worker)
+            self.assertEqual((self.state(worker), policy_of(worker)),
+                             ("capped", capping.SCHED_DEADLINE))
+            self.capper.ask("tick")
+        self.assertEqual(self.capper.ask("counts"), ["1", "0", "0", "0"])
+        self.assert_used([worker], 0.1)
+
+    def test_cap_comes_back_after_somebody_looked(self):
+        worker = self.running("user")
+        self.capper.policy("deadline", 0.2)
+        self.capper.add(worker)
+        with open("/proc/sys/kernel/sched_rt_runtime_us", encoding="ascii") as file:
+            file.read()
+        self.capper.policy("deadline", 0.05)
+        for _ in range(2):  # refused at most until then
+            self.capper.ask("tick")
+        self.assertEqual((self.state(worker), policy_of(worker)),
+                         ("capped", capping.SCHED_DEADLINE))
+        self.assert_used([worker], 0.05)
+
     def test_escape_is_caught(self):
         worker = self.running("user")
         self.capper.policy("deadline", 0.1)

@@ -42,6 +42,7 @@ static uint64_t total(void) {
         return sum;
 }
 
+unsigned __wrap_sched_count_cpus(void);
 void __wrap_sched_read_host(struct share_host *ret);
 int __wrap_sched_look(pid_t pid, struct sched_state *ret);
 int __wrap_sched_set_deadline(pid_t pid, const struct share *share);
@@ -49,6 +50,10 @@ int __wrap_sched_set_fair(pid_t pid, int policy);
 int __wrap_sched_free_cpus(pid_t pid, struct sched_cpus **ret);
 int __wrap_sched_set_cpus(pid_t pid, const struct sched_cpus *cpus);
 const char *__wrap_sched_why(pid_t pid, int error);
+
+unsigned __wrap_sched_count_cpus(void) {
+        return host.share.n_cpus;
+}
 
 void __wrap_sched_read_host(struct share_host *ret) {
         *ret = host.share;
