@@ -310,7 +310,7 @@ class Case(unittest.TestCase):
 
     def sleeper_in(self, cgroup):
         """A process in it that stays until it is killed, or else until the test is over."""
-        sleeper = subprocess.Popen(["sleep", "600"])
+        sleeper = subprocess.Popen(["sleep", "infinity"])
         self.addCleanup(sleeper.wait)
         self.addCleanup(sleeper.kill)
         with open(f"{cgroup}/cgroup.procs", "w", encoding="ascii") as file:

@@ -46,14 +46,6 @@ class Delegated(Case):
         self.wait("it is held", lambda: os.path.exists(f"{self.path}/hold") and
                   read(f"{self.path}/hold/cgroup.procs"))
 
-    def sleeper(self, cgroup):
-        process = subprocess.Popen(["sleep", "infinity"])
-        self.addCleanup(process.wait)
-        self.addCleanup(process.kill)
-        with open(f"{cgroup}/cgroup.procs", "w", encoding="ascii") as file:
-            file.write(str(process.pid))
-        return process
-
     def reboot(self, vmm):
         vmm.do("protect")
         vmm.do("reboot")
@@ -130,7 +122,7 @@ class Delegated(Case):
             if path != self.path:
                 guest.sh(f"echo +cpu +pids >{self.path}/cgroup.subtree_control")
                 os.mkdir(path)
-            sleeper = self.sleeper(path)
+            sleeper = self.sleeper_in(path)
             self.assertIn(f"cannot use the cgroup {path} (--cgroup): process {sleeper.pid} (sleep) "
                           "is in it", self.refused(path))
             self.assertEqual(subtree_control(path), set())
@@ -148,7 +140,7 @@ class Delegated(Case):
         path = f"{self.path}/lonely"
         guest.sh(f"echo +cpu +pids >{self.path}/cgroup.subtree_control")
         os.mkdir(path)
-        sleeper = self.sleeper(path)
+        sleeper = self.sleeper_in(path)
         guest.sh(f"mkdir {path}/jobs; echo +cpu +pids >{path}/cgroup.subtree_control")
         self.assertEqual(read(f"{path}/jobs/cgroup.type"), "domain invalid\n")
         self.assertIn(f"process {sleeper.pid} (sleep) is in it", self.refused(path))
