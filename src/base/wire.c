@@ -16,22 +16,25 @@
 
 #include "base/util.h"
 
-#define ROW(v, t, s, d)                                                                            \
-        { .version = (v), .type = WIRE_##t, .size = sizeof(struct s), .direction = (d), .name = #t }
+#define ROW(v1, v2, t, s, d)                                                                       \
+        { .first = (v1), .last = (v2), .type = WIRE_##t, .size = (s), .direction = (d), .name = #t }
 
 const struct wire_row wire_rows[] = {
-        ROW(0, HELLO, wire_hello, WIRE_TO_DAEMON),
-        ROW(1, REGISTER, wire_register, WIRE_TO_DAEMON),
-        ROW(1, REQUEST, wire_request, WIRE_TO_DAEMON),
-        ROW(1, PROGRESS, wire_progress, WIRE_TO_DAEMON),
-        ROW(1, DONE, wire_done, WIRE_TO_DAEMON),
-        ROW(1, RELEASE, wire_release, WIRE_TO_CLOSER),
-        ROW(1, WELCOME, wire_welcome, WIRE_TO_WORKER),
-        ROW(1, GRANT, wire_grant, WIRE_TO_WORKER),
-        ROW(1, DONE_ACK, wire_done_ack, WIRE_TO_WORKER),
-        ROW(0, UNGOVERNED, wire_ungoverned, WIRE_TO_WORKER),
-        ROW(0, READY, wire_ready, WIRE_TO_CLIENT),
-        ROW(0, HELD, wire_held, WIRE_TO_CLIENT),
+        ROW(0, 0, HELLO, sizeof(struct wire_hello), WIRE_TO_DAEMON),
+        ROW(1, 1, REGISTER, WIRE_REGISTER_1_SIZE, WIRE_TO_DAEMON),
+        ROW(2, 2, REGISTER, sizeof(struct wire_register), WIRE_TO_DAEMON),
+        ROW(1, 2, REQUEST, sizeof(struct wire_request), WIRE_TO_DAEMON),
+        ROW(1, 2, PROGRESS, sizeof(struct wire_progress), WIRE_TO_DAEMON),
+        ROW(1, 2, DONE, sizeof(struct wire_done), WIRE_TO_DAEMON),
+        ROW(2, 2, QUIET, sizeof(struct wire_quiet), WIRE_TO_DAEMON),
+        ROW(2, 2, BEGUN, sizeof(struct wire_begun), WIRE_TO_DAEMON),
+        ROW(1, 1, RELEASE, sizeof(struct wire_release), WIRE_TO_CLOSER),
+        ROW(1, 2, WELCOME, sizeof(struct wire_welcome), WIRE_TO_WORKER),
+        ROW(1, 2, GRANT, sizeof(struct wire_grant), WIRE_TO_WORKER),
+        ROW(1, 2, DONE_ACK, sizeof(struct wire_done_ack), WIRE_TO_WORKER),
+        ROW(0, 0, UNGOVERNED, sizeof(struct wire_ungoverned), WIRE_TO_WORKER),
+        ROW(0, 0, READY, sizeof(struct wire_ready), WIRE_TO_CLIENT),
+        ROW(0, 0, HELD, sizeof(struct wire_held), WIRE_TO_CLIENT),
 };
 const size_t wire_n_rows = ARRAY_SIZE(wire_rows);
 
@@ -39,10 +42,13 @@ const size_t wire_n_rows = ARRAY_SIZE(wire_rows);
 _Static_assert(sizeof(struct wire_header) == 4, "header");
 _Static_assert(sizeof(struct wire_hello) == 8, "HELLO");
 _Static_assert(sizeof(struct wire_outcome) == 24, "outcome");
-_Static_assert(sizeof(struct wire_register) == 4 + 4 + WIRE_NAME_MAX + 16 + 8 + 24 + 8, "REGISTER");
+_Static_assert(offsetof(struct wire_register, flags) == WIRE_REGISTER_1_SIZE, "REGISTER 1");
+_Static_assert(sizeof(struct wire_register) == WIRE_REGISTER_1_SIZE + 8, "REGISTER");
 _Static_assert(sizeof(struct wire_request) == 24, "REQUEST");
 _Static_assert(sizeof(struct wire_progress) == 16, "PROGRESS");
 _Static_assert(sizeof(struct wire_done) == 32, "DONE");
+_Static_assert(sizeof(struct wire_quiet) == 8, "QUIET");
+_Static_assert(sizeof(struct wire_begun) == 16, "BEGUN");
 _Static_assert(sizeof(struct wire_welcome) == 8, "WELCOME");
 _Static_assert(sizeof(struct wire_grant) == 16, "GRANT");
 _Static_assert(sizeof(struct wire_done_ack) == 16, "DONE_ACK");
@@ -52,10 +58,13 @@ _Static_assert(sizeof(struct wire_ready) == 8, "READY");
 _Static_assert(sizeof(struct wire_held) == 8, "HELD");
 _Static_assert(sizeof(union wire_message) == WIRE_SIZE_MAX, "WIRE_SIZE_MAX");
 
+static bool row_has_version(const struct wire_row *row, uint16_t version) {
+        return row->first == 0 || (row->first <= version && version <= row->last);
+}
+
 const struct wire_row *wire_find_row(uint16_t version, uint16_t type) {
         for (size_t i = 0; i < wire_n_rows; i++)
-                if (wire_rows[i].type == type &&
-                    (wire_rows[i].version == 0 || wire_rows[i].version == version))
+                if (wire_rows[i].type == type && row_has_version(&wire_rows[i], version))
                         return &wire_rows[i];
         return NULL;
 }
@@ -84,10 +93,13 @@ static bool outcome_valid(const struct wire_outcome *o) {
 static bool fields_valid(const union wire_message *m) {
         switch (m->header.type) {
         case WIRE_REGISTER:
-                return m->reg.state < _WIRE_STATE_MAX && outcome_valid(&m->reg.last);
+                return m->reg.state < _WIRE_STATE_MAX && outcome_valid(&m->reg.last) &&
+                       (m->reg.flags & ~(uint32_t)_WIRE_FLAGS) == 0;
         case WIRE_REQUEST:
                 return m->request.kind > WIRE_KIND_NONE && m->request.kind < _WIRE_KIND_MAX &&
                        m->request.seq != 0;
+        case WIRE_BEGUN:
+                return m->begun.seq != 0;
         case WIRE_DONE:
                 return m->done.outcome.seq != 0 && outcome_valid(&m->done.outcome);
         case WIRE_HELD:

@@ -5,18 +5,22 @@
  * The protocol between a worker and pv-reaperd on handoff.sock, and the one on release.sock: one
  * SOCK_SEQPACKET packet per message, fixed size, native byte order (both ends run on one kernel).
  *
- * Every message is a struct below as it stands, without padding, behind a struct wire_header. The
- * rows of wire_rows[] {version, type, size} are the whole grammar: a packet whose length is not
- * *equal* to its row's is malformed. Every version ever released keeps its rows, since keepers live
- * as long as their guests and outlive upgrades. The header, HELLO, UNGOVERNED, READY and HELD never
- * change, so that two ends that share no version can still part in peace: an unknown version is
- * answered with UNGOVERNED.
+ * Every message is a struct below as it stands, without padding, behind a struct wire_header; an
+ * older version of a message is the beginning of the newer one. The rows of wire_rows[] {versions,
+ * type, size} are the whole grammar: a packet whose length is not *equal* to its row's is
+ * malformed. Every version ever released keeps its rows, since keepers live as long as their guests
+ * and outlive upgrades. The header, HELLO, UNGOVERNED, READY and HELD never change, so that two
+ * ends that share no version can still part in peace: an unknown version is answered with
+ * UNGOVERNED, and the worker tries an older one on its next connection. HELLO names the version of
+ * its connection: all later packets, in both directions, have the same.
  *
  *   worker                                   daemon
  *   HELLO, REGISTER ------------------------>       (once per connection, in this order)
  *          <------------------------------ WELCOME  (moved into our cgroup and accounted from now)
+ *   QUIET ---------------------------------->       (version 2; once, after the VMM's end)
  *   REQUEST -------------------------------->       (one outstanding; a new one replaces it)
  *          <-------------------------------- GRANT  (a slot for the worker's current job)
+ *   BEGUN ---------------------------------->       (version 2; instead of waiting for GRANT)
  *   PROGRESS* ------------------------------>
  *   DONE ----------------------------------->       (repeated in the next REGISTER until
  * acknowledged)
@@ -40,9 +44,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define WIRE_VERSION  1 /* the newest we speak */
-#define WIRE_NAME_MAX 64
-#define WIRE_SIZE_MAX 192 /* no message of any version is larger */
+/*
+ * The newest that is spoken here. 1: up to pv-reaper 0.1. 2: REGISTER has flags; QUIET; BEGUN.
+ */
+#define WIRE_VERSION         2
+#define WIRE_RELEASE_VERSION 1 /* of RELEASE */
+#define WIRE_NAME_MAX        64
+#define WIRE_SIZE_MAX        192 /* no message of any version is larger */
 
 enum wire_type {
         /* worker to daemon */
@@ -51,6 +59,8 @@ enum wire_type {
         WIRE_REQUEST = 3,
         WIRE_PROGRESS = 4,
         WIRE_DONE = 5,
+        WIRE_QUIET = 6,
+        WIRE_BEGUN = 7,
         /* client to closer */
         WIRE_RELEASE = 33,
         /* daemon to worker */
@@ -82,11 +92,14 @@ struct wire_header {
         uint16_t type; /* enum wire_type */
 };
 
+enum wire_flags {
+        WIRE_FLAG_QUIET = 1,  /* as QUIET says: the daemon that was told may be another one */
+        WIRE_FLAG_DRAINS = 2, /* the VMM may use native AIO: its pid's end alone proves nothing */
+        _WIRE_FLAGS = 3,
+};
+
 struct wire_hello {
-        /*
-         * header.version: what is spoken on this connection. A worker that knows several versions
-         * and is told UNGOVERNED tries an older one on its next connection.
-         */
+        /* header.version: what is spoken on this connection. */
         struct wire_header header;
         uint32_t features; /* bits; none defined yet; unknown ones are ignored */
 };
@@ -108,7 +121,12 @@ struct wire_register {
         uint64_t mem;             /* bytes, a claim */
         struct wire_outcome last; /* the newest outcome nobody acknowledged */
         uint64_t unreported;      /* how many older ones nobody acknowledged: they are gone */
+
+        /* version 2 */
+        uint32_t flags; /* enum wire_flags; a claim */
+        uint32_t reserved;
 };
+#define WIRE_REGISTER_1_SIZE 128 /* of version 1 */
 
 struct wire_request {
         struct wire_header header;
@@ -127,6 +145,22 @@ struct wire_done {
         struct wire_header header;
         uint32_t reserved;
         struct wire_outcome outcome;
+};
+
+/* The VMM is gone, and no I/O that it submitted is in flight any more. */
+struct wire_quiet {
+        struct wire_header header;
+        uint32_t reserved;
+};
+
+/*
+ * The worker began the job of this REQUEST without a GRANT, since its VMM needs the kernel's slot
+ * now. DONE follows as always, with ungoverned set.
+ */
+struct wire_begun {
+        struct wire_header header;
+        uint32_t reserved;
+        uint64_t seq;
 };
 
 struct wire_welcome {
@@ -176,6 +210,8 @@ union wire_message {
         struct wire_request request;
         struct wire_progress progress;
         struct wire_done done;
+        struct wire_quiet quiet;
+        struct wire_begun begun;
         struct wire_welcome welcome;
         struct wire_grant grant;
         struct wire_done_ack done_ack;
@@ -194,9 +230,9 @@ enum wire_direction {
 };
 
 struct wire_row {
-        uint16_t version; /* 0: the same in every version */
-        uint16_t type;    /* enum wire_type */
-        uint16_t size;    /* of the whole packet, in bytes */
+        uint16_t first, last; /* in which versions; 0, 0: the same in every version */
+        uint16_t type;        /* enum wire_type */
+        uint16_t size;        /* of the whole packet, in bytes */
         uint8_t direction;
         const char *name;
 };

@@ -107,7 +107,7 @@ struct peer *peer_free(struct peer *peer) {
 /* ---- sending ---- */
 
 int peer_send(struct peer *peer, union wire_message *message, uint16_t type) {
-        int size = wire_encode(message, WIRE_VERSION, type);
+        int size = wire_encode(message, peer->version ? peer->version : WIRE_VERSION, type);
 
         return packet_send(peer->fd, message, (size_t)size);
 }
@@ -142,10 +142,10 @@ static int refuse(struct peer *peer, int why) {
 
 /* ---- receiving: one handler per message; a negative return ends the connection ---- */
 
-static int handle_hello(struct peer *peer) {
-        if (peer->said_hello)
+static int handle_hello(struct peer *peer, const struct wire_hello *hello) {
+        if (peer->version)
                 return -EPROTO;
-        peer->said_hello = true;
+        peer->version = hello->header.version;
         return 0;
 }
 
@@ -175,7 +175,7 @@ static int handle_register(struct peer *peer, const struct wire_register *reg) {
         struct worker *w = NULL;
         int r;
 
-        if (!peer->said_hello || peer->worker)
+        if (peer->worker)
                 return -EPROTO;
         r = find_or_make_worker(peer, &w);
         if (r < 0)
@@ -197,7 +197,9 @@ static int handle_register(struct peer *peer, const struct wire_register *reg) {
 
 static int handle_message(struct peer *peer, const union wire_message *m) {
         if (m->header.type == WIRE_HELLO)
-                return handle_hello(peer);
+                return handle_hello(peer, &m->hello);
+        if (m->header.version != peer->version)
+                return -EPROTO;
         if (m->header.type == WIRE_REGISTER)
                 return handle_register(peer, &m->reg);
         if (!peer->worker)

@@ -25,7 +25,7 @@ struct peer {
 
         /* state */
         pid_t pid;
-        bool said_hello;
+        uint16_t version; /* what its HELLO said, and all that follows must say; 0: no HELLO yet */
         struct worker *worker; /* once registered; not owned */
 
         sd_event_source *io_source;

@@ -59,7 +59,7 @@ static int send_release(int fd, int vm_fd, const char *name, uint64_t mem_bytes)
 
         if (name)
                 memcpy(m.release.name, name, strnlen(name, sizeof(m.release.name)));
-        r = wire_encode(&m, WIRE_VERSION, WIRE_RELEASE);
+        r = wire_encode(&m, WIRE_RELEASE_VERSION, WIRE_RELEASE);
         return packet_send_fd(fd, &m, (size_t)r, vm_fd);
 }
 

@@ -32,6 +32,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         check(m.header.type == r && memcmp(&m, data, size) == 0);
         check(wire_type_to_string((uint16_t)r)[0] != '?');
         check(wire_decode(&again, direction, &m, size) == r);
-        check(wire_encode(&again, WIRE_VERSION, (uint16_t)r) == (int)size);
+        check(wire_encode(&again, m.header.version, (uint16_t)r) == (int)size);
         return 0;
 }

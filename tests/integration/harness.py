@@ -400,15 +400,16 @@ def has_vm(pid):
 
 # ---- the wire, as wire.h describes it, written a second time from the description ----
 
-HELLO, REGISTER, REQUEST, PROGRESS, DONE = 1, 2, 3, 4, 5
+HELLO, REGISTER, REQUEST, PROGRESS, DONE, QUIET, BEGUN = 1, 2, 3, 4, 5, 6, 7
 RELEASE, READY, HELD = 33, 97, 98
 WELCOME, GRANT, DONE_ACK, UNGOVERNED = 65, 66, 67, 68
 OUTCOME = "QIiHHI"
 LAYOUT = {
     HELLO: "=HHI", REGISTER: "=HHI64s16sQ" + OUTCOME + "Q", REQUEST: "=HHIQQ", PROGRESS: "=HHIQ",
     DONE: "=HHI" + OUTCOME, WELCOME: "=HHI", GRANT: "=HHIQ", DONE_ACK: "=HHIQ", UNGOVERNED: "=HHI",
-    RELEASE: "=HHI64sQ", READY: "=HHI", HELD: "=HHi",
+    RELEASE: "=HHI64sQ", READY: "=HHI", HELD: "=HHi", QUIET: "=HHI", BEGUN: "=HHIQ",
 }
+FLAG_QUIET, FLAG_DRAINS = 1, 2  # of a REGISTER of version 2
 
 
 def pack(message, *fields, version=1):
@@ -427,6 +428,12 @@ def hello(version=1):
 
 def register(name=b"raw", state=0, mem=0, last=(0, 0, 0, 0, 0, 0), unreported=0):
     return pack(REGISTER, state, name, bytes(16), mem, *last, unreported)
+
+
+def register_2(*arguments, flags=0, **more):
+    """REGISTER as version 2 has it; all other packets of that connection need version=2, too."""
+    first = register(*arguments, **more)
+    return struct.pack("=H", 2) + first[2:] + struct.pack("=II", flags, 0)
 
 
 def denials(program, since):

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The messages of version 1 byte by byte, as they were released, in either byte order. Keepers live
+ * The messages byte by byte, as they were released, in either byte order. Keepers live
  * for months and outlive upgrades: what is here never changes, and a new version adds its own. A
  * failure here means that old keepers would be misunderstood, not that the bytes need adjusting.
  */
@@ -36,13 +36,21 @@ static const struct wire_outcome golden_outcome = {
         .ungoverned = 1,
 };
 
-static void check_golden(union wire_message *m, uint16_t type, const uint8_t *bytes, size_t size) {
+static void check_version(union wire_message *m, uint16_t version, const uint8_t *bytes,
+                          size_t size) {
+        uint16_t type = m->header.type;
         union wire_message out;
 
-        assert_int_equal(wire_encode(m, 1, type), size);
+        assert_int_equal(wire_encode(m, version, type), size);
         assert_memory_equal(m, bytes, size);
-        assert_int_equal(wire_decode(&out, wire_find_row(1, type)->direction, bytes, size), type);
+        assert_int_equal(wire_decode(&out, wire_find_row(version, type)->direction, bytes, size),
+                         type);
         assert_memory_equal(&out, m, size);
+}
+
+static void check_golden(union wire_message *m, uint16_t type, const uint8_t *bytes, size_t size) {
+        m->header.type = type;
+        check_version(m, 1, bytes, size);
 }
 
 static void test_wire_golden_register(void **state) {
@@ -66,6 +74,28 @@ static void test_wire_golden_register(void **state) {
         m.reg.last = golden_outcome;
         m.reg.unreported = 0x2122232425262728;
         check_golden(&m, WIRE_REGISTER, bytes, sizeof(bytes));
+}
+
+#define REGISTER_2_TAIL U32(00, 00, 00, 03), U32(00, 00, 00, 00)
+
+/* Version 2: REGISTER goes on where that of version 1 ends; two messages are new. */
+static void test_wire_golden_2(void **state) {
+        static const uint8_t tail[] = {REGISTER_2_TAIL};
+        static const uint8_t quiet[] = {U16(00, 02), U16(00, 06), U32(00, 00, 00, 00)};
+        static const uint8_t begun[] = {U16(00, 02), U16(00, 07), U32(00, 00, 00, 00),
+                                        U64(01, 02, 03, 04, 05, 06, 07, 08)};
+        union wire_message m = {.reg = {.mem = 1, .flags = 3}}, first = {.reg.mem = 1}, out;
+
+        assert_int_equal(wire_encode(&first, 1, WIRE_REGISTER), 128);
+        assert_int_equal(wire_encode(&m, 2, WIRE_REGISTER), 136);
+        assert_memory_equal(m.bytes + 4, first.bytes + 4, 124);
+        assert_memory_equal(m.bytes + 128, tail, sizeof(tail));
+        assert_int_equal(wire_decode(&out, WIRE_TO_DAEMON, &m, 136), WIRE_REGISTER);
+        assert_int_equal(out.reg.flags, WIRE_FLAG_QUIET | WIRE_FLAG_DRAINS);
+        m = (union wire_message){.header.type = WIRE_QUIET};
+        check_version(&m, 2, quiet, sizeof(quiet));
+        m = (union wire_message){.begun = {.header.type = WIRE_BEGUN, .seq = 0x0102030405060708}};
+        check_version(&m, 2, begun, sizeof(begun));
 }
 
 static void test_wire_golden_to_daemon(void **state) {
@@ -129,9 +159,8 @@ static void test_wire_golden_release(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                checked_test(test_wire_golden_register),
-                checked_test(test_wire_golden_to_daemon),
-                checked_test(test_wire_golden_to_worker),
+                checked_test(test_wire_golden_register),  checked_test(test_wire_golden_2),
+                checked_test(test_wire_golden_to_daemon), checked_test(test_wire_golden_to_worker),
                 checked_test(test_wire_golden_release),
         };
 

@@ -20,15 +20,26 @@
 
 #define N_BYTES (WIRE_SIZE_MAX + 8)
 
-/* Version 1 as it was released. A new version adds rows; none of these ever changes. */
+/* As they were released. A new version adds rows; none of version 1 ever changes. */
 static const struct wire_row grammar[] = {
-        {0, 1, 8, WIRE_TO_DAEMON, "HELLO"},      {1, 2, 128, WIRE_TO_DAEMON, "REGISTER"},
-        {1, 3, 24, WIRE_TO_DAEMON, "REQUEST"},   {1, 4, 16, WIRE_TO_DAEMON, "PROGRESS"},
-        {1, 5, 32, WIRE_TO_DAEMON, "DONE"},      {1, 33, 80, WIRE_TO_CLOSER, "RELEASE"},
-        {1, 65, 8, WIRE_TO_WORKER, "WELCOME"},   {1, 66, 16, WIRE_TO_WORKER, "GRANT"},
-        {1, 67, 16, WIRE_TO_WORKER, "DONE_ACK"}, {0, 68, 8, WIRE_TO_WORKER, "UNGOVERNED"},
-        {0, 97, 8, WIRE_TO_CLIENT, "READY"},     {0, 98, 8, WIRE_TO_CLIENT, "HELD"},
+        {0, 0, 1, 8, WIRE_TO_DAEMON, "HELLO"},       {1, 1, 2, 128, WIRE_TO_DAEMON, "REGISTER"},
+        {2, 2, 2, 136, WIRE_TO_DAEMON, "REGISTER"},  {1, 2, 3, 24, WIRE_TO_DAEMON, "REQUEST"},
+        {1, 2, 4, 16, WIRE_TO_DAEMON, "PROGRESS"},   {1, 2, 5, 32, WIRE_TO_DAEMON, "DONE"},
+        {2, 2, 6, 8, WIRE_TO_DAEMON, "QUIET"},       {2, 2, 7, 16, WIRE_TO_DAEMON, "BEGUN"},
+        {1, 1, 33, 80, WIRE_TO_CLOSER, "RELEASE"},   {1, 2, 65, 8, WIRE_TO_WORKER, "WELCOME"},
+        {1, 2, 66, 16, WIRE_TO_WORKER, "GRANT"},     {1, 2, 67, 16, WIRE_TO_WORKER, "DONE_ACK"},
+        {0, 0, 68, 8, WIRE_TO_WORKER, "UNGOVERNED"}, {0, 0, 97, 8, WIRE_TO_CLIENT, "READY"},
+        {0, 0, 98, 8, WIRE_TO_CLIENT, "HELD"},
 };
+
+static bool is_spoken(const struct wire_row *row, uint32_t version) {
+        return row->first == 0 || (version >= row->first && version <= row->last);
+}
+
+/* The newest that has this row. */
+static uint16_t version_of(const struct wire_row *row) {
+        return row->first == 0 ? 2 : row->last;
+}
 
 static enum wire_direction other_way(uint8_t direction) {
         return direction % 4 + 1;
@@ -50,6 +61,10 @@ static size_t valid_message(struct rng *rng, const struct wire_row *row, union w
         fill(rng, m, row->size);
         if (row->type == WIRE_REGISTER)
                 m->reg.state = rng_below(rng, 2);
+        if (row->type == WIRE_REGISTER && row->last > 1)
+                m->reg.flags = rng_below(rng, 4);
+        if (row->type == WIRE_BEGUN)
+                m->begun.seq |= 1;
         if (row->type == WIRE_REQUEST) {
                 m->request.kind = 1 + rng_below(rng, 3);
                 m->request.seq |= 1;
@@ -62,7 +77,7 @@ static size_t valid_message(struct rng *rng, const struct wire_row *row, union w
         }
         if (row->type == WIRE_HELD)
                 m->held.error = -(int32_t)rng_below(rng, 4096);
-        size = wire_encode(m, 1, row->type);
+        size = wire_encode(m, version_of(row), row->type);
         assert_int_equal(size, row->size);
         return (size_t)size;
 }
@@ -74,7 +89,8 @@ static void test_wire_table_is_the_grammar(void **state) {
         for (size_t i = 0; i < ARRAY_SIZE(grammar); i++) {
                 const struct wire_row *a = &grammar[i], *b = &wire_rows[i];
 
-                assert_int_equal(a->version, b->version);
+                assert_int_equal(a->first, b->first);
+                assert_int_equal(a->last, b->last);
                 assert_int_equal(a->type, b->type);
                 assert_int_equal(a->size, b->size);
                 assert_int_equal(a->direction, b->direction);
@@ -94,17 +110,22 @@ static void test_wire_names(void **state) {
         }
 }
 
-static void test_wire_find_row(void **state) {
-        for (size_t i = 0; i < ARRAY_SIZE(grammar); i++) {
-                bool any = grammar[i].version == 0;
+static const struct wire_row *naive_find_row(uint32_t version, uint16_t type) {
+        for (size_t i = 0; i < ARRAY_SIZE(grammar); i++)
+                if (grammar[i].type == type && is_spoken(&grammar[i], version))
+                        return &wire_rows[i];
+        return NULL;
+}
 
-                assert_ptr_equal(wire_find_row(1, grammar[i].type), &wire_rows[i]);
-                assert_ptr_equal(wire_find_row(0, grammar[i].type), any ? &wire_rows[i] : NULL);
-                assert_ptr_equal(wire_find_row(2, grammar[i].type), any ? &wire_rows[i] : NULL);
-        }
-        assert_null(wire_find_row(1, 0));
-        assert_null(wire_find_row(1, 6));
+static void test_wire_find_row(void **state) {
+        for (uint16_t version = 0; version < 5; version++)
+                for (uint16_t type = 0; type < 256; type++)
+                        assert_ptr_equal(wire_find_row(version, type),
+                                         naive_find_row(version, type));
         assert_null(wire_find_row(1, UINT16_MAX));
+        assert_null(wire_find_row(1, WIRE_QUIET));
+        assert_int_equal(wire_find_row(1, WIRE_REGISTER)->size, 128);
+        assert_int_equal(wire_find_row(2, WIRE_REGISTER)->size, 136);
 }
 
 /* ---- encoding and decoding ---- */
@@ -118,7 +139,7 @@ static void test_wire_round_trip(void **state) {
                         union wire_message in, out;
                         size_t size = valid_message(&rng, &grammar[i], &in);
 
-                        assert_int_equal(in.header.version, 1);
+                        assert_int_equal(in.header.version, version_of(&grammar[i]));
                         assert_int_equal(in.header.type, grammar[i].type);
                         fill(&rng, &out, sizeof(out));
                         assert_int_equal(wire_decode(&out, grammar[i].direction, &in, size),
@@ -129,7 +150,7 @@ static void test_wire_round_trip(void **state) {
 }
 
 static void test_wire_encode_refuses(void **state) {
-        static const uint16_t types[] = {0, 6, 64, 69, 255, UINT16_MAX};
+        static const uint16_t types[] = {0, 8, 64, 69, 255, UINT16_MAX};
         union wire_message m, copy;
 
         memset(&m, 0x5a, sizeof(m));
@@ -137,7 +158,9 @@ static void test_wire_encode_refuses(void **state) {
         for (size_t i = 0; i < ARRAY_SIZE(types); i++)
                 assert_int_equal(wire_encode(&m, 1, types[i]), -EINVAL);
         assert_int_equal(wire_encode(&m, 0, WIRE_REGISTER), -EINVAL);
-        assert_int_equal(wire_encode(&m, 2, WIRE_GRANT), -EINVAL);
+        assert_int_equal(wire_encode(&m, 3, WIRE_GRANT), -EINVAL);
+        assert_int_equal(wire_encode(&m, 1, WIRE_QUIET), -EINVAL);
+        assert_int_equal(wire_encode(&m, 1, WIRE_BEGUN), -EINVAL);
         assert_memory_equal(&m, &copy, sizeof(m));
         /* what never changes exists in any version */
         assert_int_equal(wire_encode(&m, 7, WIRE_HELLO), 8);
@@ -182,25 +205,24 @@ static void test_wire_direction(void **state) {
         }
 }
 
-static int expected_for_version(uint16_t type, uint16_t version) {
-        if (version == 1)
-                return type;
+/* size: of the packet, which is right for some version of the type. */
+static int expected_for_version(uint16_t type, uint16_t version, size_t size) {
+        const struct wire_row *row = naive_find_row(version, type);
+
         if (type == WIRE_HELLO)
-                return -EPROTONOSUPPORT;
-        if (version != 0 && (type == WIRE_UNGOVERNED || type == WIRE_READY || type == WIRE_HELD))
-                return type;
-        return -EBADMSG;
+                return version == 1 || version == 2 ? type : -EPROTONOSUPPORT;
+        return version != 0 && row && row->size == size ? type : -EBADMSG;
 }
 
 static void test_wire_versions(void **state) {
-        static const uint16_t versions[] = {0, 1, 2, 3, 255, 256, 257, UINT16_MAX};
+        static const uint16_t versions[] = {0, 1, 2, 3, 4, 255, 256, 257, UINT16_MAX};
         struct rng rng = {5};
 
         for (size_t i = 0; i < ARRAY_SIZE(grammar); i++)
                 for (size_t v = 0; v < ARRAY_SIZE(versions); v++) {
                         union wire_message in, out = {};
                         size_t size = valid_message(&rng, &grammar[i], &in);
-                        int r, expected = expected_for_version(grammar[i].type, versions[v]);
+                        int r, expected = expected_for_version(grammar[i].type, versions[v], size);
 
                         in.header.version = versions[v];
                         r = wire_decode(&out, grammar[i].direction, &in, size);
@@ -246,6 +268,14 @@ static const struct field fields[] = {
         FIELD(REGISTER, wire_register, last.ungoverned, 1, true),
         FIELD(REGISTER, wire_register, last.ungoverned, 2, false),
         FIELD(REGISTER, wire_register, last.ungoverned, UINT32_MAX, false),
+        FIELD(REGISTER, wire_register, flags, 3, true),
+        FIELD(REGISTER, wire_register, flags, 4, false),
+        FIELD(REGISTER, wire_register, flags, UINT32_MAX, false),
+        FIELD(REGISTER, wire_register, reserved, UINT32_MAX, true),
+        FIELD(QUIET, wire_quiet, reserved, UINT32_MAX, true),
+        FIELD(BEGUN, wire_begun, reserved, UINT32_MAX, true),
+        FIELD(BEGUN, wire_begun, seq, 0, false),
+        FIELD(BEGUN, wire_begun, seq, UINT64_MAX, true),
         FIELD(REQUEST, wire_request, kind, 0, false),
         FIELD(REQUEST, wire_request, kind, 1, true),
         FIELD(REQUEST, wire_request, kind, 2, true),
@@ -296,7 +326,8 @@ static void test_wire_fields(void **state) {
         struct rng rng = {6};
 
         for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
-                const struct wire_row *row = wire_find_row(1, fields[i].type);
+                const struct wire_row *row =
+                        wire_find_row(fields[i].type == WIRE_RELEASE ? 1 : 2, fields[i].type);
                 union wire_message in, out;
                 size_t size = valid_message(&rng, row, &in);
 
@@ -326,7 +357,7 @@ static void test_wire_no_outcome(void **state) {
 static void test_wire_result_on_success_only(void **state) {
         struct rng rng = {8};
         union wire_message in, out, copy;
-        size_t size = valid_message(&rng, &grammar[2], &in);
+        size_t size = valid_message(&rng, &grammar[3], &in);
 
         fill(&rng, &out, sizeof(out));
         copy = out;
@@ -349,6 +380,14 @@ static bool naive_outcome(const uint8_t *b) {
                               o.error > -4096 && (o.ungoverned == 0 || o.ungoverned == 1));
 }
 
+static bool naive_flags(const uint8_t *b, size_t size) {
+        uint32_t flags = 0;
+
+        if (size > 128)
+                memcpy(&flags, b + 128, sizeof(flags));
+        return flags < 4;
+}
+
 /* What wire_decode() should say of a packet, by offsets alone. */
 static int naive_decode(enum wire_direction direction, const uint8_t *b, size_t size) {
         uint16_t head[2];
@@ -360,20 +399,25 @@ static int naive_decode(enum wire_direction direction, const uint8_t *b, size_t 
                 return -EBADMSG;
         memcpy(head, b, 4);
         for (size_t i = 0; i < ARRAY_SIZE(grammar); i++) {
-                if (grammar[i].type != head[1])
+                if (grammar[i].type != head[1] ||
+                    (head[1] == WIRE_REGISTER && grammar[i].first != head[0]))
                         continue;
                 if (grammar[i].size != size || grammar[i].direction != direction)
                         return -EBADMSG;
-                expected = expected_for_version(head[1], head[0]);
+                expected = expected_for_version(head[1], head[0], size);
                 memcpy(&word, b + 4, 4);
                 if (head[1] == WIRE_HELD && (int32_t)word != 0 && word <= UINT32_MAX - 4095)
                         return -EBADMSG;
-                if (head[0] != 1)
+                if (expected < 0)
                         return expected;
                 if (size >= 16)
                         memcpy(&seq, b + 8, 8);
                 if (head[1] == WIRE_REGISTER)
-                        return word <= 1 && naive_outcome(b + 96) ? expected : -EBADMSG;
+                        return word <= 1 && naive_outcome(b + 96) && naive_flags(b, size)
+                                       ? expected
+                                       : -EBADMSG;
+                if (head[1] == WIRE_BEGUN)
+                        return seq != 0 ? expected : -EBADMSG;
                 if (head[1] == WIRE_REQUEST)
                         return word >= 1 && word <= 3 && seq != 0 ? expected : -EBADMSG;
                 if (head[1] == WIRE_DONE)
