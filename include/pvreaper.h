@@ -34,6 +34,13 @@
 extern "C" {
 #endif
 
+/* 0xMMmmpp: major, minor, patch, as numbers. What the caller was compiled with; see pvr_version().
+ */
+#define PVR_VERSION 0x000100
+
+/* The version of the library that is loaded, as PVR_VERSION. */
+uint32_t pvr_version(void);
+
 struct pvr_vm;
 
 /* What a job is about; the values are those of the wire. */
@@ -66,20 +73,54 @@ struct pvr_outcome {
         uint16_t rc, rrc; /* the Ultravisor's return and reason code, 0 if there was none */
 };
 
+enum pvr_flags {
+        /*
+         * The VMM uses native AIO (io_submit(2)), and whoever may start its successor waits for
+         * "pv-reaperctl wait-quiet" first. Without a keeper the kernel lets a VMM's pid go only
+         * when such I/O has ended; with one the pid goes at once, the keeper waits for the I/O, and
+         * then tells the daemon that the VM is quiet. See "Fencing" in pv-reaper-qemu(7).
+         */
+        PVR_FLAG_DRAIN_NATIVE_AIO = 1,
+};
+
+/* Zero it, set size to sizeof(struct pvr_vm_options), then fill in what is wanted. */
+struct pvr_vm_options {
+        size_t size;         /* in bytes: later versions of the library add members at the end */
+        uint32_t flags;      /* enum pvr_flags */
+        uint32_t reserved;   /* 0 */
+        const char *name;    /* what the administrator will know the guest by: a claim, cut at 64
+                                bytes; or NULL. Copied. */
+        const uint8_t *uuid; /* 16 bytes; or NULL: zeroes. Copied. */
+};
+
 /*
- * Starts a keeper for a new guest. Call it before any sandbox (a seccomp filter that forbids
- * clone(2) kills the caller or fails it here), after the last fork of a daemonizing process, and
- * after dropping privileges: the keeper keeps the credentials of this moment.
- * name: what the administrator will know the guest by; cut at 64 bytes, shown as a claim, may be
- *       NULL. Copied.
- * uuid: 16 bytes or NULL (all zero). Copied.
+ * Starts a keeper for a new guest. Where in a VMM's start:
+ * - after the last fork of a process that daemonizes;
+ * - after it has dropped privileges and changed its root directory: the keeper has the credentials
+ *   and the root of this moment, and leaves when the VMM's differ later (see pvr_vm_set_fd());
+ * - before it installs a sandbox that forbids clone(2), which would kill the caller or fail it
+ * here. In upstream's QEMU, which installs its sandbox before it daemonizes, no place has all
+ * three: there it is where "-run-with async-teardown=on" is handled, and not together with
+ * "-sandbox spawn=deny",
+ * "-daemonize", "-run-with user=" or "chroot=". pvreaper(3) lists the system calls that a sandbox
+ * must allow afterwards.
+ *
+ * options: as above; NULL: all zero.
+ * Without PVR_FLAG_DRAIN_NATIVE_AIO the VMM must not use native AIO while it has a keeper: it calls
+ * pvr_vm_free() before its first io_setup(2). If it forgets, pvr_vm_set_fd() says -EBUSY.
  * Blocks until the keeper runs (well below a millisecond unless the machine is overloaded; 10 s at
  * the very most, then -ETIMEDOUT); does not wait for the daemon, which need not be running.
- * Makes one thread, all of whose signals are blocked, and at most five fds, all CLOEXEC and
- * above 2. Errors: -EINVAL, -ENOMEM, -EAGAIN (no more processes), -EMFILE, -EPERM, -ENAMETOOLONG
- * (PVREAPER_SOCKET), -ENOSYS (Linux before 5.9), -ETIMEDOUT.
+ * Makes one thread, all of whose signals are blocked, with a stack of 64 KiB; two processes, the
+ * keeper and its guard, which share the VMM's memory and have no capabilities; and at most five
+ * fds, all CLOEXEC and above 2. The library stays loaded: dlclose(3) does not unload it.
+ * As with every process made by clone(CLONE_VM), unshare(CLONE_NEWUSER) fails with -EINVAL from
+ * then on, and whoever else shares the VMM's memory (a CLONE_VM process of its own) must not
+ * outlive it: that memory is released at the VMM's end.
+ * Errors: -EINVAL (an unknown flag, or bytes that are not zero behind the known members), -EBUSY
+ * (native AIO is in use and the flag is not set), -ENOMEM, -EAGAIN (no more processes), -EMFILE,
+ * -EPERM, -ENAMETOOLONG (PVREAPER_SOCKET), -ENOSYS (Linux before 5.9), -ETIMEDOUT.
  */
-int pvr_vm_new(struct pvr_vm **ret, const char *name, const uint8_t uuid[16]);
+int pvr_vm_new(struct pvr_vm **ret, const struct pvr_vm_options *options);
 
 /*
  * Tells the keeper which VM it is for, and how large.
@@ -89,11 +130,19 @@ int pvr_vm_new(struct pvr_vm **ret, const char *name, const uint8_t uuid[16]);
  *        unknown.
  * Does not block. If it fails, pvr_vm_handoff() gives -ENOTCONN until it succeeds (but after -EBADF
  * and -EMFILE, which change nothing). Before it replaces a VM, the outcome of that one's last
- * hand-off must have been read: rings do not say which VM they are about. Errors: -EBADF, -EMFILE,
- * -EPIPE (the keeper is gone), -EAGAIN (the keeper has not read earlier calls yet), -ETOOMANYREFS
- * (too many fds of this user in flight), -ENOBUFS, -ENOMEM, -ECHILD.
+ * hand-off must have been read: rings do not say which VM they are about. Close the fds of the old
+ * VM after this call, not before: else the keeper's is the last one, and it tears that VM down
+ * before it does anything else.
+ * Errors: -EBADF, -EMFILE, -EPIPE (the keeper is gone), -EAGAIN (the keeper has not read earlier
+ * calls yet), -EPERM (user, group, supplementary groups or root directory of the calling thread are
+ * no longer those of the keeper, which leaves), -EBUSY (native AIO is in use without
+ * PVR_FLAG_DRAIN_NATIVE_AIO; the keeper leaves), -ETOOMANYREFS (too many fds of this user in
+ * flight), -ENOBUFS, -ENOMEM, -ECHILD.
  */
 int pvr_vm_set_fd(struct pvr_vm *vm, int vm_fd, uint64_t mem_bytes);
+
+/* The guest has another size now, in bytes. A store; any thread, any time. */
+void pvr_vm_set_mem(struct pvr_vm *vm, uint64_t mem_bytes);
 
 /*
  * Rings the keeper's doorbell: "something is set aside". Call it after PREPARE succeeded. One
@@ -101,17 +150,21 @@ int pvr_vm_set_fd(struct pvr_vm *vm, int vm_fd, uint64_t mem_bytes);
  * 0: the keeper will run PERFORM (several rings before it gets to it are one).
  * Negative: it will not: run PERFORM yourself, and there take -EINVAL for "already done", since
  * somebody who took over from a dying keeper may have been faster.
- * Errors: -EPIPE (the keeper is gone), -ENOTCONN (pvr_vm_set_fd() did not succeed), -ECHILD.
+ * Errors: -EPIPE (the keeper is gone), -EPERM (as in pvr_vm_set_fd()), -ENOTCONN (pvr_vm_set_fd()
+ * did not succeed), -ECHILD.
  */
 int pvr_vm_handoff(struct pvr_vm *vm);
 
 /*
- * PREPARE and hand-off in one: the asynchronous form of KVM_PV_DISABLE.
+ * PREPARE and hand-off in one: the asynchronous form of KVM_PV_DISABLE. If an earlier hand-off is
+ * still queued, and so the kernel has no room for another VM, that one is begun at once, over the
+ * daemon's limit, and PREPARE tried again: the guest does not wait for the queue.
  * 0: the old VM is set aside and somebody tears it down: the keeper, or, if it is gone, a thread
  * made for it, or, where even that cannot be had, this call itself, which then blocks that long.
  * Negative: nothing was set aside (the error of PREPARE, e.g. -EINVAL for a guest of 2 GiB and less
  * or with an earlier one still set aside; -ENOTCONN; -ECHILD): use KVM_PV_DISABLE.
- * Blocks as long as PREPARE does (which destroys the first 2 GiB itself).
+ * Blocks as long as PREPARE does (which destroys the first 2 GiB itself), and for what it takes to
+ * begin an earlier hand-off: a moment, 1 s at the very most.
  */
 int pvr_vm_disable_async(struct pvr_vm *vm);
 
@@ -123,10 +176,11 @@ int pvr_vm_get_fd(struct pvr_vm *vm);
 
 /*
  * Reads the next outcome. 1: *ret is filled in. 0: none now. Does not block.
+ * size: sizeof(struct pvr_outcome); a larger one, of a later version, is filled up with zeroes.
  * A keeper never waits for a reader: what does not fit is dropped and counted (ret->dropped).
- * Errors: -ECHILD.
+ * Errors: -EINVAL (size is less than that of the first version, 48), -ECHILD.
  */
-int pvr_vm_next_outcome(struct pvr_vm *vm, struct pvr_outcome *ret);
+int pvr_vm_next_outcome(struct pvr_vm *vm, struct pvr_outcome *ret, size_t size);
 
 /* "done", "ungoverned", ...: a static string; NULL for a number that is no enum pvr_result. */
 const char *pvr_result_to_string(uint32_t result);

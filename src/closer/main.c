@@ -69,7 +69,7 @@ int main(int argc, char *argv[]) {
         if (argc == 2 && strcmp(argv[1], "--help") == 0)
                 return print_help();
         if (argc == 2 && strcmp(argv[1], "--version") == 0)
-                return printf("pv-reaper-closer %s\n", PVR_VERSION) < 0;
+                return printf("pv-reaper-closer %s\n", PVR_VERSION_TEXT) < 0;
         if (argc > 1) {
                 (void)say(LOG_ERR, 0, "unknown argument \"%s\": try --help", argv[1]);
                 return EXIT_USAGE;

@@ -113,11 +113,11 @@ void check_daemon(const struct check_host *host, struct check_report *ret) {
         }
         check_say(ret, CHECK_PASS, "pv-reaperd %s answers, pid %" PRIu64, version,
                   check_status_number(host, "PID"));
-        if (strcmp(version, PVR_VERSION) == 0)
+        if (strcmp(version, PVR_VERSION_TEXT) == 0)
                 return;
         ret->result = CHECK_WARN;
         check_advise(ret, "this is pv-reaperctl %s: systemctl restart pv-reaper.service",
-                     PVR_VERSION);
+                     PVR_VERSION_TEXT);
 }
 
 /* A file of /proc/PID of the daemon; false: the report is made. */

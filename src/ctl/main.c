@@ -74,7 +74,7 @@ static int print_help(const struct options *options, FILE *out) {
 }
 
 static int print_version(const struct options *options, FILE *out) {
-        (void)fprintf(out, "pv-reaperctl %s\n", PVR_VERSION);
+        (void)fprintf(out, "pv-reaperctl %s\n", PVR_VERSION_TEXT);
         return 0;
 }
 

@@ -29,7 +29,7 @@ static uint64_t since(struct manager *manager, uint64_t then) {
 /* ---- GetStatus ---- */
 
 static bool get_version(void *object, struct bus_value *ret) {
-        ret->s = PVR_VERSION;
+        ret->s = PVR_VERSION_TEXT;
         return true;
 }
 

@@ -105,7 +105,7 @@ static int parse_arguments(struct arguments *args, int argc, char *argv[]) {
                 else if (c == OPTION_DEFAULTS)
                         return config_print_defaults(stdout), 0;
                 else if (c == OPTION_VERSION)
-                        return printf("pv-reaper %s\n", PVR_VERSION), 0;
+                        return printf("pv-reaper %s\n", PVR_VERSION_TEXT), 0;
                 else if (c == OPTION_HELP)
                         return help(), 0;
                 else if (c >= OPTION_KEYS)

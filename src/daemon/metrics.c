@@ -33,7 +33,7 @@ static void collect(struct metrics *ret, struct manager *m) {
 
         *ret = (struct metrics){
                 .tally = &m->tally,
-                .version = PVR_VERSION,
+                .version = PVR_VERSION_TEXT,
                 .mode = metrics_modes[governor_mode(&m->governor)],
                 .to_clear = manager_bytes_to_clear(m),
                 .running = m->governor.n_counted,

@@ -74,6 +74,7 @@ static void *heir_main(void *userdata) {
         struct pvr_vm *vm = userdata;
 
         if (clone_and_wait(vm)) {
+                vm->keeper_gone = true;
                 report_lost(vm);
                 perform_here(vm);
         }

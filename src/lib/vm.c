@@ -30,6 +30,12 @@
 
 #define _public_ __attribute__((visibility("default")))
 
+#define FLAGS (PVR_FLAG_DRAIN_NATIVE_AIO)
+
+/* Of the first version that had them. */
+#define OPTIONS_SIZE_MIN sizeof(struct pvr_vm_options)
+#define OUTCOME_SIZE_MIN sizeof(struct pvr_outcome)
+
 #define GRACE_REBOOT_USEC   (60 * USEC_PER_SEC)
 #define GRACE_SHUTDOWN_USEC (5 * USEC_PER_SEC)
 #define START_TIMEOUT_USEC  (10 * USEC_PER_SEC)
@@ -68,17 +74,33 @@ static bool is_fork(const struct pvr_vm *vm) {
         return vm->owner != getpid();
 }
 
-_public_ struct pvr_vm *pvr_vm_free(struct pvr_vm *vm) {
+static void send_leave(struct pvr_vm *vm) {
         struct bell leave = {.type = BELL_LEAVE};
 
+        (void)packet_send(vm->bell, &leave, sizeof(leave));
+        /* EOF says the same if the queue was full; close() would not, where a fork holds a copy. */
+        (void)shutdown(vm->bell, SHUT_RDWR);
+}
+
+_public_ struct pvr_vm *pvr_vm_free(struct pvr_vm *vm) {
         if (!vm)
                 return NULL;
         if (is_fork(vm))
                 return vm_destroy(vm); /* the heir, who has the other reference, is not here */
-        (void)packet_send(vm->bell, &leave, sizeof(leave));
-        /* EOF says the same if the queue was full; close() would not, where a fork holds a copy. */
-        (void)shutdown(vm->bell, SHUT_RDWR);
+        send_leave(vm);
         return vm_unref(vm);
+}
+
+int vm_let_go(struct pvr_vm *vm, uint64_t timeout_usec) {
+        uint64_t deadline = now_usec() + timeout_usec;
+
+        send_leave(vm);
+        while (!vm->keeper_gone) {
+                if (now_usec() >= deadline)
+                        return -EBUSY;
+                (void)usleep(100);
+        }
+        return 0;
 }
 
 static void vm_freep(struct pvr_vm **vm) {
@@ -115,7 +137,7 @@ static int map_keeper(struct keeper **ret) {
         return 0;
 }
 
-static int vm_init(struct pvr_vm *vm, const char *name, const uint8_t uuid[16]) {
+static int vm_init(struct pvr_vm *vm, const struct pvr_vm_options *options) {
         struct keeper *k;
         int r;
 
@@ -138,10 +160,10 @@ static int vm_init(struct pvr_vm *vm, const char *name, const uint8_t uuid[16]) 
         k->outcomes = vm->outcomes_sink;
         k->vmm = k->vm_fd = -1;
         space_init(&k->space);
-        if (name)
-                memcpy(k->link.name, name, strnlen(name, sizeof(k->link.name)));
-        if (uuid)
-                memcpy(k->link.uuid, uuid, sizeof(k->link.uuid));
+        if (options->name)
+                memcpy(k->link.name, options->name, strnlen(options->name, sizeof(k->link.name)));
+        if (options->uuid)
+                memcpy(k->link.uuid, options->uuid, sizeof(k->link.uuid));
         k->grace_reboot_usec = environment_grace(GRACE_REBOOT_USEC);
         k->grace_shutdown_usec = environment_grace(GRACE_SHUTDOWN_USEC);
         filter_build(&k->filter);
@@ -160,19 +182,39 @@ static int await_ready(struct pvr_vm *vm) {
         return ready.error;
 }
 
-_public_ int pvr_vm_new(struct pvr_vm **ret, const char *name, const uint8_t uuid[16]) {
+/* What a caller of any version passed, as this version has it. */
+static int read_options(struct pvr_vm_options *ret, const struct pvr_vm_options *options) {
+        const char *bytes = (const char *)options;
+
+        *ret = (struct pvr_vm_options){};
+        if (!options)
+                return 0;
+        if (options->size < OPTIONS_SIZE_MIN)
+                return -EINVAL;
+        for (size_t i = sizeof(*ret); i < options->size; i++)
+                if (bytes[i] != 0)
+                        return -EINVAL; /* something that we do not know was asked for */
+        memcpy(ret, options, options->size < sizeof(*ret) ? options->size : sizeof(*ret));
+        return (ret->flags & ~(uint32_t)FLAGS) != 0 || ret->reserved != 0 ? -EINVAL : 0;
+}
+
+_public_ int pvr_vm_new(struct pvr_vm **ret, const struct pvr_vm_options *options) {
         _cleanup_(vm_freep) struct pvr_vm *vm = NULL;
+        struct pvr_vm_options known;
         int r;
 
         if (!ret)
                 return -EINVAL;
+        r = read_options(&known, options);
+        if (r < 0)
+                return r;
         vm = calloc(1, sizeof(*vm));
         if (!vm)
                 return -ENOMEM;
         vm->owner = getpid();
         vm->n_refs = 1;
         vm->bell = vm->keeper_bell = vm->outcomes = vm->outcomes_sink = vm->vm_fd = -1;
-        r = vm_init(vm, name, uuid);
+        r = vm_init(vm, &known);
         if (r < 0)
                 return r;
         r = heir_start(vm);
@@ -210,8 +252,9 @@ static bool is_protectable(int vm_fd) {
         return ioctl(vm_fd, PV_CHECK_EXTENSION, PV_CAP_PROTECTED) > 0;
 }
 
-void vm_set_mem(struct pvr_vm *vm, uint64_t mem_bytes) {
-        vm->keeper->link.mem = mem_bytes;
+_public_ void pvr_vm_set_mem(struct pvr_vm *vm, uint64_t mem_bytes) {
+        if (!is_fork(vm))
+                vm->keeper->link.mem = mem_bytes;
 }
 
 _public_ int pvr_vm_set_fd(struct pvr_vm *vm, int vm_fd, uint64_t mem_bytes) {
@@ -232,7 +275,7 @@ _public_ int pvr_vm_set_fd(struct pvr_vm *vm, int vm_fd, uint64_t mem_bytes) {
         } else if (dup3(vm_fd, vm->vm_fd, O_CLOEXEC) < 0) {
                 return negative_errno();
         }
-        vm_set_mem(vm, mem_bytes);
+        pvr_vm_set_mem(vm, mem_bytes);
         vm->keeper_has_fd = false; /* if it is not told, rings would be about another VM, or none */
         r = bell_result(packet_send_fd(vm->bell, &bell, sizeof(bell), vm->vm_fd));
         vm->keeper_has_fd = r >= 0;
@@ -267,15 +310,21 @@ static void perform_somewhere(struct pvr_vm *vm) {
                 (void)perform_main(vm);
 }
 
+int vm_prepare(struct pvr_vm *vm, int vm_fd, struct pv_cmd *cmd) {
+        return ioctl(vm_fd, PV_COMMAND, cmd) < 0 ? negative_errno() : 0;
+}
+
 _public_ int pvr_vm_disable_async(struct pvr_vm *vm) {
         struct pv_cmd cmd = {.cmd = PV_ASYNC_CLEANUP_PREPARE};
+        int r;
 
         if (is_fork(vm))
                 return -ECHILD;
         if (vm->vm_fd < 0)
                 return -ENOTCONN;
-        if (ioctl(vm->vm_fd, PV_COMMAND, &cmd) < 0)
-                return negative_errno();
+        r = vm_prepare(vm, vm->vm_fd, &cmd);
+        if (r < 0)
+                return r;
         if (pvr_vm_handoff(vm) < 0)
                 perform_somewhere(vm);
         return 0;
@@ -285,20 +334,27 @@ _public_ int pvr_vm_get_fd(struct pvr_vm *vm) {
         return is_fork(vm) ? -ECHILD : vm->outcomes;
 }
 
-_public_ int pvr_vm_next_outcome(struct pvr_vm *vm, struct pvr_outcome *ret) {
+_public_ int pvr_vm_next_outcome(struct pvr_vm *vm, struct pvr_outcome *ret, size_t size) {
         struct pvr_outcome outcome;
         int fd = -1;
         ssize_t n;
 
         if (is_fork(vm))
                 return -ECHILD;
+        if (size < OUTCOME_SIZE_MIN)
+                return -EINVAL;
         n = packet_recv_fd(vm->outcomes, &outcome, sizeof(outcome), &fd);
         if (n == -EAGAIN)
                 return 0;
         if (n != sizeof(outcome))
                 return n < 0 ? (int)n : -EBADMSG;
-        *ret = outcome;
+        memset(ret, 0, size);
+        memcpy(ret, &outcome, size < sizeof(outcome) ? size : sizeof(outcome));
         return 1;
+}
+
+_public_ uint32_t pvr_version(void) {
+        return PVR_VERSION;
 }
 
 _public_ const char *pvr_result_to_string(uint32_t result) {

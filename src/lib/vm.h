@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <pvreaper.h>
 
+#include "base/kvm-pv.h"
 #include "lib/keeper.h"
 
 struct pvr_vm {
@@ -23,6 +24,7 @@ struct pvr_vm {
         _Atomic unsigned n_refs;    /* the user, the heir, threads that perform */
         _Atomic bool keeper_has_fd; /* it was sent vm_fd */
         _Atomic int clone_error;    /* why there is no keeper, or 0 */
+        _Atomic bool keeper_gone;   /* its end was seen */
 };
 
 /* Above the first frame: s390x saves registers in its caller's. */
@@ -34,10 +36,18 @@ struct pvr_vm *vm_ref(struct pvr_vm *vm);
 struct pvr_vm *vm_unref(struct pvr_vm *vm);
 
 /*
- * The guest has another size now, in bytes: what the keeper says from its next job or connection
- * on. A store; any thread, any time.
+ * KVM_PV_ASYNC_CLEANUP_PREPARE on vm_fd, with cmd. If there is no room since an earlier hand-off is
+ * still queued, that one is begun at once and PREPARE tried again. 0 or a negative errno, of the
+ * last PREPARE. Any thread. Blocks as PREPARE does, and 1 s at most for the earlier one to begin.
  */
-void vm_set_mem(struct pvr_vm *vm, uint64_t mem_bytes);
+int vm_prepare(struct pvr_vm *vm, int vm_fd, struct pv_cmd *cmd);
+
+/*
+ * The keeper leaves, for good, as by pvr_vm_free(), but vm stays valid: any thread may still be in
+ * a call on it. Waits until it is gone, timeout_usec at most. 0, or -EBUSY: it is still there, in
+ * the middle of a PERFORM, and leaves after it. Any thread.
+ */
+int vm_let_go(struct pvr_vm *vm, uint64_t timeout_usec);
 
 /*
  * Makes the thread that clones the keeper and then waits for its end; all its signals are blocked.

@@ -107,7 +107,7 @@ static void note_region(struct pvr_vm *vm, int fd,
         if (fd != known_fd)
                 return;
         slots_set(&slots, region->slot, region->flags, region->memory_size);
-        vm_set_mem(vm, slots.total);
+        pvr_vm_set_mem(vm, slots.total);
         if (!told)
                 tell(vm, fd);
 }
@@ -173,10 +173,12 @@ static void complain(int error) {
 }
 
 static void start_keeper(void) {
+        const struct pvr_vm_options options = {
+                .size = sizeof(options), .name = cmdline.name, .uuid = cmdline.uuid};
         struct pvr_vm *vm = NULL;
         int r;
 
-        r = pvr_vm_new(&vm, cmdline.name, cmdline.uuid);
+        r = pvr_vm_new(&vm, &options);
         if (r < 0)
                 complain(r);
         else

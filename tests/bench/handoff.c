@@ -85,7 +85,7 @@ static int read_outcomes(struct bench *bench, bool wait) {
         if (wait && poll(&pollfd, 1, OUTCOME_MSEC) <= 0)
                 return fail("no outcome", -ETIMEDOUT);
         do
-                r = pvr_vm_next_outcome(bench->pvr, &outcome);
+                r = pvr_vm_next_outcome(bench->pvr, &outcome, sizeof(outcome));
         while (r > 0);
         return r;
 }
@@ -173,7 +173,7 @@ static int run_picture(struct bench *bench, struct picture *picture) {
                 return fail("samples", -ENOMEM);
 
         setenv("PVREAPER_GRACE_MSEC", picture->grace, 1);
-        r = pvr_vm_new(&bench->pvr, "bench", NULL);
+        r = pvr_vm_new(&bench->pvr, NULL);
         if (r < 0)
                 return fail("cannot start a keeper", r);
 

@@ -44,19 +44,42 @@ static void test_new(void) {
         struct pvr_vm *vm = NULL;
         uint8_t uuid[16] = {1, 2, 3};
         char name[300];
+        struct pvr_vm_options options = {.size = sizeof(options), .name = name, .uuid = uuid};
 
         memset(name, 'x', sizeof(name) - 1);
         name[sizeof(name) - 1] = '\0';
-        check(pvr_vm_new(NULL, "none", uuid) == -EINVAL);
-        check(pvr_vm_new(&vm, NULL, NULL) == 0 && vm);
+        check(pvr_vm_new(NULL, &options) == -EINVAL);
+        check(pvr_vm_new(&vm, NULL) == 0 && vm);
         check(pvr_vm_free(vm) == NULL);
-        check(pvr_vm_new(&vm, name, uuid) == 0);
+        check(pvr_vm_new(&vm, &options) == 0);
         check(pvr_vm_free(vm) == NULL);
-        check(pvr_vm_new(&vm, "", uuid) == 0);
+        options.name = "";
+        check(pvr_vm_new(&vm, &options) == 0);
         check(pvr_vm_free(vm) == NULL);
         check(pvr_vm_free(NULL) == NULL);
         await_threads(1);
         check(find_keeper() == 0);
+}
+
+/* Callers that were compiled with another version of the header. */
+static void test_options(void) {
+        struct {
+                struct pvr_vm_options known;
+                uint64_t later;
+        } options = {.known = {.size = sizeof(options), .name = "options"}};
+        struct pvr_vm *vm = NULL;
+
+        check(pvr_vm_new(&vm, &options.known) == 0);
+        check(pvr_vm_free(vm) == NULL);
+        options.later = 1;
+        check(pvr_vm_new(&vm, &options.known) == -EINVAL);
+        options.known.size = sizeof(options.known) - 1;
+        check(pvr_vm_new(&vm, &options.known) == -EINVAL);
+        options.known = (struct pvr_vm_options){.size = sizeof(options.known), .flags = 2};
+        check(pvr_vm_new(&vm, &options.known) == -EINVAL);
+        options.known = (struct pvr_vm_options){.size = sizeof(options.known), .reserved = 1};
+        check(pvr_vm_new(&vm, &options.known) == -EINVAL);
+        check(pvr_version() == PVR_VERSION);
 }
 
 static void test_strings(void) {
@@ -75,10 +98,11 @@ static void test_strings(void) {
 static void test_too_early(struct helper *helper) {
         struct pvr_outcome outcome = {.job = 77};
 
-        check(pvr_vm_new(&helper->vm, "errors", NULL) == 0);
+        check(new_vm(&helper->vm, "errors") == 0);
         check(pvr_vm_handoff(helper->vm) == -ENOTCONN);
         check(pvr_vm_disable_async(helper->vm) == -ENOTCONN);
-        check(pvr_vm_next_outcome(helper->vm, &outcome) == 0 && outcome.job == 77);
+        check(pvr_vm_next_outcome(helper->vm, &outcome, sizeof(outcome)) == 0 && outcome.job == 77);
+        check(pvr_vm_next_outcome(helper->vm, &outcome, sizeof(outcome) - 1) == -EINVAL);
         check(fcntl(pvr_vm_get_fd(helper->vm), F_GETFD) & FD_CLOEXEC);
         check(pvr_vm_set_fd(helper->vm, -1, 1) == -EBADF);
         check(pvr_vm_set_fd(helper->vm, 1000, 1) == -EBADF);
@@ -128,7 +152,7 @@ static void test_killed(struct helper *helper, int fd) {
         check(pvr_vm_handoff(helper->vm) == -EPIPE);
         check(pvr_vm_set_fd(helper->vm, fd, 1) == -EPIPE);
         check(pvr_vm_disable_async(helper->vm) == -ENOTTY);
-        check(pvr_vm_next_outcome(helper->vm, &outcome) == 0);
+        check(pvr_vm_next_outcome(helper->vm, &outcome, sizeof(outcome)) == 0);
         check(fcntl(fd, F_GETFD) != -1);
         helper->vm = pvr_vm_free(helper->vm);
 }
@@ -145,7 +169,7 @@ static void test_no_fds(struct helper *helper) {
         for (unsigned room = 0; room < 4; room++) {
                 limit = (struct rlimit){.rlim_cur = (rlim_t)fd + room, .rlim_max = old.rlim_max};
                 check(setrlimit(RLIMIT_NOFILE, &limit) == 0);
-                check(pvr_vm_new(&helper->vm, "fds", NULL) == -EMFILE && !helper->vm);
+                check(new_vm(&helper->vm, "fds") == -EMFILE && !helper->vm);
         }
         check(setrlimit(RLIMIT_NOFILE, &old) == 0);
         check(count_numbers("/proc/self/fd") - 1 == n_fds);
@@ -174,7 +198,7 @@ static void test_no_tasks(rlim_t n_tasks) {
         check(setgroups(0, NULL) == 0 && setgid(uid) == 0 && setuid(uid) == 0);
         check(setrlimit(RLIMIT_NPROC, &limit) == 0);
         n_fds = count_numbers("/proc/self/fd");
-        check(pvr_vm_new(&vm, "tasks", NULL) == -EAGAIN && !vm);
+        check(new_vm(&vm, "tasks") == -EAGAIN && !vm);
         await_threads(1);
         check(count_numbers("/proc/self/fd") == n_fds);
         _exit(EXIT_SUCCESS);
@@ -198,7 +222,7 @@ static void test_sandbox(struct helper *helper) {
 
         check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
         check(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) == 0);
-        check(pvr_vm_new(&helper->vm, "late", NULL) == -EPERM && !helper->vm);
+        check(new_vm(&helper->vm, "late") == -EPERM && !helper->vm);
         await_threads(1);
         check(count_numbers("/proc/self/fd") == n_fds);
 }
@@ -269,6 +293,7 @@ int main(void) {
 
         check(fd >= 0);
         test_new();
+        test_options();
         test_strings();
         test_too_early(&helper);
         test_fd(&helper, fd);

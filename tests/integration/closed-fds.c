@@ -28,7 +28,7 @@ int main(int argc, char **argv) {
         for (fd = 0; fd <= 2; fd++)
                 close(fd);
 
-        check(pvr_vm_new(&helper.vm, "closed", NULL) == 0);
+        check(new_vm(&helper.vm, "closed") == 0);
         for (fd = 0; fd <= 2; fd++)
                 check(fcntl(fd, F_GETFD) == -1 && errno == EBADF);
 

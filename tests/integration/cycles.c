@@ -43,7 +43,7 @@ static struct usage usage_now(void) {
 static void cycle(struct helper *helper, bool with_vm) {
         char too_long[256];
 
-        check(pvr_vm_new(&helper->vm, "cycle", NULL) == 0);
+        check(new_vm(&helper->vm, "cycle") == 0);
         check(find_keeper() > 0);
         if (with_vm) {
                 check(pvr_vm_set_fd(helper->vm, helper->guest.vm_fd, HELPER_BYTES) == 0);
@@ -55,7 +55,7 @@ static void cycle(struct helper *helper, bool with_vm) {
         memset(too_long, '/', sizeof(too_long) - 1);
         too_long[sizeof(too_long) - 1] = '\0';
         check(setenv("PVREAPER_SOCKET", too_long, 1) == 0);
-        check(pvr_vm_new(&helper->vm, "too-long", NULL) == -ENAMETOOLONG);
+        check(new_vm(&helper->vm, "too-long") == -ENAMETOOLONG);
         check(helper->vm == NULL);
         check(setenv("PVREAPER_SOCKET", "/nonexistent", 1) == 0);
         await_threads(1);

@@ -21,7 +21,7 @@ _Noreturn static void play_refused_child(struct helper *helper) {
         check(pvr_vm_disable_async(helper->vm) == -ECHILD);
         check(pvr_vm_set_fd(helper->vm, helper->guest.vm_fd, 1) == -ECHILD);
         check(pvr_vm_get_fd(helper->vm) == -ECHILD);
-        check(pvr_vm_next_outcome(helper->vm, &outcome) == -ECHILD);
+        check(pvr_vm_next_outcome(helper->vm, &outcome, sizeof(outcome)) == -ECHILD);
         check(outcome.job == 77);
         check(pvr_vm_free(helper->vm) == NULL);
         _exit(EXIT_SUCCESS);

@@ -31,6 +31,12 @@ void check_failed(const char *file, int line, const char *condition) {
         exit(EXIT_FAILURE);
 }
 
+int new_vm(struct pvr_vm **ret, const char *name) {
+        const struct pvr_vm_options options = {.size = sizeof(options), .name = name};
+
+        return pvr_vm_new(ret, &options);
+}
+
 void helper_make_guest(struct helper *helper) {
         int r = guest_init(&helper->guest, HELPER_BYTES);
 
@@ -40,7 +46,7 @@ void helper_make_guest(struct helper *helper) {
 }
 
 void helper_start(struct helper *helper, const char *name) {
-        check(pvr_vm_new(&helper->vm, name, NULL) == 0);
+        check(new_vm(&helper->vm, name) == 0);
         helper_make_guest(helper);
         check(pvr_vm_set_fd(helper->vm, helper->guest.vm_fd, HELPER_BYTES) == 0);
 }
@@ -59,7 +65,7 @@ struct pvr_outcome helper_await(struct helper *helper, enum pvr_result result) {
                 n = poll(&pollfd, 1, TIMEOUT_MS);
         while (n < 0 && errno == EINTR);
         check(n == 1 && pollfd.revents == POLLIN);
-        check(pvr_vm_next_outcome(helper->vm, &outcome) == 1);
+        check(pvr_vm_next_outcome(helper->vm, &outcome, sizeof(outcome)) == 1);
         if (outcome.result != result)
                 dprintf(check_fd, "outcome: %s, %s\n", pvr_result_to_string(outcome.result),
                         strerror(-outcome.error));

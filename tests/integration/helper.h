@@ -34,6 +34,9 @@ _Noreturn void check_failed(const char *file, int line, const char *condition);
 /* Keeper, guest, pvr_vm_set_fd(), in this order. */
 void helper_start(struct helper *helper, const char *name);
 
+/* pvr_vm_new() for a guest of this name, which may be NULL. */
+int new_vm(struct pvr_vm **ret, const char *name);
+
 /* Opens /dev/kvm and makes the guest; exits with 77 where it cannot be opened. */
 void helper_make_guest(struct helper *helper);
 

@@ -25,11 +25,12 @@ _Noreturn static void be_vmm(int number, int report_fd) {
         int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
         struct pvr_vm *vm = NULL;
         char name[32], answer;
+        const struct pvr_vm_options options = {.size = sizeof(options), .name = name};
 
         if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
                 fail("prctl");
         (void)snprintf(name, sizeof(name), "vm-%04d", number);
-        answer = pvr_vm_new(&vm, name, NULL) < 0 || pvr_vm_set_fd(vm, fd, 1 << 20) < 0 ? '!' : '+';
+        answer = pvr_vm_new(&vm, &options) < 0 || pvr_vm_set_fd(vm, fd, 1 << 20) < 0 ? '!' : '+';
         if (write(report_fd, &answer, 1) != 1)
                 fail("write");
         close(report_fd);

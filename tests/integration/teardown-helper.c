@@ -78,7 +78,7 @@ static void obey(char *line) {
 
         line[strcspn(line, "\n")] = '\0';
         if (strcmp(line, "keeper") == 0) {
-                check(pvr_vm_new(&vm, "with-keeper", NULL) == 0);
+                check(new_vm(&vm, "with-keeper") == 0);
                 check(pvr_vm_set_fd(vm, memfd_create("vm", MFD_CLOEXEC), 0) == 0);
                 (void)puts("keeper");
         } else if (strncmp(line, "fork ", 5) == 0) {

@@ -29,11 +29,16 @@ USER = """
 
 int main(void) {
         struct pvr_vm *vm = NULL;
-        int r = pvr_vm_new(&vm, "user", NULL);
+        struct pvr_vm_options options = {};
+        int r;
 
+        options.size = sizeof(options);
+        options.name = "user";
+        r = pvr_vm_new(&vm, &options);
         if (r < 0)
                 return 1;
         pvr_vm_free(vm);
+        printf("%#x\\n", (unsigned)pvr_version());
         puts(pvr_result_to_string(PVR_RESULT_SUPERSEDED));
         return 0;
 }
@@ -202,7 +207,9 @@ class Install(Case):
                          input=USER)
             self.assertEqual((result.returncode, result.stderr), (0, ""))
             result = run(program, env={**os.environ, "LD_LIBRARY_PATH": self.library})
-            self.assertEqual((result.returncode, result.stdout), (0, "superseded\n"))
+            major, minor, patch = map(int, harness.introspect("projectinfo")["version"].split("."))
+            version = major << 16 | minor << 8 | patch
+            self.assertEqual((result.returncode, result.stdout), (0, f"{version:#x}\nsuperseded\n"))
         self.assertTrue(has_tool("cc") or shutil.which("c++"))
 
 

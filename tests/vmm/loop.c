@@ -54,7 +54,7 @@ int vmm_drain_outcomes(struct vmm *vmm) {
                 n++;
         }
         while (vmm->pvr) {
-                r = pvr_vm_next_outcome(vmm->pvr, &outcome);
+                r = pvr_vm_next_outcome(vmm->pvr, &outcome, sizeof(outcome));
                 if (r < 0)
                         return r;
                 if (r == 0)

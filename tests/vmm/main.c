@@ -144,11 +144,16 @@ static int fail(const char *what, int r) {
 
 /* An exit status, or -1: go on */
 static int vmm_start(struct vmm *vmm, const struct options *options) {
+        const struct pvr_vm_options pvr_options = {
+                .size = sizeof(pvr_options),
+                .name = options->name,
+                .uuid = options->has_uuid ? options->uuid : NULL,
+        };
         int r;
 
         vmm->name = options->name;
         if (!options->no_keeper) {
-                r = pvr_vm_new(&vmm->pvr, options->name, options->has_uuid ? options->uuid : NULL);
+                r = pvr_vm_new(&vmm->pvr, &pvr_options);
                 if (r < 0)
                         return fail("cannot start a keeper", r);
         }
