@@ -88,8 +88,7 @@ static void reboot_guest(void) {
         printf("ok reboot %s\n", async ? "async" : "sync");
 }
 
-/* A slot above the guest's memory; it lies on the same addresses, which nobody minds. */
-static void plug(uint64_t bytes) {
+static void set_slot(uint64_t bytes) {
         struct kvm_userspace_memory_region region = {
                 .slot = 1,
                 .guest_phys_addr = guest.memory_size,
@@ -99,6 +98,20 @@ static void plug(uint64_t bytes) {
 
         if (ioctl(guest.vm_fd, KVM_SET_USER_MEMORY_REGION, &region) < 0)
                 exit(2);
+}
+
+/*
+ * A slot above the guest's memory; it lies on the same addresses, which nobody minds. KVM changes
+ * no slot's size: it goes, and another one comes, as with QEMU.
+ */
+static void plug(uint64_t bytes) {
+        static uint64_t plugged;
+
+        if (plugged > 0)
+                set_slot(0);
+        if (bytes > 0)
+                set_slot(bytes);
+        plugged = bytes;
 }
 
 static void spin(unsigned msec) {

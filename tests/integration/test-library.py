@@ -26,12 +26,14 @@ HELPER_SECONDS = 120
 USER = """
 #include <pvreaper.h>
 #include <stdio.h>
+#include <string.h>
 
 int main(void) {
         struct pvr_vm *vm = NULL;
-        struct pvr_vm_options options = {};
+        struct pvr_vm_options options;
         int r;
 
+        memset(&options, 0, sizeof(options));
         options.size = sizeof(options);
         options.name = "user";
         r = pvr_vm_new(&vm, &options);
