@@ -6,6 +6,8 @@
  *   whoever connects is dropped at once;
  * - a connection is read to its end before it counts as lost: a GRANT found there is valid;
  * - an outcome is kept until DONE_ACK and repeated in REGISTER;
+ * - UNGOVERNED in an older version than ours is how a daemon says that it knows no newer one: then
+ *   that one is spoken, on the next connection;
  * - a GRANT is a slot for the current job, whatever number it names; without a job it goes back.
  *
  * Raw system calls, as in packet.c: a keeper runs this on a thread's state that it only borrows.
@@ -25,13 +27,16 @@
 
 void link_init(struct link *l) {
         l->fd = -1;
+        l->version = WIRE_VERSION;
         l->retry_delay = RETRY_MIN_USEC;
 }
 
 void link_down(struct link *l) {
         close_fd(&l->fd);
-        if (l->state == LINK_WELCOMED)
+        if (l->state == LINK_WELCOMED) {
                 l->clock_since = now_usec();
+                l->version = WIRE_VERSION; /* the next daemon may be a newer one */
+        }
         l->state = LINK_DOWN;
         l->requested = false;
 }
@@ -47,7 +52,7 @@ static void link_failed(struct link *l, int error) {
 }
 
 static int link_send(const struct link *l, union wire_message *m, uint16_t type) {
-        int size = wire_encode(m, WIRE_VERSION, type);
+        int size = wire_encode(m, l->version, type);
 
         return packet_send(l->fd, m, (size_t)size);
 }
@@ -63,6 +68,7 @@ static int send_register(struct link *l) {
         m.reg.mem = l->mem;
         m.reg.last = l->unacked;
         m.reg.unreported = l->unreported;
+        m.reg.flags = l->flags; /* in version 1 they are behind the packet's end */
         return link_send(l, &m, WIRE_REGISTER);
 }
 
@@ -73,9 +79,10 @@ static int try_connect(struct link *l) {
         l->fd = (int)syscall(SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         if (l->fd < 0)
                 return negative_errno();
-        /* A full backlog is EAGAIN here: as good as no daemon. */
-        if (syscall(SYS_connect, l->fd, &l->address, sizeof(l->address)) < 0)
-                return negative_errno();
+        r = syscall(SYS_connect, l->fd, &l->address, sizeof(l->address)) < 0 ? negative_errno() : 0;
+        l->nobody = r < 0 && r != -EAGAIN; /* a full backlog: somebody is there, and busy */
+        if (r < 0)
+                return r;
         r = link_send(l, &hello, WIRE_HELLO);
         if (r >= 0)
                 r = send_register(l);
@@ -88,6 +95,7 @@ static void link_up(struct link *l, uint64_t now) {
         l->retry_at = now + min_u64(l->retry_delay, limit);
         l->retry_delay = min_u64(l->retry_delay * 2, RETRY_MAX_IDLE_USEC);
         l->state = LINK_CONNECTED;
+        l->tried_at = now;
         if (try_connect(l) < 0)
                 link_down(l);
 }
@@ -126,7 +134,32 @@ void link_job_begin(struct link *l, uint32_t kind, uint64_t bytes, uint64_t grac
         l->stay_away = false;
         l->job_since = l->clock_since = now_usec();
         l->retry_delay = RETRY_MIN_USEC;
-        l->retry_at = min_u64(l->retry_at, l->job_since + RETRY_MIN_USEC);
+        l->retry_at = min_u64(l->retry_at, max_u64(l->job_since, l->tried_at + RETRY_MIN_USEC));
+        l->nobody = false; /* that was before; now it is asked again */
+}
+
+void link_job_drop(struct link *l) {
+        l->kind = WIRE_KIND_NONE;
+        l->requested = false;
+}
+
+void link_begun(struct link *l) {
+        union wire_message m = {.begun.seq = l->seq};
+
+        if (l->state != LINK_WELCOMED || l->version < 2)
+                return;
+        if (!l->requested)
+                send_request(l);
+        if (l->requested)
+                link_failed(l, link_send(l, &m, WIRE_BEGUN));
+}
+
+void link_quiet(struct link *l, bool told) {
+        union wire_message m = {};
+
+        l->flags |= WIRE_FLAG_QUIET;
+        if (!told && l->state == LINK_WELCOMED && l->version >= 2)
+                link_failed(l, link_send(l, &m, WIRE_QUIET));
 }
 
 void link_progress(const struct link *l, uint64_t bytes_left) {
@@ -155,6 +188,8 @@ void link_job_end(struct link *l, const struct wire_outcome *outcome) {
 }
 
 static uint64_t fail_open_at(const struct link *l) {
+        if (l->nobody && !l->ever_welcomed)
+                return 0;
         return max_u64(l->job_since, l->clock_since) + l->grace;
 }
 
@@ -185,9 +220,12 @@ static void grant_return(struct link *l, uint64_t seq) {
 }
 
 static enum link_event on_message(struct link *l, const union wire_message *m) {
+        bool older;
+
         switch (m->header.type) {
         case WIRE_WELCOME:
                 l->state = LINK_WELCOMED;
+                l->ever_welcomed = true;
                 l->retry_delay = RETRY_MIN_USEC;
                 /* An outcome since REGISTER was sent (the fail-open clock ran out), or a repeat. */
                 outcome_send(l);
@@ -205,7 +243,12 @@ static enum link_event on_message(struct link *l, const union wire_message *m) {
                 }
                 return LINK_NOTHING;
         case WIRE_UNGOVERNED:
+                older = m->header.version < l->version;
                 link_down(l);
+                if (older) {
+                        l->version = m->header.version;
+                        return LINK_NOTHING;
+                }
                 l->stay_away = true;
                 return LINK_UNGOVERNED;
         default:

@@ -7,7 +7,8 @@
  * link_read() or link_must_go_ahead() says so.
  *
  * Fail-open: whoever was not WELCOMEd within the grace time since the job's start or the link's
- * loss goes ahead ungoverned. connect() proves nothing: systemd's socket accepts for a dead daemon.
+ * loss goes ahead ungoverned; at once, if there never was a WELCOME and nobody listens.
+ * A successful connect() proves nothing: systemd's socket accepts for a dead daemon.
  *
  * Nothing here blocks. System calls and arithmetic only, no allocation, no lock: a keeper may use
  * all of it.
@@ -37,6 +38,7 @@ struct link {
         char name[WIRE_NAME_MAX];
         uint8_t uuid[16];
         _Atomic uint64_t mem;
+        uint32_t flags; /* enum wire_flags; link_quiet() adds to it */
 
         /* owned */
         int fd; /* to poll for POLLIN, or -1 */
@@ -51,9 +53,13 @@ struct link {
 
         /* state: the connection */
         enum link_state state;
+        uint16_t version; /* spoken on this connection or the next */
+        bool ever_welcomed;
+        bool nobody;          /* the last try found nobody who listens */
         bool stay_away;       /* UNGOVERNED: no connection before the next job */
         uint64_t clock_since; /* when the fail-open clock last began: the job's start or the link's
                                  loss */
+        uint64_t tried_at;    /* the last try to connect; 0: none */
         uint64_t retry_at;
         uint64_t retry_delay;
         struct wire_outcome unacked; /* seq 0: none */
@@ -68,6 +74,15 @@ void link_init(struct link *link);
  * that long (µs).
  */
 void link_job_begin(struct link *link, uint32_t kind, uint64_t bytes, uint64_t grace);
+
+/* There is no job any more, and it did not end: nothing is told. A GRANT for it goes back. */
+void link_job_drop(struct link *link);
+
+/* The job is begun now, without a GRANT: told, if there is somebody who understands it. */
+void link_begun(struct link *link);
+
+/* The VMM's I/O has ended: told now, unless told is true, and with each REGISTER from now on. */
+void link_quiet(struct link *link, bool told);
 
 /* How much of the job is left. Told if there is a connection and room in it, else forgotten. */
 void link_progress(const struct link *link, uint64_t bytes_left);

@@ -125,39 +125,46 @@ int packet_discard(int fd) {
         }
 }
 
-static int take_cmsg_fd(struct msghdr *mh, int *ret_fd) {
+static int take_cmsgs(struct msghdr *mh, int *ret_fd, struct ucred *ret_sender) {
         _cleanup_(close_fd) int fd = -1;
-        struct cmsghdr *cmsg = CMSG_FIRSTHDR(mh);
 
-        if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS &&
-            cmsg->cmsg_len == CMSG_LEN(sizeof(int)))
-                memcpy(&fd, CMSG_DATA(cmsg), sizeof(int));
+        for (struct cmsghdr *c = CMSG_FIRSTHDR(mh); c; c = CMSG_NXTHDR(mh, c)) {
+                if (c->cmsg_level != SOL_SOCKET)
+                        continue;
+                if (c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int)))
+                        memcpy(&fd, CMSG_DATA(c), sizeof(int));
+                if (c->cmsg_type == SCM_CREDENTIALS && ret_sender)
+                        memcpy(ret_sender, CMSG_DATA(c), sizeof(*ret_sender));
+        }
         if (mh->msg_flags & MSG_CTRUNC)
                 return -EPROTO;
         *ret_fd = take_fd(&fd);
         return 0;
 }
 
-ssize_t packet_recv_fd(int fd, void *buffer, size_t size, int *ret_fd) {
+ssize_t packet_recv_fd(int fd, void *buffer, size_t size, int *ret_fd, struct ucred *ret_sender) {
         union {
                 struct cmsghdr header;
-                char buffer[CMSG_SPACE(sizeof(int))];
+                char buffer[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(sizeof(int))];
         } control;
+        size_t with_sender = ret_sender ? CMSG_SPACE(sizeof(struct ucred)) : 0;
         struct iovec iov = {.iov_base = buffer, .iov_len = size};
         struct msghdr mh = {
                 .msg_iov = &iov,
                 .msg_iovlen = 1,
                 .msg_control = control.buffer,
                 /* CMSG_LEN, not CMSG_SPACE: its padding would have room for a second fd. */
-                .msg_controllen = CMSG_LEN(sizeof(int)),
+                .msg_controllen = with_sender + CMSG_LEN(sizeof(int)),
         };
         ssize_t n;
         int r;
 
+        if (ret_sender)
+                *ret_sender = (struct ucred){-1, (uid_t)-1, (gid_t)-1};
         n = raw_recvmsg(fd, &mh, MSG_TRUNC);
         if (n < 0)
                 return n;
-        r = take_cmsg_fd(&mh, ret_fd);
+        r = take_cmsgs(&mh, ret_fd, ret_sender);
         return r < 0 ? r : n;
 }
 

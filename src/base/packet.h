@@ -15,6 +15,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+struct ucred;
+
 /*
  * Sends one packet. 0, or -EAGAIN (queue full), -EPIPE / -ECONNRESET / -ENOTCONN (nobody there), or
  * another negative errno. No SIGPIPE.
@@ -40,8 +42,10 @@ int packet_discard(int fd);
 /*
  * Receives one packet from a trusted peer that may carry one fd, which goes to *ret_fd (CLOEXEC,
  * the caller's), or -1. More than one fd: -EPROTO. Else as packet_recv().
+ * ret_sender: on a socket with SO_PASSCRED, who sent it as the kernel says, real uid and gid; else
+ * -1. May be NULL.
  */
-ssize_t packet_recv_fd(int fd, void *buffer, size_t size, int *ret_fd);
+ssize_t packet_recv_fd(int fd, void *buffer, size_t size, int *ret_fd, struct ucred *ret_sender);
 
 /* Waits until there is something to receive. 0, or -ETIMEDOUT at deadline (CLOCK_MONOTONIC, µs). */
 int packet_await(int fd, uint64_t deadline);

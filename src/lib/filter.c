@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/seccomp.h>
+#include <linux/userfaultfd.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/mman.h>
@@ -51,6 +52,10 @@ struct rule {
 
 #define ANY -1, 0, 0
 
+#ifndef UFFD_USER_MODE_ONLY
+#define UFFD_USER_MODE_ONLY 1 /* Linux 5.11 */
+#endif
+
 static const struct rule rules[] = {
 /* the loop */
 #ifdef SYS_poll
@@ -67,6 +72,10 @@ static const struct rule rules[] = {
         {SYS_close, ANY},
         /* the work */
         {SYS_ioctl, 1, ~0U, PV_COMMAND},
+        {SYS_io_destroy, ANY}, /* waits for a dead VMM's native AIO */
+        {SYS_userfaultfd, 0, ~0U, O_CLOEXEC | UFFD_USER_MODE_ONLY}, /* asks who watches memory */
+        {SYS_ioctl, 1, ~0U, UFFDIO_API},
+        {SYS_ioctl, 1, ~0U, UFFDIO_REGISTER},
         {SYS_madvise, 2, ~0U, MADV_DONTNEED}, /* of a dead VMM's memory, slice by slice */
         {SYS_munmap, ANY},                    /* and of what others wait for */
         {SYS_openat, 2, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY}, /* /proc/self/maps and others */
@@ -74,10 +83,16 @@ static const struct rule rules[] = {
         /* the end */
         {SYS_exit_group, ANY},
         {SYS_exit, ANY},
+        {SYS_wait4, ANY}, /* for the guard, the keeper's only child */
 };
 
 static void emit(struct filter *f, struct sock_filter insn) {
         f->code[f->n++] = insn;
+}
+
+static void emit_load_nr(struct filter *f) {
+        emit(f, (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+                                             offsetof(struct seccomp_data, nr)));
 }
 
 static void emit_rule(struct filter *f, const struct rule *rule) {
@@ -87,14 +102,14 @@ static void emit_rule(struct filter *f, const struct rule *rule) {
                 emit(f, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
                 return;
         }
-        /* the call itself, then its argument; a call has one rule, so a mismatch is final */
+        /* the call itself, then its argument; a mismatch goes on with the call's other rules */
         emit(f, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)rule->nr, 0, 5));
         emit(f, (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
                                              (uint32_t)ARG_LOW((size_t)rule->arg)));
         emit(f, (struct sock_filter)BPF_STMT(BPF_ALU | BPF_AND | BPF_K, rule->mask));
         emit(f, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, rule->value, 0, 1));
         emit(f, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
-        emit(f, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM));
+        emit_load_nr(f);
 }
 
 void filter_build(struct filter *ret) {
@@ -106,8 +121,7 @@ void filter_build(struct filter *ret) {
                                                offsetof(struct seccomp_data, arch)));
         emit(ret, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, FILTER_ARCH, 1, 0));
         emit(ret, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM));
-        emit(ret, (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
-                                               offsetof(struct seccomp_data, nr)));
+        emit_load_nr(ret);
         for (size_t i = 0; i < ARRAY_SIZE(rules); i++)
                 emit_rule(ret, &rules[i]);
         emit(ret, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM));
@@ -116,9 +130,9 @@ void filter_build(struct filter *ret) {
 int filter_install(const struct filter *filter) {
         struct sock_filter code[FILTER_MAX];
         struct sock_fprog program = {.len = filter->n, .filter = code};
-
         for (unsigned short i = 0; i < filter->n; i++)
                 code[i] = filter->code[i];
+        /* Through libc, where a simulator can add what it needs itself; errno is set on failure. */
         if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
             prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) < 0)
                 return negative_errno();

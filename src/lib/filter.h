@@ -8,7 +8,7 @@
 
 #include <linux/filter.h>
 
-#define FILTER_MAX 128
+#define FILTER_MAX 192
 
 struct filter {
         unsigned short n;

@@ -18,15 +18,22 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 
 #include "base/util.h"
+#include "lib/raw.h"
 #include "lib/teardown.h"
 #include "lib/vm.h"
 
 #ifndef __WALL
 #define __WALL 0x40000000
 #endif
+
+#define HEIR_STACK_SIZE (64UL * 1024)
+
+#define GUARD_LOOK_NSEC (100 * 1000)
+#define GUARD_LOOKS     10000 /* a second in all */
 
 void perform_here(struct pvr_vm *vm) {
         struct pvr_outcome outcome = {};
@@ -50,6 +57,33 @@ static void report_lost(struct pvr_vm *vm) {
                 teardown_report(vm->outcomes_sink, &vm->keeper->dropped, &outcome);
 }
 
+/*
+ * glibc lets every thread of the VMM call setuid(2) and its like, by a signal. If the VMM is not
+ * who it was the keeper leaves: the end of the doorbell tells it.
+ */
+static void on_interruption(const struct pvr_vm *vm) {
+        if (!identity_has_same_ids(&vm->identity))
+                (void)raw_syscall(SYS_shutdown, vm->bell, SHUT_RDWR);
+}
+
+/*
+ * A sandbox of the VMM's does not allow waitid(2), which pvreaper(3) asks for. We cannot hear of
+ * the keeper's end any more, and must not run while it lives: so this thread ends here, without
+ * libc, which would free the TLS that the keeper uses.
+ */
+static void outlast(void) {
+        for (;;)
+                (void)raw_syscall(SYS_exit, 0);
+}
+
+/* It gets SIGKILL as the keeper ends, and its stack is in a mapping that may be freed soon. */
+static void await_guard(const struct pvr_vm *vm) {
+        const struct timespec moment = {.tv_nsec = GUARD_LOOK_NSEC};
+
+        for (unsigned i = 0; i < GUARD_LOOKS && vm->keeper->guard_tid != 0; i++)
+                (void)raw_syscall(SYS_nanosleep, &moment, NULL);
+}
+
 /* Nothing but system calls from the clone to the keeper's end: the keeper runs on our TLS. */
 static bool clone_and_wait(struct pvr_vm *vm) {
         char *stack_top = (char *)vm->keeper - KEEPER_STACK_RESERVE;
@@ -64,9 +98,11 @@ static bool clone_and_wait(struct pvr_vm *vm) {
         vm->keeper_bell = -1;
         if (pid < 0)
                 return false;
-        do
-                r = syscall(SYS_waitid, P_PID, pid, NULL, WEXITED | __WALL, NULL);
-        while (r < 0 && errno != ECHILD); /* the keeper writes to our errno, too */
+        while ((r = raw_syscall(SYS_waitid, P_PID, pid, NULL, WEXITED | __WALL, NULL)) == -EINTR)
+                on_interruption(vm);
+        if (r < 0 && r != -ECHILD) /* somebody else may have waited for it */
+                outlast();
+        await_guard(vm);
         return true;
 }
 
@@ -74,6 +110,8 @@ static void *heir_main(void *userdata) {
         struct pvr_vm *vm = userdata;
 
         if (clone_and_wait(vm)) {
+                /* Or a fork of the VMM, with a copy of the keeper's end, would let rings go on. */
+                (void)shutdown(vm->bell, SHUT_RDWR);
                 vm->keeper_gone = true;
                 report_lost(vm);
                 perform_here(vm);
@@ -92,9 +130,14 @@ int start_thread(void *(*function)(void *), void *userdata) {
         if (r != 0)
                 return -r;
         (void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+        (void)pthread_attr_setstacksize(&attr, HEIR_STACK_SIZE);
         (void)sigfillset(&all);
         (void)pthread_sigmask(SIG_SETMASK, &all, &old);
         r = pthread_create(&thread, &attr, function, userdata);
+        if (r == EINVAL) { /* glibc puts the TLS of all libraries there, which may be large */
+                (void)pthread_attr_setstacksize(&attr, HEIR_STACK_SIZE * 16);
+                r = pthread_create(&thread, &attr, function, userdata);
+        }
         (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
         (void)pthread_attr_destroy(&attr);
         return -r;

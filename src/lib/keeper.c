@@ -10,30 +10,28 @@
  * - It borrows the TLS of the thread it was cloned from, the heir, which sleeps in waitid(2)
  *   while the keeper lives. So errno may be used, but nothing that is a cancellation point or
  *   keeps per-thread state.
- * - Own fd table: everything that was open in the VMM is closed first, or a dead VMM's sockets
- *   and disks would stay open. All signals are blocked: those of the VMM are not for us.
+ * - Own fd table, shared with the guard: everything that was open in the VMM is closed first, or a
+ *   dead VMM's sockets and disks would stay open. All signals are blocked: those of the VMM are not
+ *   for us. (How it begins is in keeper-start.c.)
  * - oom_score_adj and dumpable belong to the shared mm: never touched.
  *
  * A doorbell says "something is set aside", it is no job number: the kernel has one unnamed slot.
  * So rings that are read before PERFORM are all answered by that one PERFORM, and the doorbell is
  * emptied right before it (model: keeper_drain). One job at a time; job.kind == 0 means idle.
  *
- * The connection to the daemon, its fail-open clock included, is base/link.c.
+ * At the VMM's end the guard goes first (guard.c); the keeper asks for its shutdown job when the
+ * guard is done. The connection to the daemon, its fail-open clock included, is base/link.c.
  */
 
 #include "lib/keeper.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
-#include <signal.h>
-#include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 
 #include "base/packet.h"
 #include "base/util.h"
+#include "lib/raw.h"
 #include "lib/teardown.h"
 
 #define POLL_MAX_MSEC (3600 * UINT64_C(1000))
@@ -49,12 +47,22 @@ static void leave(void) {
 
 /* ---- the job ---- */
 
-static void set_fd(struct keeper *k, int *fd, const struct bell *bell) {
+/*
+ * The VMM keeps its duplicate of the old one as long as ours is open, so this is the last reference
+ * only if the VM's own fds were closed before (see pvr_vm_set_fd()).
+ */
+static void set_fd(struct keeper *k, int *fd) {
         if (*fd < 0)
                 return;
-        close_fd(&k->vm_fd); /* the VMM still holds it, so this is never the last reference */
+        raw_close(&k->vm_fd);
         k->vm_fd = take_fd(fd);
-        k->space.maybe_protected |= bell->protectable;
+        k->has_vm = true;
+}
+
+/* Whose rights we do not have must not be served: the VMM has others now, or somebody else rings.
+ */
+static bool is_vmm(const struct keeper *k, const struct ucred *sender) {
+        return sender->uid == k->vmm_uid && sender->gid == k->vmm_gid;
 }
 
 /* Empties the doorbell. Returns whether somebody rang. Model: keeper_drain. */
@@ -62,23 +70,27 @@ static bool drain_bell(struct keeper *k) {
         bool rang = false;
 
         for (;;) {
-                _cleanup_(close_fd) int fd = -1;
+                int fd = -1;
                 struct bell bell = {};
-                ssize_t n = packet_recv_fd(k->bell, &bell, sizeof(bell), &fd);
+                struct ucred sender;
+                ssize_t n = packet_recv_fd(k->bell, &bell, sizeof(bell), &fd, &sender);
 
                 if (n == -EAGAIN)
                         return rang;
                 if (n <= 0) {
-                        if (k->bell_eof_at == 0)
-                                k->bell_eof_at = now_usec();
+                        k->bell_ended = true;
                         return rang;
                 }
+                /* What we took and did not begin is the heir's, if we leave. */
+                if (bell.type == BELL_LEAVE || !is_vmm(k, &sender))
+                        leave();
                 if (bell.type == BELL_RING)
-                        rang = k->space.maybe_protected = true;
+                        rang = true;
+                else if (bell.type == BELL_HURRY)
+                        k->hurry = true;
                 else if (bell.type == BELL_SET_FD)
-                        set_fd(k, &fd, &bell);
-                else if (bell.type == BELL_LEAVE)
-                        leave(); /* what we took and did not begin is the heir's now */
+                        set_fd(k, &fd);
+                raw_close(&fd);
         }
 }
 
@@ -90,6 +102,9 @@ static void perform(struct keeper *k, bool governed) {
 
         (void)drain_bell(k);
         outcome.waited_us = now_usec() - k->link.job_since;
+        /* Whoever has rung had something set aside before: this PERFORM takes it. */
+        k->rings_taken = k->rings;
+        k->hurry = false;
         k->performing = k->link.seq;
         teardown_perform(k->vm_fd, governed, &outcome);
         k->performing = 0;
@@ -136,46 +151,58 @@ static void read_daemon(struct keeper *k) {
 
 /* ---- the VMM's end ---- */
 
-/* What we run on. Our text, libc's and their data are files, which are never touched anyway. */
-static void protect_own(struct keeper *k) {
-        const char *start = (const char *)k - KEEPER_STACK_SIZE - KEEPER_GUARD_SIZE;
-
-        space_add_own(&k->space, start, (size_t)((const char *)(k + 1) - start));
-        /* The TLS that we borrow: errno, and what the compiler keeps at the thread pointer. */
-        space_add_own(&k->space, &errno, sizeof(errno));
-        space_add_own(&k->space, __builtin_thread_pointer(), 4096);
-}
-
 /*
- * Whatever was set aside is destroyed by the kernel with the rest of the VM, so a queued job is
- * replaced. First goes, ungoverned, what somebody else may be waiting for: the VM fd (a held VM
- * file keeps its irqfds alive), devices, huge pages, files. The mappings of the vCPUs keep the VM
- * itself, so this is not its end. Model: keeper_vmm_died.
+ * Whatever was set aside is destroyed by the kernel with the rest of the VM, so a queued job is no
+ * job any more. The VM fd goes (a held VM file keeps its irqfds alive); the mappings of the vCPUs
+ * keep the VM itself, so this is not its end. Model: keeper_vmm_died.
  */
 static void on_vmm_gone(struct keeper *k) {
         (void)drain_bell(k); /* its last words tell of a VM, or that the guest was protected */
-        if (k->vm_fd < 0)
-                leave(); /* it never had a VM */
         k->vmm_gone = true;
-        close_fd(&k->vmm);
-        close_fd(&k->vm_fd);
-        protect_own(k);
-        space_give_back(&k->space);
+        raw_close(&k->bell);
+        raw_close(&k->vm_fd);
+        link_job_drop(&k->link);
+}
+
+/* The guard has done its work, or we do: what is left is to be asked for. */
+static void begin_shutdown(struct keeper *k) {
+        guard_finish(k);
+        if (!k->has_vm)
+                leave(); /* there is nothing to be governed */
+        k->released = true;
+        link_quiet(&k->link, k->told_quiet);
         link_job_begin(&k->link, WIRE_KIND_SHUTDOWN, space_resident(), k->grace_shutdown_usec);
+}
+
+/*
+ * The doorbell has ended and the pidfd is silent. Either the VMM is on its way out, which may take
+ * as long as the flush of its last file; or it executes another program, or has closed all its fds:
+ * then the memory may be in use, and nobody can ring any more.
+ */
+static void on_bell_end(struct keeper *k) {
+        enum vmm_life life = vmm_look(k);
+
+        if (life == VMM_LIVES)
+                leave();
+        if (life == VMM_UNKNOWN)
+                k->linger_until = now_usec() + LINGER_USEC;
+        else
+                raw_close(&k->vm_fd); /* as in on_vmm_gone() */
+        raw_close(&k->bell);
 }
 
 /* ---- the loop ---- */
 
 /* A VMM without a VM has nothing to be governed. */
 static bool wants_link(const struct keeper *k) {
-        return k->vm_fd >= 0;
+        return k->has_vm;
 }
 
 static int poll_timeout(const struct keeper *k, uint64_t now) {
         uint64_t at = link_wakeup(&k->link, wants_link(k));
 
-        if (k->bell_eof_at && !k->vmm_gone)
-                at = min_u64(at, k->bell_eof_at + LINGER_USEC);
+        if (k->linger_until && !k->vmm_gone)
+                at = min_u64(at, k->linger_until);
         if (at == USEC_INFINITY)
                 return -1;
         return at <= now ? 0 : (int)min_u64((at - now) / USEC_PER_MSEC + 1, POLL_MAX_MSEC);
@@ -191,11 +218,23 @@ static int raw_poll(struct pollfd *fds, unsigned n, int timeout_ms) {
 #endif
 }
 
+static void on_bell(struct keeper *k) {
+        bool rang = drain_bell(k);
+
+        if (rang && !k->link.kind && k->vm_fd >= 0)
+                link_job_begin(&k->link, WIRE_KIND_REBOOT, k->link.mem, k->grace_reboot_usec);
+        if (!k->hurry || k->link.kind != WIRE_KIND_REBOOT)
+                return;
+        link_begun(&k->link);
+        run_job(k, false);
+}
+
 static void wait_for_events(struct keeper *k) {
         struct pollfd fds[] = {
-                {.fd = k->bell_eof_at ? -1 : k->bell, .events = POLLIN},
-                {.fd = k->vmm, .events = POLLIN},
+                {.fd = k->bell, .events = POLLIN},
+                {.fd = k->vmm_gone ? -1 : k->vmm, .events = POLLIN},
                 {.fd = k->link.fd, .events = POLLIN},
+                {.fd = k->guard, .events = POLLIN},
         };
 
         if (raw_poll(fds, ARRAY_SIZE(fds), poll_timeout(k, now_usec())) < 0)
@@ -205,71 +244,32 @@ static void wait_for_events(struct keeper *k) {
                 read_daemon(k);
         if (fds[1].revents)
                 on_vmm_gone(k);
-        if (fds[0].revents && drain_bell(k) && !k->link.kind && k->vm_fd >= 0)
-                link_job_begin(&k->link, WIRE_KIND_REBOOT, k->link.mem, k->grace_reboot_usec);
+        else if (fds[0].revents)
+                on_bell(k);
+        if (fds[3].revents)
+                guard_reap(k);
 }
 
 static void step(struct keeper *k) {
         uint64_t now = now_usec();
 
+        if (k->bell_ended && k->bell >= 0 && !k->vmm_gone)
+                on_bell_end(k);
+        if (k->vmm_gone && k->guard < 0 && !k->released)
+                begin_shutdown(k);
         link_step(&k->link, now, wants_link(k));
         if (link_must_go_ahead(&k->link, now))
                 run_job(k, false); /* model: keeper_fail_open */
-        if (k->bell_eof_at && !k->vmm_gone && now >= k->bell_eof_at + LINGER_USEC)
-                leave(); /* execve(2): the VMM's pid lives on with another address space */
+        if (k->linger_until && !k->vmm_gone && now >= k->linger_until)
+                leave();
         wait_for_events(k);
-}
-
-/* ---- the start ---- */
-
-/* Our fds go to 3, 4, 5; all others are closed. In two steps, for an old number may be in use. */
-static int keep_fds(struct keeper *k) {
-        int *keep[] = {&k->bell, &k->outcomes, &k->vmm};
-
-        for (int i = 0; i < 3; i++)
-                if (syscall(SYS_dup3, *keep[i], i, O_CLOEXEC) < 0)
-                        return negative_errno();
-        if (syscall(SYS_close_range, 3U, ~0U, 0U) < 0)
-                return negative_errno();
-        for (int i = 0; i < 3; i++) {
-                *keep[i] = (int)syscall(SYS_fcntl, i, F_DUPFD_CLOEXEC, 3);
-                if (*keep[i] < 0)
-                        return negative_errno();
-        }
-        return syscall(SYS_close_range, 0U, 2U, 0U) < 0 ? negative_errno() : 0;
-}
-
-static int start(struct keeper *k) {
-        struct sched_param batch = {};
-        uint64_t all = ~UINT64_C(0);
-        int pidfd, r;
-
-        (void)syscall(SYS_rt_sigprocmask, SIG_BLOCK, &all, NULL, sizeof(all));
-        (void)prctl(PR_SET_NAME, "pvr-keeper");
-        /*
-         * Or our waking up preempts the VMM inside its send(2), and the hand-off pays for it (half
-         * of it, by tests/bench/handoff).
-         */
-        (void)syscall(SYS_sched_setscheduler, 0, SCHED_BATCH, &batch);
-        pidfd = (int)syscall(SYS_pidfd_open, k->vmm_pid, 0);
-        if (pidfd < 0)
-                return negative_errno();
-        /* keep_fds() overwrites 0 to 2, which are free if the VMM has closed its own. */
-        k->vmm = (int)syscall(SYS_fcntl, pidfd, F_DUPFD_CLOEXEC, 3);
-        if (k->vmm < 0)
-                return negative_errno();
-        /* Our parent is the VMM, or after its death somebody else: then the pid is not ours. */
-        if (syscall(SYS_getppid) != k->vmm_pid)
-                return -ESRCH;
-        r = keep_fds(k);
-        return r < 0 ? r : filter_install(&k->filter);
 }
 
 int keeper_main(void *arg) {
         struct keeper *k = arg;
         struct bell ready = {.type = BELL_READY};
 
-        ready.error = start(k);
+        ready.error = keeper_start(k);
         if (packet_send(k->bell, &ready, sizeof(ready)) < 0 || ready.error < 0)
                 return 0;
         for (;;)

@@ -2,9 +2,10 @@
 #pragma once
 
 /*
- * What the VMM's side (vm.c, heir.c) and the keeper (keeper.c) share: one struct in an anonymous
- * mapping that both see, since the keeper shares the address space, and that outlives the VMM. The
- * keeper owns every field below "state"; the VMM reads only the atomics.
+ * What the VMM's side (vm.c, heir.c), the keeper (keeper.c) and its guard (guard.c) share: one
+ * struct in an anonymous mapping that all of them see, since they share the address space, and that
+ * outlives the VMM. The keeper owns every field that is not said to be somebody else's; the VMM and
+ * the guard read only the atomics, and what was written before they were made.
  */
 
 #include <pvreaper.h>
@@ -21,43 +22,91 @@ enum bell_type {
         BELL_RING = 1,
         BELL_SET_FD = 2,
         BELL_LEAVE = 3,
-        BELL_READY = 4 /* keeper to VMM */
+        BELL_READY = 4, /* keeper to VMM */
+        BELL_HURRY = 5, /* begin what is queued, if anything is, without waiting for a grant */
 };
 
 struct bell {
-        uint32_t type;    /* enum bell_type */
-        int32_t error;    /* READY: 0 or why the keeper could not start */
-        bool protectable; /* SET_FD: the guest may be, or become, a protected one */
+        uint32_t type; /* enum bell_type */
+        int32_t error; /* READY: 0 or why the keeper could not start */
 };
 
-/* The mapping: a guard (a page on every architecture), the stack, struct keeper. */
+/* Twice a guard (a page on every architecture) and a stack: the guard's, then the keeper's. */
 #define KEEPER_GUARD_SIZE (64UL * 1024)
 #define KEEPER_STACK_SIZE (64UL * 1024)
+#define KEEPER_BELOW      (2 * (KEEPER_GUARD_SIZE + KEEPER_STACK_SIZE)) /* the struct */
+
+/* Above the first frame of a stack: s390x saves registers in its caller's. */
+#define KEEPER_STACK_RESERVE 512UL
 
 struct keeper {
         /* identity; written before the clone */
         pid_t vmm_pid;
+        uid_t vmm_uid; /* real, as the kernel puts it into packets */
+        gid_t vmm_gid;
+        char vmm_stat[32]; /* the path of its /proc/PID/stat */
         uint64_t grace_reboot_usec;
         uint64_t grace_shutdown_usec;
         struct filter filter;
 
-        /* fds, in the keeper's own table after it started */
+        /* fds, in the table that keeper and guard share */
         int bell;
         int outcomes;
         int vmm; /* pidfd */
         int vm_fd;
+        int guard; /* pidfd; -1: it has ended */
 
+        pid_t pid;        /* the keeper's own */
+        pid_t guard_pid;  /* its only child */
         struct link link; /* to the daemon; with name and job */
         struct space space;
 
         /* state: the VMM */
-        bool vmm_gone;        /* its pidfd said so */
-        uint64_t bell_eof_at; /* the socketpair ended and the pidfd is silent since, or 0 */
+        bool has_vm;           /* it was told of a VM */
+        bool vmm_gone;         /* its pidfd said so */
+        bool released;         /* the shutdown job was begun */
+        bool hurry;            /* it wants the queued job to begin */
+        bool bell_ended;       /* the doorbell did */
+        uint64_t linger_until; /* ... and whether the VMM dies cannot be told; or 0 */
 
-        /* read by the heir and the VMM */
-        _Atomic uint64_t performing; /* seq of the job whose PERFORM is running, or 0 */
-        _Atomic uint64_t dropped;    /* outcomes nobody read */
+        /* the guard's */
+        _Atomic bool quiet;      /* no I/O of the dead VMM is in flight */
+        _Atomic bool told_quiet; /* ... and the daemon was told, by the guard */
+        _Atomic bool gave_back;  /* what others wait for */
+        _Atomic int guard_tid;   /* the kernel sets it to 0 when the guard is gone */
+
+        /* read by the heir, the guard and the VMM */
+        _Atomic uint64_t performing;  /* seq of the job whose PERFORM is running, or 0 */
+        _Atomic uint64_t rings_taken; /* how many of rings the last PERFORM answered */
+        _Atomic uint64_t dropped;     /* outcomes nobody read */
+
+        /* the VMM's */
+        _Atomic uint64_t rings; /* how often it rang */
 };
 
 /* For clone(2) with CLONE_VM; arg is the struct keeper. Returns only if it could not start. */
 int keeper_main(void *arg);
+
+/* The keeper begins: closes what is not its own, gives up what it may, starts the guard. */
+int keeper_start(struct keeper *keeper);
+
+/* ---- guard.c ---- */
+
+/* Makes the guard. 0 or a negative errno. */
+int guard_start(struct keeper *keeper);
+
+/* Its pidfd says that it has ended: it is waited for. */
+void guard_reap(struct keeper *keeper);
+
+/* The VMM and the guard have ended: what the guard did not do is done. May block, as a fence. */
+void guard_finish(struct keeper *keeper);
+
+enum vmm_life {
+        VMM_UNKNOWN = 0, /* /proc does not say */
+        VMM_LIVES,
+        VMM_EXITING, /* its first thread is; others may run */
+        VMM_EXITED,  /* its only thread has given its memory up, or is about to */
+};
+
+/* What /proc says of a VMM whose pidfd is silent. No errno, no libc: see raw.h. */
+enum vmm_life vmm_look(const struct keeper *keeper);

@@ -11,16 +11,19 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "lib/raw.h"
 
 int lines_open(struct lines *l, const char *path) {
+        int r = (int)raw_syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+
         l->begin = l->end = 0;
         l->in_tail = false;
-        l->fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
-        return l->fd < 0 ? negative_errno() : 0;
+        l->fd = r < 0 ? -1 : r;
+        return r < 0 ? r : 0;
 }
 
 void lines_close(struct lines *l) {
-        close_fd(&l->fd);
+        raw_close(&l->fd);
 }
 
 /* 1: there is more now; 0: end of file */
@@ -31,10 +34,10 @@ static int fill(struct lines *l) {
         l->end -= l->begin;
         l->begin = 0;
         do
-                n = syscall(SYS_read, l->fd, l->buffer + l->end, sizeof(l->buffer) - l->end);
-        while (n < 0 && errno == EINTR);
+                n = raw_syscall(SYS_read, l->fd, l->buffer + l->end, sizeof(l->buffer) - l->end);
+        while (n == -EINTR);
         if (n < 0)
-                return negative_errno();
+                return (int)n;
         l->end += (size_t)n;
         return n > 0;
 }

@@ -25,6 +25,8 @@
 
 #include "base/util.h"
 
+#define TASK_EXITING 0x4 /* PF_EXITING of the kernel's sched.h, the same since 2.6 */
+
 /* ---- text: a cursor that never leaves its line ---- */
 
 struct text {
@@ -164,6 +166,28 @@ int statm_parse(uint64_t *ret_resident, const char *text, size_t size) {
         return 0;
 }
 
+/* "7 (a name) S 1 2 3 4 5 FLAGS ..." with 10 numbers between FLAGS and the number of threads */
+int task_stat_parse(struct task_stat *ret, const char *text, size_t size) {
+        const char *name_end = memrchr(text, ')', size);
+        struct text t = {name_end ? name_end + 1 : text, text + size};
+        uint64_t flags, n_threads;
+
+        if (!name_end || !take_char(&t, ' '))
+                return -EBADMSG;
+        for (int i = 0; i < 6; i++) /* state, ppid, pgrp, session, tty_nr, tpgid */
+                if (!skip_word(&t))
+                        return -EBADMSG;
+        if (!take_number(&t, 10, &flags) || !take_char(&t, ' '))
+                return -EBADMSG;
+        for (int i = 0; i < 10; i++) /* minflt to nice */
+                if (!skip_word(&t))
+                        return -EBADMSG;
+        if (!take_number(&t, 10, &n_threads))
+                return -EBADMSG;
+        *ret = (struct task_stat){.exiting = flags & TASK_EXITING, .n_threads = n_threads};
+        return 0;
+}
+
 /* ---- file systems ---- */
 
 static bool is_mounted(const struct filesystems *f, uint64_t device, enum filesystem_type type) {
@@ -220,6 +244,8 @@ enum mapping_kind mapping_classify(const struct mapping *m, const struct filesys
                 return classify_unnamed(m);
         if (named(m, "anon_inode:kvm-vcpu"))
                 return MAPPING_VCPU;
+        if (named(m, "/[aio]"))
+                return MAPPING_AIO;
         if (is_hugetlb(m, f))
                 return MAPPING_HUGETLB;
         if (is_nameless_memory(m) || named(m, "anon_inode:[kvm-gmem]") ||

@@ -63,6 +63,7 @@ enum mapping_kind {
         MAPPING_DEVICE,    /* of a driver: holds the device */
         MAPPING_HUGETLB,   /* pages of the pool */
         MAPPING_FILE,      /* shared, on a disk: holds the file, which may be guest RAM */
+        MAPPING_AIO,       /* a ring of native AIO: its address is its aio_context_t */
         _MAPPING_KIND_MAX,
 };
 
@@ -75,6 +76,13 @@ enum mapping_kind mapping_classify(const struct mapping *mapping,
  * piece by piece.
  */
 bool mapping_goes_at_once(enum mapping_kind kind, bool maybe_protected);
+
+/* /proc/PID/stat, from its flags and its number of threads. -EBADMSG */
+struct task_stat {
+        bool exiting;       /* PF_EXITING, of its first thread */
+        uint64_t n_threads; /* dead ones that were not yet waited for included */
+};
+int task_stat_parse(struct task_stat *ret, const char *text, size_t size);
 
 /* /proc/PID/statm: how much memory is mapped, in pages. -EBADMSG */
 int statm_parse(uint64_t *ret_resident, const char *text, size_t size);

@@ -11,17 +11,23 @@
  * be no progress to tell; and punching holes into it (MADV_REMOVE) would take it from those who
  * share it.
  *
+ * What a userfaultfd watches is left to the exit, too: if its reader, another process, asked to
+ * hear of what is removed and does not read, madvise(2) and munmap(2) would wait for it for ever.
+ *
  * Nothing here may fail in a way that matters: what could not be unmapped goes with the exit.
  */
 
 #include "lib/space.h"
 
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
 #include "base/util.h"
 #include "lib/lines.h"
+#include "lib/raw.h"
 
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 8U /* Linux 6.3 */
@@ -33,6 +39,10 @@
 #define QUIET_USEC        (10 * USEC_PER_MSEC) /* what is over by then nobody watches */
 
 #define RANGES_MAX 64
+
+#ifndef UFFD_USER_MODE_ONLY
+#define UFFD_USER_MODE_ONLY 1 /* Linux 5.11 */
+#endif
 
 #define SLICE_FIRST     (SPACE_SLICE << 2)
 #define SLICE_MAX       (SPACE_SLICE << 4)
@@ -73,13 +83,47 @@ static bool is_own(const struct space *s, const struct range *r) {
 
 static void unmap(const struct space *s, const struct range *r) {
         if (!is_own(s, r))
-                (void)syscall(SYS_munmap, r->start, r->end - r->start);
+                (void)raw_syscall(SYS_munmap, r->start, r->end - r->start);
 }
 
 static void drop(const struct space *s, const struct range *r) {
-        if (!is_own(s, r) && syscall(SYS_madvise, r->start, r->end - r->start, MADV_DONTNEED) < 0)
+        if (!is_own(s, r) &&
+            raw_syscall(SYS_madvise, r->start, r->end - r->start, MADV_DONTNEED) < 0)
                 unmap(s, r);
 }
+
+/* ---- what somebody else's userfaultfd watches ---- */
+
+/*
+ * A userfaultfd to ask with, or a negative errno. -EINVAL: Linux before 5.11, where nobody without
+ * privileges can ask. Any other: nobody here could make one, so nobody watches.
+ */
+static int watch_open(void) {
+        struct uffdio_api api = {.api = UFFD_API};
+        int fd = (int)raw_syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+        int r;
+
+        if (fd < 0)
+                return fd;
+        r = (int)raw_syscall(SYS_ioctl, fd, UFFDIO_API, &api);
+        if (r < 0)
+                raw_close(&fd);
+        return r < 0 ? r : fd;
+}
+
+/* A range has one userfaultfd at most: to a second one the kernel says EBUSY. */
+static bool is_watched(int watch, const struct range *r) {
+        struct uffdio_register request = {
+                .range = {.start = r->start, .len = r->end - r->start},
+                .mode = UFFDIO_REGISTER_MODE_MISSING,
+        };
+
+        if (watch < 0)
+                return watch == -EINVAL;
+        return raw_syscall(SYS_ioctl, watch, UFFDIO_REGISTER, &request) == -EBUSY;
+}
+
+/* ---- all mappings ---- */
 
 static void read_filesystems(struct filesystems *f) {
         enum filesystem_type type;
@@ -112,18 +156,52 @@ static void for_each_mapping(const struct filesystems *filesystems,
         lines_close(&lines);
 }
 
-static void give_back(void *userdata, const struct mapping *mapping, enum mapping_kind kind) {
-        struct space *s = userdata;
+/* For what the name alone tells. */
+static const struct filesystems no_filesystems;
 
-        if (mapping_goes_at_once(kind, s->maybe_protected))
-                unmap(s, &mapping->range);
+static void note_aio(void *userdata, const struct mapping *mapping, enum mapping_kind kind) {
+        bool *found = userdata;
+
+        *found |= kind == MAPPING_AIO;
+}
+
+bool space_has_aio(void) {
+        bool found = false;
+
+        for_each_mapping(&no_filesystems, note_aio, &found);
+        return found;
+}
+
+/* It returns when the last request has ended. A context that somebody else ends is -EINVAL. */
+static void end_aio(void *userdata, const struct mapping *mapping, enum mapping_kind kind) {
+        if (kind == MAPPING_AIO)
+                (void)raw_syscall(SYS_io_destroy, mapping->range.start);
+}
+
+void space_fence(void) {
+        for_each_mapping(&no_filesystems, end_aio, NULL);
+}
+
+struct giving {
+        struct space *space;
+        int watch;
+};
+
+static void give_back(void *userdata, const struct mapping *mapping, enum mapping_kind kind) {
+        struct giving *g = userdata;
+
+        if (mapping_goes_at_once(kind, g->space->maybe_protected) &&
+            !is_watched(g->watch, &mapping->range))
+                unmap(g->space, &mapping->range);
 }
 
 void space_give_back(struct space *s) {
         struct filesystems filesystems = {.shmem = s->shmem};
+        struct giving g = {.space = s, .watch = watch_open()};
 
         read_filesystems(&filesystems);
-        for_each_mapping(&filesystems, give_back, s);
+        for_each_mapping(&filesystems, give_back, &g);
+        raw_close(&g.watch);
 }
 
 uint64_t space_resident(void) {
@@ -144,6 +222,7 @@ struct release {
         struct space *space;
         void (*progress)(void *userdata, uint64_t bytes_left);
         void *userdata;
+        int watch;
 
         struct range ranges[RANGES_MAX]; /* what is to be sliced: the first of them */
         unsigned n_ranges;
@@ -168,7 +247,7 @@ static void begin_release(void *userdata, const struct mapping *mapping, enum ma
 
         if (kind == MAPPING_VCPU)
                 unmap(r->space, &mapping->range);
-        if (!is_sliced(mapping, kind))
+        if (!is_sliced(mapping, kind) || is_watched(r->watch, &mapping->range))
                 return;
         r->total += mapping->range.end - mapping->range.start;
         if (r->n_ranges < RANGES_MAX)
@@ -222,8 +301,10 @@ static void release_range(struct release *r, const struct range *range) {
 }
 
 static void release_mapping(void *userdata, const struct mapping *mapping, enum mapping_kind kind) {
-        if (is_sliced(mapping, kind))
-                release_range(userdata, &mapping->range);
+        struct release *r = userdata;
+
+        if (is_sliced(mapping, kind) && !is_watched(r->watch, &mapping->range))
+                release_range(r, &mapping->range);
 }
 
 void space_release(struct space *s, void (*progress)(void *userdata, uint64_t bytes_left),
@@ -232,6 +313,7 @@ void space_release(struct space *s, void (*progress)(void *userdata, uint64_t by
         struct release r = {.space = s,
                             .progress = progress,
                             .userdata = userdata,
+                            .watch = watch_open(),
                             .slice = SLICE_FIRST,
                             .told_at = now,
                             .quiet_until = now + QUIET_USEC};
@@ -243,4 +325,5 @@ void space_release(struct space *s, void (*progress)(void *userdata, uint64_t by
                 release_range(&r, &r.ranges[i]);
         if (r.n_ranges == RANGES_MAX) /* there may be more; what was dropped is cheap */
                 for_each_mapping(&none, release_mapping, &r);
+        raw_close(&r.watch);
 }

@@ -24,7 +24,7 @@ struct space {
         unsigned n_own;
 
         /* state */
-        bool maybe_protected; /* the guest is or was a protected one, or could have become one */
+        _Atomic bool maybe_protected; /* the guest is or was a protected one, or could have been */
 };
 
 /* In the VMM: finds out what only libc's calls can tell. Never fails; what is not known is 0. */
@@ -32,6 +32,15 @@ void space_init(struct space *space);
 
 /* These size bytes are what the caller runs on: the slices that they are in are left alone. */
 void space_add_own(struct space *space, const void *start, size_t size);
+
+/* Whether this process has rings of native AIO. False also where that cannot be told. */
+bool space_has_aio(void);
+
+/*
+ * Ends all native AIO of this address space: waits, without a limit, until no request is in flight
+ * any more, as the kernel itself does in the exit of the last task that shares it.
+ */
+void space_fence(void);
 
 /* Unmaps what somebody else may be waiting for: mapping_goes_at_once(). */
 void space_give_back(struct space *space);

@@ -15,6 +15,7 @@
 #include "lib/vm.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -28,8 +29,6 @@
 #include "base/util.h"
 #include "lib/teardown.h"
 
-#define _public_ __attribute__((visibility("default")))
-
 #define FLAGS (PVR_FLAG_DRAIN_NATIVE_AIO)
 
 /* Of the first version that had them. */
@@ -39,12 +38,12 @@
 #define GRACE_REBOOT_USEC   (60 * USEC_PER_SEC)
 #define GRACE_SHUTDOWN_USEC (5 * USEC_PER_SEC)
 #define START_TIMEOUT_USEC  (10 * USEC_PER_SEC)
-#define MAPPING_SIZE        (KEEPER_GUARD_SIZE + KEEPER_STACK_SIZE + sizeof(struct keeper))
+#define MAPPING_SIZE        (KEEPER_BELOW + sizeof(struct keeper))
 
 /* ---- life and death ---- */
 
 static char *mapping_start(struct keeper *keeper) {
-        return (char *)keeper - KEEPER_STACK_SIZE - KEEPER_GUARD_SIZE;
+        return (char *)keeper - KEEPER_BELOW;
 }
 
 static struct pvr_vm *vm_destroy(struct pvr_vm *vm) {
@@ -70,7 +69,7 @@ struct pvr_vm *vm_unref(struct pvr_vm *vm) {
         return NULL;
 }
 
-static bool is_fork(const struct pvr_vm *vm) {
+bool vm_is_fork(const struct pvr_vm *vm) {
         return vm->owner != getpid();
 }
 
@@ -85,7 +84,7 @@ static void send_leave(struct pvr_vm *vm) {
 _public_ struct pvr_vm *pvr_vm_free(struct pvr_vm *vm) {
         if (!vm)
                 return NULL;
-        if (is_fork(vm))
+        if (vm_is_fork(vm))
                 return vm_destroy(vm); /* the heir, who has the other reference, is not here */
         send_leave(vm);
         return vm_unref(vm);
@@ -107,6 +106,27 @@ static void vm_freep(struct pvr_vm **vm) {
         pvr_vm_free(*vm);
 }
 
+/* ---- what a keeper must not be beside ---- */
+
+/* Whether a dead VMM's pid would promise more than is true: see "Fencing" in pv-reaper-qemu(7). */
+static bool uses_undrained_aio(const struct pvr_vm *vm) {
+        return !vm->drains && space_has_aio();
+}
+
+static bool is_still_itself(const struct pvr_vm *vm) {
+        struct identity now;
+
+        identity_read(&now);
+        return identity_is_same(&now, &vm->identity);
+}
+
+/* The keeper must not stay: it goes. Returns error. */
+static int part(struct pvr_vm *vm, int error) {
+        vm->keeper_has_fd = false;
+        send_leave(vm);
+        return error;
+}
+
 /* ---- making one ---- */
 
 static int socket_pair(int *ret_a, int *ret_b) {
@@ -120,20 +140,30 @@ static int socket_pair(int *ret_a, int *ret_b) {
         return r < 0 ? r : above_stdio(ret_b);
 }
 
+/* The kernel says with each packet who sent it. */
+static int pass_credentials(int fd) {
+        int one = 1;
+
+        return setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &one, sizeof(one)) < 0 ? negative_errno()
+                                                                              : 0;
+}
+
 static int map_keeper(struct keeper **ret) {
+        const size_t half = KEEPER_BELOW / 2;
         char *start = mmap(NULL, MAPPING_SIZE, PROT_READ | PROT_WRITE,
                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
 
         if (start == MAP_FAILED)
                 return negative_errno();
         /* A stack that grows too far must not reach somebody else's memory. */
-        if (mprotect(start, KEEPER_GUARD_SIZE, PROT_NONE) < 0) {
+        if (mprotect(start, KEEPER_GUARD_SIZE, PROT_NONE) < 0 ||
+            mprotect(start + half, KEEPER_GUARD_SIZE, PROT_NONE) < 0) {
                 int r = negative_errno();
 
                 (void)munmap(start, MAPPING_SIZE);
                 return r;
         }
-        *ret = (struct keeper *)(void *)(start + KEEPER_GUARD_SIZE + KEEPER_STACK_SIZE);
+        *ret = (struct keeper *)(void *)(start + KEEPER_BELOW);
         return 0;
 }
 
@@ -155,10 +185,17 @@ static int vm_init(struct pvr_vm *vm, const struct pvr_vm_options *options) {
         r = socket_pair(&vm->outcomes, &vm->outcomes_sink);
         if (r < 0)
                 return r;
+        r = pass_credentials(vm->keeper_bell);
+        if (r < 0)
+                return r;
         k->vmm_pid = vm->owner;
+        k->vmm_uid = vm->identity.uids[0];
+        k->vmm_gid = vm->identity.gids[0];
+        (void)snprintf(k->vmm_stat, sizeof(k->vmm_stat), "/proc/%d/stat", (int)vm->owner);
+        k->link.flags = vm->drains ? WIRE_FLAG_DRAINS : 0;
         k->bell = vm->keeper_bell;
         k->outcomes = vm->outcomes_sink;
-        k->vmm = k->vm_fd = -1;
+        k->vmm = k->vm_fd = k->guard = -1;
         space_init(&k->space);
         if (options->name)
                 memcpy(k->link.name, options->name, strnlen(options->name, sizeof(k->link.name)));
@@ -177,7 +214,7 @@ static int await_ready(struct pvr_vm *vm) {
         r = packet_await(vm->bell, now_usec() + START_TIMEOUT_USEC);
         if (r < 0)
                 return r;
-        if (packet_recv_fd(vm->bell, &ready, sizeof(ready), &fd) <= 0)
+        if (packet_recv_fd(vm->bell, &ready, sizeof(ready), &fd, NULL) <= 0)
                 return vm->clone_error < 0 ? vm->clone_error : -EAGAIN;
         return ready.error;
 }
@@ -214,6 +251,10 @@ _public_ int pvr_vm_new(struct pvr_vm **ret, const struct pvr_vm_options *option
         vm->owner = getpid();
         vm->n_refs = 1;
         vm->bell = vm->keeper_bell = vm->outcomes = vm->outcomes_sink = vm->vm_fd = -1;
+        vm->drains = known.flags & PVR_FLAG_DRAIN_NATIVE_AIO;
+        identity_read(&vm->identity);
+        if (uses_undrained_aio(vm))
+                return -EBUSY;
         r = vm_init(vm, &known);
         if (r < 0)
                 return r;
@@ -253,7 +294,7 @@ static bool is_protectable(int vm_fd) {
 }
 
 _public_ void pvr_vm_set_mem(struct pvr_vm *vm, uint64_t mem_bytes) {
-        if (!is_fork(vm))
+        if (!vm_is_fork(vm))
                 vm->keeper->link.mem = mem_bytes;
 }
 
@@ -261,9 +302,12 @@ _public_ int pvr_vm_set_fd(struct pvr_vm *vm, int vm_fd, uint64_t mem_bytes) {
         struct bell bell = {.type = BELL_SET_FD};
         int r;
 
-        if (is_fork(vm))
+        if (vm_is_fork(vm))
                 return -ECHILD;
-        bell.protectable = is_protectable(vm_fd);
+        if (!is_still_itself(vm))
+                return part(vm, -EPERM);
+        if (uses_undrained_aio(vm))
+                return part(vm, -EBUSY);
         r = bell_has_room(vm->bell);
         if (r < 0)
                 return r;
@@ -275,6 +319,8 @@ _public_ int pvr_vm_set_fd(struct pvr_vm *vm, int vm_fd, uint64_t mem_bytes) {
         } else if (dup3(vm_fd, vm->vm_fd, O_CLOEXEC) < 0) {
                 return negative_errno();
         }
+        if (is_protectable(vm_fd))
+                vm->keeper->space.maybe_protected = true;
         pvr_vm_set_mem(vm, mem_bytes);
         vm->keeper_has_fd = false; /* if it is not told, rings would be about another VM, or none */
         r = bell_result(packet_send_fd(vm->bell, &bell, sizeof(bell), vm->vm_fd));
@@ -287,51 +333,21 @@ _public_ int pvr_vm_handoff(struct pvr_vm *vm) {
         struct bell bell = {.type = BELL_RING};
         int r;
 
-        if (is_fork(vm))
+        if (vm_is_fork(vm))
                 return -ECHILD;
         if (!vm->keeper_has_fd)
                 return -ENOTCONN;
+        if (!is_still_itself(vm))
+                return part(vm, -EPERM);
+        vm->keeper->space.maybe_protected = true;
+        vm->keeper->rings++;
         r = packet_send(vm->bell, &bell, sizeof(bell));
         /* Full of rings that nobody read yet: the PERFORM that they cause takes it. */
         return r == -EAGAIN ? 0 : bell_result(r);
 }
 
-static void *perform_main(void *userdata) {
-        struct pvr_vm *vm = userdata;
-
-        perform_here(vm);
-        vm_unref(vm);
-        return NULL;
-}
-
-/* Model: vmm_own_perform. */
-static void perform_somewhere(struct pvr_vm *vm) {
-        if (start_thread(perform_main, vm_ref(vm)) < 0)
-                (void)perform_main(vm);
-}
-
-int vm_prepare(struct pvr_vm *vm, int vm_fd, struct pv_cmd *cmd) {
-        return ioctl(vm_fd, PV_COMMAND, cmd) < 0 ? negative_errno() : 0;
-}
-
-_public_ int pvr_vm_disable_async(struct pvr_vm *vm) {
-        struct pv_cmd cmd = {.cmd = PV_ASYNC_CLEANUP_PREPARE};
-        int r;
-
-        if (is_fork(vm))
-                return -ECHILD;
-        if (vm->vm_fd < 0)
-                return -ENOTCONN;
-        r = vm_prepare(vm, vm->vm_fd, &cmd);
-        if (r < 0)
-                return r;
-        if (pvr_vm_handoff(vm) < 0)
-                perform_somewhere(vm);
-        return 0;
-}
-
 _public_ int pvr_vm_get_fd(struct pvr_vm *vm) {
-        return is_fork(vm) ? -ECHILD : vm->outcomes;
+        return vm_is_fork(vm) ? -ECHILD : vm->outcomes;
 }
 
 _public_ int pvr_vm_next_outcome(struct pvr_vm *vm, struct pvr_outcome *ret, size_t size) {
@@ -339,11 +355,11 @@ _public_ int pvr_vm_next_outcome(struct pvr_vm *vm, struct pvr_outcome *ret, siz
         int fd = -1;
         ssize_t n;
 
-        if (is_fork(vm))
+        if (vm_is_fork(vm))
                 return -ECHILD;
         if (size < OUTCOME_SIZE_MIN)
                 return -EINVAL;
-        n = packet_recv_fd(vm->outcomes, &outcome, sizeof(outcome), &fd);
+        n = packet_recv_fd(vm->outcomes, &outcome, sizeof(outcome), &fd, NULL);
         if (n == -EAGAIN)
                 return 0;
         if (n != sizeof(outcome))

@@ -7,10 +7,15 @@
 #include <pvreaper.h>
 
 #include "base/kvm-pv.h"
+#include "lib/identity.h"
 #include "lib/keeper.h"
 
+#define _public_ __attribute__((visibility("default")))
+
 struct pvr_vm {
-        pid_t owner; /* the process that made it: a fork may not use it */
+        pid_t owner;              /* the process that made it: a fork may not use it */
+        bool drains;              /* PVR_FLAG_DRAIN_NATIVE_AIO */
+        struct identity identity; /* of the caller who made it, and of the keeper */
 
         /* owned; all in the VMM's fd table, CLOEXEC and above 2 */
         int bell;              /* our end of the doorbell */
@@ -27,8 +32,8 @@ struct pvr_vm {
         _Atomic bool keeper_gone;   /* its end was seen */
 };
 
-/* Above the first frame: s390x saves registers in its caller's. */
-#define KEEPER_STACK_RESERVE 512UL
+/* Not the process that made it, but a child of fork(2). */
+bool vm_is_fork(const struct pvr_vm *vm);
 
 struct pvr_vm *vm_ref(struct pvr_vm *vm);
 

@@ -47,7 +47,7 @@ static void receive_one(int fd, unsigned n_fds, size_t size, bool wants_fd) {
         ssize_t n;
 
         if (wants_fd) {
-                n = packet_recv_fd(fd, buffer, sizeof(buffer), &received);
+                n = packet_recv_fd(fd, buffer, sizeof(buffer), &received, NULL);
                 check(n_fds > 1 ? n == -EPROTO : n == (ssize_t)size);
                 check((received >= 0) == (n_fds == 1));
                 close_fd(&received);

@@ -418,8 +418,9 @@ def pack(message, *fields, version=1):
 
 def unpack(packet):
     """(type, fields...) of a packet."""
-    _, message = struct.unpack_from("=HH", packet)
-    return (message, *struct.unpack(LAYOUT[message], packet)[2:])
+    version, message = struct.unpack_from("=HH", packet)
+    layout = LAYOUT[message] + ("II" if (version, message) == (2, REGISTER) else "")
+    return (message, *struct.unpack(layout, packet)[2:])
 
 
 def hello(version=1):

@@ -91,12 +91,13 @@ class DaemonDies(Death):
         self.assertEqual([result for vmm in vmms for result in vmm.results()], ["done"] * len(vmms))
 
     def test_no_daemon_at_vm_start(self):
-        vmm = self.protected(**SHORT_GRACE)
+        """Nobody listens, and nobody ever did: a guest's reboot waits for nobody."""
+        vmm = self.protected(PVREAPER_GRACE_MSEC="600000")
         place = self.cgroups.of(vmm.keeper) if self.cgroups.top else None
         self.reboot(vmm)
         first = vmm.wait_outcomes(1)[0]
         self.assertEqual((first["result"], first["job"]), ("ungoverned", "1"))
-        self.assertGreaterEqual(int(first["waited_us"]), 300000)
+        self.assertLess(int(first["waited_us"]), 1000000)
         if place:
             self.assertEqual(self.cgroups.of(vmm.keeper), place)
         self.daemon()

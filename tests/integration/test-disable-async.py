@@ -14,6 +14,8 @@ import harness
 from harness import Case, tap
 from puppet import Puppet
 
+HURRY_USEC = 500000  # of a reboot that finds the kernel's place taken: far less than a DISABLE
+
 SHORT_GRACE = {"PVREAPER_GRACE_MSEC": "100"}
 
 
@@ -57,17 +59,65 @@ class Refused(Case):
         self.refused("-EIO", PVSIM_FAIL="prepare:EIO")
 
     def test_one_is_aside_already(self):
-        """DISABLE then destroys both, and the job that waits for the first finds nothing."""
-        self.daemon("--max-concurrent", "1")
-        puppet = Puppet(self)
-        puppet.take_slot()
+        """By somebody else: DISABLE then destroys both, and nobody here tries anything."""
         vmm = self.vmm("anna")
         vmm.do("protect")
-        self.assertEqual(vmm.do("reboot")["path"], "handed-off")
+        vmm.do("prepare")
+        vmm.do("protect")
         self.check_sync(vmm)
-        puppet.done()
-        self.assertEqual(vmm.wait_outcomes(1)[0]["result"], "superseded")
+        self.assertEqual(vmm.outcomes, [])
         self.assert_all_cleared(disabled=1)
+
+
+class Hurried(Case):
+    """The kernel's one place is taken by a hand-off that waits: that one begins, and makes room."""
+
+    def setUp(self):
+        super().setUp()
+        self.daemon("--max-concurrent", "1")
+        self.puppet = Puppet(self)
+        self.puppet.take_slot()
+
+    def reboots(self, vmm, times):
+        vmm.do("protect")
+        for _ in range(times):
+            answer = vmm.do("reboot")
+            self.assertEqual(answer["path"], "handed-off")
+            self.assertLess(int(answer["total_us"]), HURRY_USEC)
+
+    def test_by_the_keeper(self):
+        vmm = self.vmm("anna", env={"PVSIM_MIN_MS": "200"})
+        self.registered(2)
+        self.reboots(vmm, 2)
+        self.assertEqual(vmm.wait_outcomes(1)[0]["result"], "ungoverned")
+        self.assertEqual(self.sim.performed()[0]["pid"], str(vmm.keeper))
+        self.puppet.done()
+        self.assertEqual(vmm.wait_outcomes(2)[1]["result"], "done")
+        self.assert_all_cleared(performed=2)
+
+    def test_by_a_thread(self):
+        """The keeper is busy with the first; the second is queued behind it."""
+        vmm = self.vmm("anna", env={"PVSIM_MIN_MS": "2000"})
+        self.registered(2)
+        self.reboots(vmm, 4)
+        self.assertGreater(self.sim.n_performing(), 1)
+        vmm.wait_outcomes(3)
+        self.puppet.done()
+        self.wait("all of them", lambda: len(self.sim.performed()) == 4)
+        self.assert_all_cleared(performed=4)
+
+    def test_keeper_stopped(self):
+        """It does not answer: a thread does it."""
+        vmm = self.vmm("anna")
+        self.registered(2)
+        os.kill(vmm.keeper, signal.SIGSTOP)
+        self.reboots(vmm, 2)
+        self.assertEqual(vmm.wait_outcomes(1)[0]["result"], "ungoverned")
+        self.assertEqual(self.sim.performed()[0]["pid"], str(vmm.pid))
+        os.kill(vmm.keeper, signal.SIGCONT)
+        self.puppet.done()
+        self.wait("both", lambda: len(self.sim.performed()) == 2)
+        self.assert_all_cleared(performed=2)
 
 
 class Accepted(Case):
@@ -127,7 +177,7 @@ class Accepted(Case):
         """
         vmm = self.without_keeper(PVSIM_MIN_MS="1000")
         size = int(harness.read(f"/proc/{vmm.pid}/statm").split()[0]) * resource.getpagesize()
-        resource.prlimit(vmm.pid, resource.RLIMIT_AS, (size + (1 << 20), size + (1 << 20)))
+        resource.prlimit(vmm.pid, resource.RLIMIT_AS, (size + (1 << 15), size + (1 << 15)))
         self.reboot(vmm)
         self.performing()
         answer = self.reboot(vmm)

@@ -80,13 +80,17 @@ static uint32_t run(const struct filter *f, const struct seccomp_data *data) {
 
 /* ---- what must come out ---- */
 
+#define UFFD_API_REQUEST      0xC018AA3F
+#define UFFD_REGISTER_REQUEST 0xC020AA00
+
 /* Allowed whatever the arguments are. */
 static const int free_calls[] = {
 #ifdef SYS_poll
         SYS_poll,
 #endif
-        SYS_ppoll, SYS_restart_syscall, SYS_clock_gettime, SYS_recvmsg,    SYS_sendto, SYS_connect,
-        SYS_close, SYS_munmap,          SYS_read,          SYS_exit_group, SYS_exit,
+        SYS_ppoll,   SYS_restart_syscall, SYS_clock_gettime, SYS_recvmsg, SYS_sendto,
+        SYS_connect, SYS_close,           SYS_munmap,        SYS_read,    SYS_exit_group,
+        SYS_exit,    SYS_wait4,           SYS_io_destroy,
 };
 
 static bool expected(int nr, const uint64_t *args) {
@@ -97,7 +101,10 @@ static bool expected(int nr, const uint64_t *args) {
         case SYS_socket:
                 return (int)args[0] == AF_UNIX;
         case SYS_ioctl:
-                return (uint32_t)args[1] == 0xC020AEC5;
+                return (uint32_t)args[1] == 0xC020AEC5 || (uint32_t)args[1] == UFFD_API_REQUEST ||
+                       (uint32_t)args[1] == UFFD_REGISTER_REQUEST;
+        case SYS_userfaultfd:
+                return (int)args[0] == (O_CLOEXEC | 1); /* of faults in user mode only */
         case SYS_madvise:
                 return (int)args[2] == MADV_DONTNEED;
         case SYS_openat:
@@ -108,9 +115,11 @@ static bool expected(int nr, const uint64_t *args) {
         }
 }
 
-static const uint64_t arg0[] = {0, AF_UNIX, AF_INET, UINT64_MAX, HIGH | AF_UNIX, HIGH};
-static const uint64_t arg1[] = {0,      0xC020AEC5, HIGH | 0xC020AEC5, 0xC020AEC4, 0x4020AEC5,
-                                0xAE01, 0xAEC5,     UINT64_MAX};
+static const uint64_t arg0[] = {0,    AF_UNIX,   AF_INET,       UINT64_MAX,          HIGH | AF_UNIX,
+                                HIGH, O_CLOEXEC, O_CLOEXEC | 1, HIGH | O_CLOEXEC | 1};
+static const uint64_t arg1[] = {
+        0,          0xC020AEC5,       HIGH | 0xC020AEC5,     0xC020AEC4, 0x4020AEC5, 0xAE01, 0xAEC5,
+        UINT64_MAX, UFFD_API_REQUEST, UFFD_REGISTER_REQUEST, 0x8010AA02};
 static const uint64_t arg2[] = {
         O_RDONLY,           O_RDONLY | O_CLOEXEC, O_WRONLY,           O_RDWR,
         O_ACCMODE,          O_RDONLY | O_CREAT,   O_RDONLY | O_TRUNC, O_WRONLY | O_CREAT | O_TRUNC,
@@ -222,6 +231,8 @@ static int try_allowed(void *page) {
                 return 15;
         if (syscall(SYS_madvise, page, 4096, MADV_DONTNEED) != 0 || *(char *)page != 0)
                 return 16;
+        if (!allowed(syscall(SYS_io_destroy, 0)) || !allowed(syscall(SYS_wait4, -1, NULL, 0, NULL)))
+                return 18;
         return syscall(SYS_munmap, page, 4096) != 0 ? 17 : 0;
 }
 

@@ -19,7 +19,7 @@
 static const char *const kind_names[_MAPPING_KIND_MAX] = {
         [MAPPING_OURS] = "ours",   [MAPPING_ANONYMOUS] = "anonymous", [MAPPING_SHMEM] = "shmem",
         [MAPPING_VCPU] = "vcpu",   [MAPPING_DEVICE] = "device",       [MAPPING_HUGETLB] = "hugetlb",
-        [MAPPING_FILE] = "a file",
+        [MAPPING_FILE] = "a file", [MAPPING_AIO] = "native AIO",
 };
 
 /* mountinfo of the host that the lines are from, in part, and of a guest of libvirt's */
@@ -38,6 +38,12 @@ struct row {
 };
 
 static const struct row rows[] = {
+        /* native AIO: not to be unmapped, but ended */
+        {"7f8c8c0f9000-7f8c8c0fa000 rw-s 00000000 00:13 204854                     "
+         "/[aio] (deleted)",
+         MAPPING_AIO},
+        {"7f8c8c0f9000-7f8c8c0fa000 rw-s 00000000 00:13 204854                     /[aiox",
+         MAPPING_FILE},
         /* the program */
         {"55ef10b12000-55ef10f19000 r--p 00000000 fe:00 10977391                   "
          "/usr/bin/qemu-system-x86_64",
@@ -340,6 +346,32 @@ static void test_mappings_many_mounts(void **state) {
         assert_int_equal(classify("1-2 rw-s 0 00:21 1 /x", &f), MAPPING_FILE);
 }
 
+/* /proc/PID/stat of a name that tries to be more than one */
+static void test_mappings_task_stat(void **state) {
+        static const char *const bad[] = {
+                "",
+                "7 name S 1 2 3 4 5 4 7 8 9 10 11 12 13 14 15 16 2",
+                "7 (a) S 1 2 3 4 5",
+                "7 (a) S 1 2 3 4 5 x 7 8 9 10 11 12 13 14 15 16 2",
+                "7 (a) S 1 2 3 4 5 4 7 8 9 10 11 12 13 14 15 16 ",
+                "7 (a)",
+        };
+        static const char lives[] =
+                "7 (a) R (4 4) S 1 2 3 4 -1 1077936384 7 8 9 10 11 12 13 14 15 16 2 0\n";
+        static const char exits[] = "7 (pvr) Z 1 2 3 4 5 4228108 7 8 9 10 11 12 13 14 15 16 1 0\n";
+        struct task_stat stat = {.n_threads = 77};
+
+        for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+                assert_int_equal(task_stat_parse(&stat, bad[i], strlen(bad[i])), -EBADMSG);
+        assert_int_equal(stat.n_threads, 77);
+        assert_int_equal(task_stat_parse(&stat, lives, sizeof(lives) - 1), 0);
+        assert_false(stat.exiting);
+        assert_int_equal(stat.n_threads, 2);
+        assert_int_equal(task_stat_parse(&stat, exits, sizeof(exits) - 1), 0);
+        assert_true(stat.exiting);
+        assert_int_equal(stat.n_threads, 1);
+}
+
 static void test_mappings_statm(void **state) {
         static const char *const bad[] = {"", " ", "1", "1 ", "x 2", "1 x", "1\n2"};
         uint64_t n = 17;
@@ -357,7 +389,7 @@ int main(void) {
                 checked_test(test_mappings_fields),       checked_test(test_mappings_malformed),
                 checked_test(test_mappings_every_prefix), checked_test(test_mappings_at_once),
                 checked_test(test_mappings_mounts),       checked_test(test_mappings_many_mounts),
-                checked_test(test_mappings_statm),
+                checked_test(test_mappings_statm),        checked_test(test_mappings_task_stat),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -93,7 +93,7 @@ static void test_packet_never_blocks(void **state) {
         int fd = 1234, r;
 
         assert_int_equal(packet_recv(p.b, buffer, sizeof(buffer)), -EAGAIN);
-        assert_int_equal(packet_recv_fd(p.b, buffer, sizeof(buffer), &fd), -EAGAIN);
+        assert_int_equal(packet_recv_fd(p.b, buffer, sizeof(buffer), &fd, NULL), -EAGAIN);
         assert_int_equal(fd, 1234);
         while ((r = packet_send(p.a, buffer, sizeof(buffer))) == 0)
                 n_sent++;
@@ -116,7 +116,7 @@ static void test_packet_end(void **state) {
         assert_int_equal(packet_recv(p.b, buffer, sizeof(buffer)), 4);
         assert_int_equal(packet_recv(p.b, buffer, sizeof(buffer)), 0);
         assert_int_equal(packet_recv(p.b, buffer, sizeof(buffer)), 0);
-        assert_int_equal(packet_recv_fd(p.b, buffer, sizeof(buffer), &fd), 0);
+        assert_int_equal(packet_recv_fd(p.b, buffer, sizeof(buffer), &fd, NULL), 0);
         assert_int_equal(fd, -1);
         pair_close(&p);
 }
@@ -174,7 +174,7 @@ static void test_packet_bad_arguments(void **state) {
         assert_int_equal(packet_send_fd(-1, "x", 1, p.a), -EBADF);
         assert_int_equal(packet_send_fd(p.a, "x", 1, -1), -EBADF);
         assert_int_equal(packet_recv(-1, buffer, sizeof(buffer)), -EBADF);
-        assert_int_equal(packet_recv_fd(-1, buffer, sizeof(buffer), &fd), -EBADF);
+        assert_int_equal(packet_recv_fd(-1, buffer, sizeof(buffer), &fd, NULL), -EBADF);
         assert_int_equal(fd, 1234);
         pair_close(&p);
 }
@@ -191,7 +191,7 @@ static void test_packet_oversize(void **state) {
         assert_int_equal(packet_send(p.a, "next", 4), 0);
         assert_int_equal(packet_recv(p.b, buffer, 8), sizeof(big));
         assert_memory_equal(buffer, "bbbbbbbb........", 16);
-        assert_int_equal(packet_recv_fd(p.b, buffer, 8, &fd), sizeof(big));
+        assert_int_equal(packet_recv_fd(p.b, buffer, 8, &fd, NULL), sizeof(big));
         assert_memory_equal(buffer, "bbbbbbbb........", 16);
         assert_int_equal(fd, -1);
         assert_int_equal(packet_recv(p.b, buffer, 8), 4);
@@ -215,7 +215,7 @@ static void test_packet_refuses_fds(void **state) {
         assert_int_equal(fds_count_changed(), n_open);
 
         /* it is still there, for whoever wants it */
-        assert_int_equal(packet_recv_fd(p.b, buffer, sizeof(buffer), &taken), 4);
+        assert_int_equal(packet_recv_fd(p.b, buffer, sizeof(buffer), &taken, NULL), 4);
         assert_int_equal(packet_recv(p.b, buffer, sizeof(buffer)), 6);
         assert_int_equal(fds_count_changed(), n_open + 1);
         close_fd(&taken);
@@ -307,7 +307,7 @@ static void test_packet_recv_fd_without(void **state) {
         int fd = 1234;
 
         assert_int_equal(packet_send(p.a, "data", 4), 0);
-        assert_int_equal(packet_recv_fd(p.b, buffer, sizeof(buffer), &fd), 4);
+        assert_int_equal(packet_recv_fd(p.b, buffer, sizeof(buffer), &fd, NULL), 4);
         assert_int_equal(fd, -1);
         pair_close(&p);
 }
@@ -320,7 +320,7 @@ static void test_packet_recv_fd_one(void **state) {
 
         assert_int_equal(packet_send_fd(p.a, "data", 4, null), 0);
         assert_int_equal(fstat(null, &sent), 0); /* it stayed ours */
-        assert_int_equal(packet_recv_fd(p.b, buffer, sizeof(buffer), &fd), 4);
+        assert_int_equal(packet_recv_fd(p.b, buffer, sizeof(buffer), &fd, NULL), 4);
         assert_memory_equal(buffer, "data", 4);
         assert_true(fd >= 0 && fd != null);
         assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
@@ -338,9 +338,9 @@ static void test_packet_recv_fd_more(void **state) {
                 char buffer[16];
 
                 send_fds(p.a, 4, null, n);
-                assert_int_equal(packet_recv_fd(p.b, buffer, sizeof(buffer), &fd), -EPROTO);
+                assert_int_equal(packet_recv_fd(p.b, buffer, sizeof(buffer), &fd, NULL), -EPROTO);
                 assert_int_equal(fd, 1234);
-                assert_int_equal(packet_recv_fd(p.b, buffer, sizeof(buffer), &fd), -EAGAIN);
+                assert_int_equal(packet_recv_fd(p.b, buffer, sizeof(buffer), &fd, NULL), -EAGAIN);
                 close_fd(&null);
                 pair_close(&p);
                 assert_int_equal(fds_changed(), 0);

@@ -9,8 +9,10 @@
 #include "fds.h"
 
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -55,6 +57,18 @@ static int look(const char *p) {
 
 static bool is_mapped(const char *p) {
         return look(p) >= 0;
+}
+
+/* A userfaultfd on this memory, or -1. */
+static int watch(char *memory, size_t size) {
+        struct uffdio_api api = {.api = UFFD_API};
+        struct uffdio_register request = {.range = {(uintptr_t)memory, size},
+                                          .mode = UFFDIO_REGISTER_MODE_MISSING};
+        int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | 1);
+
+        if (fd < 0 || ioctl(fd, UFFDIO_API, &api) < 0 || ioctl(fd, UFFDIO_REGISTER, &request) < 0)
+                return -1;
+        return fd;
 }
 
 static bool is_there(const char *p) {
@@ -112,6 +126,38 @@ static const char *no_disk(void) {
         if (fd < 0)
                 return "no unnamed files here";
         (void)close(fd);
+        return NULL;
+}
+
+/* ---- native AIO ---- */
+
+static bool has_aio(void) {
+        unsigned long ring = 0;
+        bool before = space_has_aio(), during;
+
+        if (syscall(SYS_io_setup, 8, &ring) < 0)
+                _exit(102);
+        during = space_has_aio();
+        return !before && during && ring != 0;
+}
+
+static int fence(void) {
+        if (!has_aio())
+                return 1;
+        space_fence();
+        return space_has_aio() ? 2 : 0;
+}
+
+static void test_space_fence(void **state) {
+        run(fence);
+}
+
+static const char *no_aio(void) {
+        unsigned long ring = 0;
+
+        if (syscall(SYS_io_setup, 1, &ring) < 0)
+                return "no native AIO here";
+        (void)syscall(SYS_io_destroy, ring);
         return NULL;
 }
 
@@ -232,6 +278,39 @@ static void test_space_too_much_of_its_own(void **state) {
         assert_int_equal(s.n_own, SPACE_OWN_MAX);
 }
 
+/*
+ * What somebody's userfaultfd watches stays until the exit: had it asked for events, and not read
+ * them, each call on it would hang. This one did not ask, so that a failure is one.
+ */
+static int release_watched(void) {
+        struct space s = {};
+        struct seen seen = {};
+        char *watched = map_memory(SIZE), *other = map_memory(SIZE);
+        int fd;
+
+        touch(watched, SIZE);
+        touch(other, SIZE);
+        fd = watch(watched, SIZE);
+        if (fd < 0)
+                return 1;
+        space_init(&s);
+        space_release(&s, on_progress, &seen);
+        return is_there(watched) && !is_there(other) ? 0 : 2;
+}
+
+static void test_space_watched(void **state) {
+        run(release_watched);
+}
+
+static const char *no_watch(void) {
+        int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | 1);
+
+        if (fd < 0)
+                return "no userfaultfd here";
+        (void)close(fd);
+        return NULL;
+}
+
 /* There in a program of the address sanitizer only. */
 extern void __asan_init(void) __attribute__((weak));
 
@@ -252,6 +331,8 @@ int main(void) {
                 checked_test_unless(not_alone(), test_space_release_many),
                 checked_test_unless(not_alone(), test_space_release_locked),
                 checked_test_unless(not_alone(), test_space_resident),
+                checked_test_unless(not_alone() ? not_alone() : no_aio(), test_space_fence),
+                checked_test_unless(not_alone() ? not_alone() : no_watch(), test_space_watched),
                 checked_test(test_space_too_much_of_its_own),
         };
 

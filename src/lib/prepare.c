@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * PREPARE, and what runs PERFORM in the VMM when the keeper cannot.
+ *
+ * The kernel has one place for a VM that is set aside and not yet being torn down. As long as a
+ * hand-off waits for the daemon's grant it is taken, and a second reboot's PREPARE would be refused
+ * with -EINVAL: the guest would wait for a synchronous KVM_PV_DISABLE, which it would not without
+ * us. So then the earlier one is begun, over the daemon's limit.
+ */
+
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "base/packet.h"
+#include "base/util.h"
+#include "lib/vm.h"
+
+/* How long a queued hand-off may take to begin when PREPARE waits for it. */
+#define HURRY_KEEPER_USEC (50 * USEC_PER_MSEC) /* ... in the keeper; then a thread does it */
+#define HURRY_USEC        (1 * USEC_PER_SEC)
+#define HURRY_LOOK_USEC   50
+
+static void *perform_main(void *userdata) {
+        struct pvr_vm *vm = userdata;
+
+        perform_here(vm);
+        vm_unref(vm);
+        return NULL;
+}
+
+/* ---- PREPARE, while an earlier hand-off may be queued ---- */
+
+static bool is_waiting(const struct keeper *k) {
+        return k->rings != k->rings_taken;
+}
+
+/* The keeper is told, unless it is busy or gone. Whether it has begun, soon enough. */
+static bool hurry_keeper(struct pvr_vm *vm) {
+        struct bell bell = {.type = BELL_HURRY};
+        uint64_t deadline = now_usec() + HURRY_KEEPER_USEC;
+
+        if (vm->keeper->performing != 0 || packet_send(vm->bell, &bell, sizeof(bell)) < 0)
+                return false;
+        while (is_waiting(vm->keeper)) {
+                if (now_usec() >= deadline)
+                        return false;
+                (void)usleep(HURRY_LOOK_USEC);
+        }
+        return true;
+}
+
+static int try_prepare(int vm_fd, struct pv_cmd *cmd) {
+        cmd->rc = cmd->rrc = 0;
+        return ioctl(vm_fd, PV_COMMAND, cmd) < 0 ? negative_errno() : 0;
+}
+
+/* Whoever issues PERFORM takes the kernel's one place in its first moment. Model: vmm_hurry. */
+int vm_prepare(struct pvr_vm *vm, int vm_fd, struct pv_cmd *cmd) {
+        uint64_t deadline = now_usec() + HURRY_USEC;
+        int r = try_prepare(vm_fd, cmd);
+
+        if (r != -EINVAL || !is_waiting(vm->keeper))
+                return r;
+        if (!hurry_keeper(vm) && start_thread(perform_main, vm_ref(vm)) < 0) {
+                vm_unref(vm);
+                return r;
+        }
+        while ((r = try_prepare(vm_fd, cmd)) == -EINVAL && now_usec() < deadline)
+                (void)usleep(HURRY_LOOK_USEC);
+        return r;
+}
+
+/* ---- the public call ---- */
+
+/* Model: vmm_own_perform. */
+static void perform_somewhere(struct pvr_vm *vm) {
+        if (start_thread(perform_main, vm_ref(vm)) < 0)
+                (void)perform_main(vm);
+}
+
+_public_ int pvr_vm_disable_async(struct pvr_vm *vm) {
+        struct pv_cmd cmd = {.cmd = PV_ASYNC_CLEANUP_PREPARE};
+        int r;
+
+        if (vm_is_fork(vm))
+                return -ECHILD;
+        if (vm->vm_fd < 0)
+                return -ENOTCONN;
+        r = vm_prepare(vm, vm->vm_fd, &cmd);
+        if (r < 0)
+                return r;
+        if (pvr_vm_handoff(vm) < 0)
+                perform_somewhere(vm);
+        return 0;
+}
