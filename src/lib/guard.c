@@ -16,7 +16,8 @@
  *
  * The doorbell ends when the VMM's last thread closes its files, a moment before its pid can be
  * waited for. If that thread is the only one left, nobody uses the memory any more, and the work
- * begins then: somebody may be waiting for the huge pages as soon as the pid is gone.
+ * begins then: somebody may be waiting for the huge pages as soon as the pid is gone. The others
+ * have given their files up before, and are gone in a moment, for which the guard looks again.
  */
 
 #include <poll.h>
@@ -30,6 +31,8 @@
 #include "lib/keeper.h"
 #include "lib/lines.h"
 #include "lib/raw.h"
+
+#define ALONE_LOOKS 100 /* 20 us each */
 
 #ifndef __WALL
 #define __WALL 0x40000000
@@ -52,6 +55,14 @@ enum vmm_life vmm_look(const struct keeper *k) {
         return stat.n_threads == 1 ? VMM_EXITED : VMM_EXITING;
 }
 
+static bool is_alone_soon(const struct keeper *k) {
+        enum vmm_life life = VMM_EXITING;
+
+        for (int i = 0; i < ALONE_LOOKS && life == VMM_EXITING; i++)
+                life = vmm_look(k);
+        return life == VMM_EXITED;
+}
+
 /* false: it cannot be waited for. */
 static bool await_end(const struct keeper *k) {
         struct pollfd fds[] = {
@@ -68,7 +79,7 @@ static bool await_end(const struct keeper *k) {
                 if (fds[0].revents)
                         return fds[0].revents & POLLIN;
                 fds[1].fd = -1;
-                if (vmm_look(k) == VMM_EXITED)
+                if (is_alone_soon(k))
                         return true;
         }
 }
@@ -103,8 +114,8 @@ static int guard_main(void *arg) {
                 return 0;
         if (await_end(k)) {
                 fence(k);
-                tell_quiet(k);
                 give_back(k);
+                tell_quiet(k);
         }
         (void)raw_syscall(SYS_exit_group, 0);
         return 0;

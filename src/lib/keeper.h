@@ -71,8 +71,8 @@ struct keeper {
 
         /* the guard's */
         _Atomic bool quiet;      /* no I/O of the dead VMM is in flight */
-        _Atomic bool told_quiet; /* ... and the daemon was told, by the guard */
         _Atomic bool gave_back;  /* what others wait for */
+        _Atomic bool told_quiet; /* the daemon was told, by the guard */
         _Atomic int guard_tid;   /* the kernel sets it to 0 when the guard is gone */
 
         /* read by the heir, the guard and the VMM */
