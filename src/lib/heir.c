@@ -4,7 +4,7 @@
  * The heir: the thread of the VMM that clones the keeper and inherits its duty.
  *
  * The keeper uses the TLS of the thread it was cloned from, so that thread must not run while the
- * keeper lives: it waits for the keeper's end inside one system call, with all signals blocked (but
+ * keeper lives: it waits for the keeper's end in system calls alone, with all signals blocked (but
  * glibc's own two, which setuid(2) needs). Plain CLONE_VM with exit signal 0: CLONE_VFORK would
  * leave a thread in D state, which hangs debuggers and adds one to the load average per guest, and
  * with signal 0 the VMM's own waitpid(-1) never sees the keeper.
@@ -15,6 +15,7 @@
  * rest for the VM's end.
  */
 
+#include <linux/futex.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
@@ -61,15 +62,30 @@ static void report_lost(struct pvr_vm *vm) {
  * glibc lets every thread of the VMM call setuid(2) and its like, by a signal. If the VMM is not
  * who it was the keeper leaves: the end of the doorbell tells it.
  */
-static void on_interruption(const struct pvr_vm *vm) {
+static void look_who_it_is(const struct pvr_vm *vm) {
         if (!identity_has_same_ids(&vm->identity))
                 (void)raw_syscall(SYS_shutdown, vm->bell, SHUT_RDWR);
 }
 
 /*
- * A sandbox of the VMM's does not allow waitid(2), which pvreaper(3) asks for. We cannot hear of
- * the keeper's end any more, and must not run while it lives: so this thread ends here, without
- * libc, which would free the TLS that the keeper uses.
+ * Until the kernel clears the keeper's tid: a wait with a timeout is not begun anew behind a signal
+ * handler, as waitid(2) would be.
+ */
+static void await_end(const struct pvr_vm *vm, pid_t keeper) {
+        const struct timespec hour = {.tv_sec = 3600};
+        long r;
+
+        do {
+                r = raw_syscall(SYS_futex, &vm->keeper->tid, FUTEX_WAIT, keeper, &hour);
+                if (r == -EINTR)
+                        look_who_it_is(vm);
+        } while (r == -EINTR || (r == 0 && vm->keeper->tid == keeper));
+}
+
+/*
+ * A sandbox of the VMM's lets us wait neither by futex(2) nor by waitid(2), which pvreaper(3) asks
+ * for. We cannot hear of the keeper's end any more, and must not run while it lives: so this thread
+ * ends here, without libc, which would free the TLS that the keeper uses.
  */
 static void outlast(void) {
         for (;;)
@@ -90,7 +106,8 @@ static bool clone_and_wait(struct pvr_vm *vm) {
         pid_t pid;
         long r;
 
-        pid = clone(keeper_main, stack_top, CLONE_VM, vm->keeper);
+        pid = clone(keeper_main, stack_top, CLONE_VM | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID,
+                    vm->keeper, &vm->keeper->tid, NULL, &vm->keeper->tid);
         if (pid < 0)
                 vm->clone_error = negative_errno();
         /* From here on the doorbell's EOF tells pvr_vm_new() that there is no keeper. */
@@ -98,9 +115,11 @@ static bool clone_and_wait(struct pvr_vm *vm) {
         vm->keeper_bell = -1;
         if (pid < 0)
                 return false;
-        while ((r = raw_syscall(SYS_waitid, P_PID, pid, NULL, WEXITED | __WALL, NULL)) == -EINTR)
-                on_interruption(vm);
-        if (r < 0 && r != -ECHILD) /* somebody else may have waited for it */
+        await_end(vm, pid);
+        do
+                r = raw_syscall(SYS_waitid, P_PID, pid, NULL, WEXITED | __WALL, NULL);
+        while (r == -EINTR);
+        if (r < 0 && vm->keeper->tid == pid)
                 outlast();
         await_guard(vm);
         return true;

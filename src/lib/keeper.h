@@ -76,6 +76,7 @@ struct keeper {
         _Atomic int guard_tid;   /* the kernel sets it to 0 when the guard is gone */
 
         /* read by the heir, the guard and the VMM */
+        _Atomic int tid;              /* of the keeper; the kernel sets it to 0 when that is gone */
         _Atomic uint64_t performing;  /* seq of the job whose PERFORM is running, or 0 */
         _Atomic uint64_t rings_taken; /* how many of rings the last PERFORM answered */
         _Atomic uint64_t dropped;     /* outcomes nobody read */

@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * harmless CASE [ARGUMENT]: VMMs for which a keeper could be worse than none. Each case exits 0 if
+ * it was not, 1 after saying what was, 77 if this machine cannot tell. See test-harmless.py.
+ */
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/filter.h>
+#include <linux/kvm.h>
+#include <linux/seccomp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "helper.h"
+
+#define NOBODY     65534
+#define EXEC_MSEC  2000 /* far below the 10 s for which a keeper once waited */
+#define SPIN_MSEC  2000
+#define UNLOADINGS 50
+
+static void sleep_msec(int msec) {
+        (void)poll(NULL, 0, msec);
+}
+
+static double cpu_seconds(void) {
+        struct timespec ts;
+
+        check(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts) == 0);
+        return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+static void await_no_keeper(void) {
+        for (int i = 0; i < 1000 && find_keeper() != 0; i++)
+                sleep_msec(10);
+        check(find_keeper() == 0);
+}
+
+/* ---- the library is unloaded while its thread and its processes run in it ---- */
+
+static void unload(const char *path) {
+        void *library = dlopen(path, RTLD_NOW);
+        int (*make)(struct pvr_vm **, const struct pvr_vm_options *);
+        struct pvr_vm *(*release)(struct pvr_vm *);
+        struct pvr_vm *vm;
+
+        check(library);
+        *(void **)&make = dlsym(library, "pvr_vm_new");
+        *(void **)&release = dlsym(library, "pvr_vm_free");
+        check(make && release && make(&vm, NULL) == 0);
+        check(release(vm) == NULL && dlclose(library) == 0);
+}
+
+static void test_dlclose(const char *path) {
+        for (int i = 0; i < UNLOADINGS; i++)
+                unload(path);
+        await_threads(1);
+}
+
+/* ---- a sandbox that does not let the heir wait ---- */
+
+static void refuse_waiting(void) {
+        struct sock_filter code[] = {
+                BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+                BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_waitid, 0, 1),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        };
+        struct sock_fprog program = {.len = sizeof(code) / sizeof(code[0]), .filter = code};
+
+        check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+        check(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) ==
+              0);
+}
+
+/* SIGSTOP and SIGCONT make the heir wait anew: it may not, must not spin, and the keeper works. */
+static void test_spin(const char *argument) {
+        struct helper helper = {};
+        pid_t self = getpid(), child;
+        double before;
+
+        helper_start(&helper, "spin");
+        refuse_waiting();
+        child = fork();
+        if (child == 0) {
+                sleep_msec(100);
+                (void)kill(self, SIGSTOP);
+                sleep_msec(100);
+                (void)kill(self, SIGCONT);
+                _exit(EXIT_SUCCESS);
+        }
+        sleep_msec(500);
+        before = cpu_seconds();
+        sleep_msec(SPIN_MSEC);
+        check(cpu_seconds() - before < SPIN_MSEC / 1e3 / 20);
+        helper_reboot(&helper);
+        (void)helper_await(&helper, PVR_RESULT_UNGOVERNED);
+        _exit(EXIT_SUCCESS);
+}
+
+/* ---- execve(2), as in QEMU's live update: eventfds are kept, KVM's fds are not ---- */
+
+static int assign_irqfd(int vm_fd, int event) {
+        struct kvm_irqfd request = {.fd = (uint32_t)event, .gsi = 5};
+
+        return ioctl(vm_fd, KVM_IRQFD, &request);
+}
+
+static int make_vm(void) {
+        int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC), vm;
+
+        if (kvm < 0)
+                exit(EXIT_SKIP);
+        vm = ioctl(kvm, KVM_CREATE_VM, 0);
+        if (vm < 0 || ioctl(vm, KVM_CREATE_IRQCHIP, 0) < 0)
+                exit(EXIT_SKIP); /* this /dev/kvm has no interrupts */
+        return vm;
+}
+
+static void after_exec(int event) {
+        int vm = make_vm(), r, waited;
+
+        for (waited = 0; waited < EXEC_MSEC; waited += 10) {
+                r = assign_irqfd(vm, event);
+                if (r == 0 || errno != EBUSY)
+                        break;
+                sleep_msec(10);
+        }
+        check(r == 0);
+        printf("KVM_IRQFD after %d ms\n", waited);
+}
+
+static void test_exec(const char *event) {
+        struct pvr_vm *vm;
+        char number[16];
+        int vm_fd, fd;
+
+        if (event) {
+                after_exec(atoi(event));
+                return;
+        }
+        fd = eventfd(0, EFD_NONBLOCK);
+        vm_fd = make_vm();
+        check(fd >= 0 && new_vm(&vm, "exec") == 0 && pvr_vm_set_fd(vm, vm_fd, 1 << 20) == 0);
+        check(assign_irqfd(vm_fd, fd) == 0);
+        sleep_msec(100); /* for the keeper to have it */
+        (void)snprintf(number, sizeof(number), "%d", fd);
+        check(fflush(stdout) == 0);
+        execl("/proc/self/exe", "harmless", "exec", number, NULL);
+        check(!"execl");
+}
+
+/* ---- who the VMM is ---- */
+
+static void need_root(void) {
+        if (geteuid() != 0)
+                exit(EXIT_SKIP);
+}
+
+static void expect_parting(struct helper *helper) {
+        int r = pvr_vm_handoff(helper->vm);
+
+        check(r == -EPERM || r == -EPIPE); /* the heir may have been faster */
+        await_no_keeper();
+        check(pvr_vm_set_fd(helper->vm, helper->guest.vm_fd, 1) < 0);
+}
+
+/* glibc lets the heir call it as well: the keeper leaves without being told anything. */
+static void test_setuid(const char *argument) {
+        struct helper helper = {};
+
+        need_root();
+        helper_start(&helper, "setuid");
+        check(find_keeper() > 0);
+        check(setresuid(NOBODY, NOBODY, NOBODY) == 0);
+        await_no_keeper();
+        expect_parting(&helper);
+}
+
+static void test_setgroups(const char *argument) {
+        const gid_t groups[] = {NOBODY, NOBODY - 1};
+        struct helper helper = {};
+
+        need_root();
+        helper_start(&helper, "setgroups");
+        check(setgroups(2, groups) == 0);
+        await_no_keeper();
+        expect_parting(&helper);
+}
+
+/* Of this thread alone, without libc: nobody hears of it before the next ring. */
+static void test_raw_setgid(const char *argument) {
+        struct helper helper = {};
+
+        need_root();
+        helper_start(&helper, "setgid");
+        check(syscall(SYS_setresgid, NOBODY, NOBODY, NOBODY) == 0);
+        sleep_msec(200);
+        check(find_keeper() > 0);
+        expect_parting(&helper);
+}
+
+static void test_chroot(const char *directory) {
+        struct helper helper = {};
+
+        need_root();
+        helper_start(&helper, "chroot");
+        check(chroot(directory) == 0);
+        check(pvr_vm_handoff(helper.vm) == -EPERM);
+        check(pvr_vm_handoff(helper.vm) == -ENOTCONN);
+}
+
+/* ---- native AIO ---- */
+
+static unsigned long make_ring(void) {
+        unsigned long ring = 0;
+
+        if (syscall(SYS_io_setup, 8, &ring) < 0)
+                exit(EXIT_SKIP);
+        return ring;
+}
+
+static void test_aio(const char *argument) {
+        const struct pvr_vm_options drain = {.size = sizeof(drain),
+                                             .flags = PVR_FLAG_DRAIN_NATIVE_AIO};
+        struct helper helper = {};
+        unsigned long ring;
+
+        helper_start(&helper, "aio");
+        ring = make_ring();
+        check(pvr_vm_set_fd(helper.vm, helper.guest.vm_fd, 1) == -EBUSY);
+        await_no_keeper();
+        check(pvr_vm_handoff(helper.vm) < 0);
+        helper.vm = pvr_vm_free(helper.vm);
+
+        check(new_vm(&helper.vm, "aio") == -EBUSY);
+        check(pvr_vm_new(&helper.vm, &drain) == 0);
+        check(pvr_vm_set_fd(helper.vm, helper.guest.vm_fd, 1) == 0);
+        check(pvr_vm_handoff(helper.vm) == 0);
+        (void)helper_await(&helper, PVR_RESULT_SUPERSEDED);
+        helper.vm = pvr_vm_free(helper.vm);
+        await_no_keeper();
+        check(syscall(SYS_io_destroy, ring) == 0); /* the VMM lives: nobody else ended it */
+}
+
+static const struct {
+        const char *name;
+        void (*run)(const char *argument);
+} cases[] = {
+        {"dlclose", test_dlclose},     {"spin", test_spin},
+        {"exec", test_exec},           {"setuid", test_setuid},
+        {"setgroups", test_setgroups}, {"raw-setgid", test_raw_setgid},
+        {"chroot", test_chroot},       {"aio", test_aio},
+};
+
+int main(int argc, char **argv) {
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+                if (argc > 1 && strcmp(argv[1], cases[i].name) == 0) {
+                        cases[i].run(argc > 2 ? argv[2] : NULL);
+                        return EXIT_SUCCESS;
+                }
+        return 2;
+}
