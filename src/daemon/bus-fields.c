@@ -177,6 +177,7 @@ const struct bus_field bus_status_fields[] = {
         BUS_MEMBER("Foreign", struct manager, totals[JOB_FOREIGN]),
         BUS_MEMBER("Lost", struct manager, totals[JOB_LOST]),
         BUS_MEMBER("Unreported", struct manager, n_unreported),
+        BUS_MEMBER("Begun", struct manager, tally.n_begun),
         BUS_GETTER("StartRate", 't', get_start_rate),
         BUS_GETTER("CPUQuota", 't', get_cpu_quota),
         BUS_GETTER("CPUBackend", 's', get_cpu_backend),

@@ -100,16 +100,24 @@ static void take(struct slot *slot, struct governor *g, uint64_t now, struct uni
         set_state(slot, SLOT_COUNTED);
 }
 
-int slot_grant(struct slot *slot, struct governor *g, uint64_t now, struct job *job) {
+int slot_begin(struct slot *slot, struct governor *g, uint64_t now, struct job *job) {
         struct unit *unit = job->queued_for;
 
         if (slot->state != SLOT_FREE)
                 return -EBUSY;
-        (void)bucket_take(&g->starts, now, 1);
         unit_ref(unit);
         queue_take(&g->queue, job);
         take(slot, g, now, unit);
         return 0;
+}
+
+int slot_grant(struct slot *slot, struct governor *g, uint64_t now, struct job *job) {
+        int r;
+
+        r = slot_begin(slot, g, now, job);
+        if (r >= 0)
+                (void)bucket_take(&g->starts, now, 1);
+        return r;
 }
 
 void slot_revoke(struct slot *slot) {

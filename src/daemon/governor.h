@@ -8,8 +8,8 @@
  * What holds: a job is granted only while fewer slots count than max_concurrent, and within any
  * time t at most start_burst + start_rate * t / 1 h jobs are granted, both as the limits are at
  * that moment. More slots than max_concurrent count only if they did already: after limits were
- * lowered, after a restart (workers that were found), or when one that stood still moves again.
- * Nobody is stopped for that; they are left to finish.
+ * lowered, after a restart (workers that were found), when one that stood still moves again, or
+ * when a worker says that it could not wait. Nobody is stopped for that; they are left to finish.
  */
 
 #include "daemon/queue.h"
@@ -100,6 +100,12 @@ struct slot {
  * is its worker's. -EBUSY, and nothing is changed: the slot is taken already.
  */
 int slot_grant(struct slot *slot, struct governor *governor, uint64_t now, struct job *job);
+
+/*
+ * Its worker began the job without a grant: takes it off the queue, and the slot, which counts,
+ * whatever the limits say. -EBUSY, and nothing is changed: the slot is taken already.
+ */
+int slot_begin(struct slot *slot, struct governor *governor, uint64_t now, struct job *job);
 
 /* The grant never left: as slot_give(), and the start is given back. The job waits no more. */
 void slot_revoke(struct slot *slot);

@@ -64,7 +64,7 @@ struct job {
         uint64_t cpu_usec;
         int error;
         uint16_t rc, rrc;
-        bool ungoverned; /* it ended, and had begun without our grant */
+        bool ungoverned; /* it began without our grant, as far as we know */
 
         /*
          * Verified, never claimed: granting it gives memory back, for its VMM is dead, or its

@@ -2,7 +2,7 @@
 
 /*
  * The text of a mark: numbers by name in a fixed order, the unit last, since it may hold anything.
- * What mark_format() writes mark_parse() gives back exactly. What came later (AWAY, ADOPTED) is
+ * What mark_format() writes mark_parse() gives back exactly. What came later (AWAY, ...) is
  * written only where it says something, so that older daemons understand all the others. A daemon
  * that does not understand a mark goes without, and says "unknown" where it would have needed it.
  */
@@ -15,6 +15,7 @@
 
 #define AWAY    " away=1"
 #define ADOPTED " adopted=1"
+#define BEGUN   " begun=1"
 
 static bool skip(const char **text, const char *word) {
         size_t n = strlen(word);
@@ -28,9 +29,10 @@ static bool skip(const char **text, const char *word) {
 void mark_format(const struct mark *m, char buffer[static MARK_SIZE_MAX]) {
         (void)snprintf(buffer, MARK_SIZE_MAX,
                        "done=%" PRIu64 " job=%" PRIu64 " kind=%" PRIu32 " bytes=%" PRIu64
-                       " queued=%" PRIu64 " granted=%" PRIu64 " cpu=%" PRIu64 "%s%s unit=%s",
+                       " queued=%" PRIu64 " granted=%" PRIu64 " cpu=%" PRIu64 "%s%s%s unit=%s",
                        m->done, m->seq, m->kind, m->bytes, m->queued_at, m->granted_at, m->cpu_base,
-                       m->away ? AWAY : "", m->adopted ? ADOPTED : "", m->unit);
+                       m->away ? AWAY : "", m->adopted ? ADOPTED : "", m->begun ? BEGUN : "",
+                       m->unit);
 }
 
 int mark_parse(struct mark *ret, const char *text) {
@@ -47,6 +49,7 @@ int mark_parse(struct mark *ret, const char *text) {
         text += n;
         m.away = skip(&text, AWAY);
         m.adopted = skip(&text, ADOPTED);
+        m.begun = skip(&text, BEGUN);
         if (!skip(&text, " unit=") || strlen(text) >= sizeof(m.unit))
                 return -EBADMSG;
         memcpy(m.unit, text, strlen(text) + 1);

@@ -156,6 +156,8 @@ static void print_gauges(const struct writer *w, const struct metrics *m) {
 static void print_counters(const struct writer *w, const struct metrics *m) {
         counter(w, "ungoverned_starts", m->tally->n_ungoverned,
                 "Jobs that ended and had begun without the daemon's grant.");
+        counter(w, "begun_jobs", m->tally->n_begun,
+                "Jobs that began over the limit, for their VMM needed the kernel's slot at once.");
         counter(w, "unreported_jobs", m->unreported,
                 "Jobs that ended while no daemon was there to be told.");
         counter(w, "boosts", m->tally->n_boosts,

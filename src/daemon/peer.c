@@ -210,6 +210,8 @@ static int handle_message(struct peer *peer, const union wire_message *m) {
         case WIRE_PROGRESS:
                 worker_on_progress(peer->worker, m->progress.bytes_left);
                 return 0;
+        case WIRE_BEGUN:
+                return worker_on_begun(peer->worker, &m->begun);
         case WIRE_DONE:
                 return worker_on_done(peer->worker, &m->done.outcome);
         default:

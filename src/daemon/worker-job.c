@@ -130,6 +130,7 @@ void worker_mark(struct worker *w) {
                 mark.queued_at = j->queued_at;
                 mark.granted_at = j->granted_at;
                 mark.cpu_base = j->cpu_base;
+                mark.begun = j->ungoverned;
         }
         (void)snprintf(mark.unit, sizeof(mark.unit), "%s", w->unit ? w->unit : "");
         mark_format(&mark, text);
@@ -162,6 +163,7 @@ void worker_restore(struct worker *w) {
         w->job->granted_at = mark.granted_at;
         w->job->waited_usec = mark.granted_at - mark.queued_at;
         w->job->cpu_base = mark.cpu_base;
+        w->job->ungoverned = mark.begun;
 }
 
 /* ---- how jobs end ---- */
@@ -208,7 +210,7 @@ static int report_outcome(struct worker *w, const struct wire_outcome *o) {
 
         if (o->seq <= w->last_seq)
                 return 0; /* a repeat: our acknowledgement did not arrive */
-        governed = w->job && w->job->state == JOB_RUNNING;
+        governed = w->job && w->job->state == JOB_RUNNING && !w->job->ungoverned;
         /* Without a mark nothing tells what an earlier daemon granted: take the worker's word. */
         if (!w->job && (!w->cgroup || w->closer))
                 governed = !o->ungoverned;
@@ -254,7 +256,7 @@ void worker_on_exit(struct worker *w) {
                 return;
         }
         w->job->bytes_left = 0; /* nobody has this address space any more */
-        w->job->ungoverned = w->job->state != JOB_RUNNING;
+        w->job->ungoverned = w->job->ungoverned || w->job->state != JOB_RUNNING;
         job_end(w, w->job->ungoverned ? JOB_UNGOVERNED : JOB_DONE);
 }
 
@@ -326,6 +328,8 @@ int worker_on_request(struct worker *w, const struct wire_request *request) {
          * this one now. Model: daemon_relabel.
          */
         if (job && job->state == JOB_RUNNING) {
+                if (job->ungoverned)
+                        return -EPROTO; /* no GRANT could cross it: what runs has not ended */
                 job->seq = request->seq;
                 job->kind = request->kind;
                 job->bytes = request->mem;
@@ -398,14 +402,10 @@ int worker_send_away(struct worker *w) {
         return peer_send(w->peer, &ungoverned, WIRE_UNGOVERNED);
 }
 
-/* Model: daemon_grant. The mark first: if we die in between, the next daemon counts it. */
-int worker_grant(struct worker *w) {
+/* Its job has a slot. The mark is for the next daemon: it must count this one. */
+static void start(struct worker *w) {
         struct job *job = w->job;
-        int r;
 
-        r = slot_grant(&w->slot, &w->manager->governor, manager_now(w->manager), job);
-        if (r < 0)
-                return r;
         job->state = JOB_RUNNING;
         job->granted_at = manager_now(w->manager);
         job->waited_usec = job->granted_at - job->queued_at;
@@ -414,7 +414,41 @@ int worker_grant(struct worker *w) {
                 job->cpu_base = USEC_INFINITY;
         worker_mark(w);
         (void)observe(w);
-        cap_add(w->manager->cap, w); /* before it begins: a system call may be all that it does */
+        cap_add(w->manager->cap, w); /* soon: a system call may be all that it does */
+}
+
+/*
+ * Model: daemon_begun. A reboot only: that is what a living VMM can need the kernel's slot for. A
+ * GRANT of ours that it crossed is a slot for the same job.
+ */
+int worker_on_begun(struct worker *w, const struct wire_begun *begun) {
+        struct job *job = w->job;
+        int r;
+
+        if (!job || job->seq != begun->seq || job->kind != WIRE_KIND_REBOOT)
+                return -EPROTO;
+        if (job->state == JOB_RUNNING)
+                return job->ungoverned ? -EPROTO : 0;
+        r = slot_begin(&w->slot, &w->manager->governor, manager_now(w->manager), job);
+        if (r < 0)
+                return r;
+        job->ungoverned = true;
+        start(w);
+        w->manager->tally.n_begun++;
+        manager_job_moved(w->manager, job);
+        manager_changed(w->manager);
+        return 0;
+}
+
+/* Model: daemon_grant. The mark first: if we die in between, the next daemon counts it. */
+int worker_grant(struct worker *w) {
+        struct job *job = w->job;
+        int r;
+
+        r = slot_grant(&w->slot, &w->manager->governor, manager_now(w->manager), job);
+        if (r < 0)
+                return r;
+        start(w);
         r = peer_send_seq(w->peer, WIRE_GRANT, job->seq);
         if (r < 0) {
                 job->state = JOB_QUEUED; /* it never left: as after any lost connection */

@@ -8,9 +8,9 @@
  * QEMU, which knows nothing of us, see adopt.h. It is known by pid and start time, so one that
  * reconnects is the same worker.
  *
- * It counts against max-concurrent from GRANT until DONE, and from being found in our cgroups after
- * a restart until it registers, whichever it is; never while it is overdue, nor if an earlier
- * daemon sent it away idle and it has not moved since.
+ * It counts against max-concurrent from GRANT, or BEGUN, until DONE, and from being found in our
+ * cgroups after a restart until it registers, whichever it is; never while it is overdue, nor if an
+ * earlier daemon sent it away idle and it has not moved since.
  */
 
 #include <sys/queue.h>
@@ -99,6 +99,7 @@ struct worker *worker_find(struct manager *manager, pid_t pid, uint64_t starttim
 /* What its packets ask for. Negative: it broke the rules, or we are out of memory: disconnect. */
 int worker_on_register(struct worker *worker, const struct wire_register *reg);
 int worker_on_request(struct worker *worker, const struct wire_request *request);
+int worker_on_begun(struct worker *worker, const struct wire_begun *begun);
 int worker_on_done(struct worker *worker, const struct wire_outcome *outcome);
 void worker_on_progress(struct worker *worker, uint64_t bytes_left);
 

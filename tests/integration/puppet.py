@@ -19,6 +19,7 @@ PUPPET = f"{harness.BUILD}/tests/integration/puppet"
 
 class Puppet:
     beat_msec = 200  # it uses a little CPU time, so it is never overdue
+    version, flags = 1, 0  # of the protocol; the flags of its REGISTER are version 2's
 
     def __init__(self, case, name="puppet", mem=1 << 30):
         self.name, self.mem, self.link, self.pid = name, mem, None, None
@@ -66,14 +67,23 @@ class Puppet:
     def register(self, state=0, last=(0, 0, 0, 0, 0, 0)):
         """A new connection, up to WELCOME. last: an outcome that nobody acknowledged."""
         self.connect()
-        self.send(harness.hello())
-        self.send(harness.register(self.name.encode(), state, self.mem, last))
+        self.send(harness.hello(self.version))
+        self.send(self.register_packet(state, last))
         expected = {harness.WELCOME} | ({harness.DONE_ACK} if last[0] else set())
         while expected:
             expected.remove(self.receive()[0])
 
+    def register_packet(self, state, last):
+        fields = (self.name.encode(), state, self.mem, last)
+        if self.version == 1:
+            return harness.register(*fields)
+        return harness.register_2(*fields, flags=self.flags)
+
+    def say(self, message, *fields):
+        self.send(harness.pack(message, *fields, version=self.version))
+
     def request(self, seq=1, kind=1):
-        self.send(harness.pack(harness.REQUEST, kind, seq, self.mem))
+        self.say(harness.REQUEST, kind, seq, self.mem)
 
     def take_slot(self, seq=1):
         """Registers, asks, and gets the slot; PERFORM could begin now."""
@@ -90,7 +100,7 @@ class Puppet:
 
     def done(self, seq=1, error=0):
         """Gives the slot back; does not look for the acknowledgement."""
-        self.send(harness.pack(harness.DONE, 0, *outcome(seq, error)))
+        self.say(harness.DONE, 0, *outcome(seq, error))
 
 
 def outcome(seq=1, error=0, ungoverned=0):

@@ -200,6 +200,7 @@ static void test_slot_one_job_per_worker(void **state) {
         setup(&g, &actor, 1, &limits);
         slot_take_found(&actor.slot, &g, 0, actor.unit, USEC_INFINITY);
         assert_int_equal(slot_grant(&actor.slot, &g, 0, &actor.job), -EBUSY);
+        assert_int_equal(slot_begin(&actor.slot, &g, 0, &actor.job), -EBUSY);
         assert_non_null(actor.job.queued_for);
         assert_int_equal(g.n_counted, 1);
         slot_give(&actor.slot);
@@ -221,6 +222,10 @@ static void test_slot_revoked_grant_costs_nothing(void **state) {
         assert_int_equal(g.n_counted, 0);
         assert_int_equal(dispatch(&g, 0, &wake_at), 1);
         assert_int_equal(actors[1].slot.state, SLOT_COUNTED);
+        ask(&g, 0, &actors[0]); /* whoever cannot wait needs no start, and counts */
+        assert_int_equal(slot_begin(&actors[0].slot, &g, 0, &actors[0].job), 0);
+        assert_null(actors[0].job.queued_for);
+        assert_int_equal(g.n_counted, 2);
         teardown(&g, actors, 2);
 }
 

@@ -161,6 +161,7 @@ static char *text_of(enum metrics_format format) {
         tally.n_boosts = 21;
         tally.n_found = 22;
         tally.n_ungoverned = 23;
+        tally.n_begun = 24;
         tally_job(&tally, &job);
         metrics_print(out, &metrics, format);
         assert_int_equal(fclose(out), 0);
@@ -202,6 +203,7 @@ static void test_samples(void **state) {
                 "\npvreaper_boosts_total 21\n",
                 "\npvreaper_found_workers 22\n",
                 "\npvreaper_ungoverned_starts_total 23\n",
+                "\npvreaper_begun_jobs_total 24\n",
                 NULL,
         };
         _cleanup_(freep) char *open_text = text_of(METRICS_OPENMETRICS);
