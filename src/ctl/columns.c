@@ -56,6 +56,8 @@ const struct column vm_columns[] = {
         {"CPUUSec", "cpu_us", "CPU", FORMAT_USEC},
         {"CGroup", "cgroup", NULL, FORMAT_TEXT},
         {"Connected", "connected", "CONNECTED", FORMAT_BOOL},
+        {"Quiet", "quiet", "QUIET", FORMAT_BOOL},
+        {"Fencing", "fencing", "FENCING", FORMAT_TEXT},
         {},
 };
 

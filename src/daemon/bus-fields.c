@@ -14,6 +14,7 @@
 #include "daemon/manager.h"
 #include "daemon/memory.h"
 #include "daemon/policy.h"
+#include "daemon/quiet.h"
 
 static bool format_uuid(const uint8_t uuid[16], struct bus_value *ret) {
         ret->s = job_uuid_to_string(uuid, ret->buffer);
@@ -239,6 +240,16 @@ static bool get_connected(void *object, struct bus_value *ret) {
         return true;
 }
 
+static bool get_quiet(void *object, struct bus_value *ret) {
+        ret->b = worker_is_quiet(object);
+        return true;
+}
+
+static bool get_fencing(void *object, struct bus_value *ret) {
+        ret->s = worker_fencing(object);
+        return true;
+}
+
 const struct bus_field bus_vm_fields[] = {
         BUS_MEMBER("Name", struct worker, name),
         BUS_GETTER("UUID", 's', get_vm_uuid),
@@ -251,6 +262,8 @@ const struct bus_field bus_vm_fields[] = {
         BUS_GETTER("CPUUSec", 't', get_vm_cpu),
         BUS_GETTER("CGroup", 's', get_vm_cgroup),
         BUS_GETTER("Connected", 'b', get_connected),
+        BUS_GETTER("Quiet", 'b', get_quiet),
+        BUS_GETTER("Fencing", 's', get_fencing),
         {},
 };
 

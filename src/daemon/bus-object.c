@@ -265,6 +265,8 @@ const sd_bus_vtable bus_object_vtable[] = {
         METHOD("SetLimits", "a(ss)", SD_BUS_PARAM(settings), "", , bus_method_set_limits),
         METHOD("WaitMemory", "tt", SD_BUS_PARAM(bytes) SD_BUS_PARAM(timeout_usec), "t",
                SD_BUS_PARAM(available), bus_method_wait_memory),
+        METHOD("WaitQuiet", "st", SD_BUS_PARAM(what) SD_BUS_PARAM(timeout_usec), "u",
+               SD_BUS_PARAM(known), bus_method_wait_quiet),
         METHOD("Adopt", "u", SD_BUS_PARAM(pid), "", , bus_method_adopt),
         ACTS("Drain", bus_method_drain),
         ACTS("Resume", bus_method_resume),

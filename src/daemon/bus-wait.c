@@ -1,47 +1,54 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * WaitMemory. Its call is kept in a wait, which is in the list until it is answered, its caller
- * goes, or its connection does, whichever comes first. A wait owns its call, and with it a
- * reference to the connection's sd_bus, but not the connection.
+ * WaitMemory and WaitQuiet. A call is kept in a wait, which is in the list until it is answered,
+ * its caller goes, or its connection does, whichever comes first. A wait owns its call, and with it
+ * a reference to the connection's sd_bus, but not the connection. It waits for one of the two.
  *
- * As long as somebody waits the boost limits hold, so nobody may wait who is no longer there: on
- * the system bus the caller's name is watched. AddMatch comes before GetNameOwner, and the bus
- * answers in order, so there is no moment at which it could go unseen.
+ * As long as somebody waits for memory the boost limits hold, and few may wait, so nobody may who
+ * is no longer there: on the system bus the caller's name is watched. AddMatch comes before
+ * GetNameOwner, and the bus answers in order, so there is no moment at which it could go unseen.
  */
 
 #include "daemon/bus-wait.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/queue.h>
 
 #include "base/size.h"
 #include "daemon/bus-error.h"
 #include "daemon/manager.h"
 #include "daemon/memory.h"
+#include "daemon/quiet.h"
 
 struct wait {
-        struct memory_waiter waiter; /* first: it is what memory.c gives back */
+        struct memory_waiter memory;
+        struct quiet_waiter quiet;
         sd_bus_message *call;
         sd_bus_slot *gone_slot;  /* on the system bus: is the caller still there? */
         sd_bus_slot *owner_slot; /* ... and was it, before we began to listen? */
         TAILQ_ENTRY(wait) link;  /* in waits */
 };
 
+#define WAIT_OF(member, waiter) ((struct wait *)((char *)(waiter)-offsetof(struct wait, member)))
+
 static TAILQ_HEAD(, wait) waits = TAILQ_HEAD_INITIALIZER(waits);
 
 static void wait_free(struct wait *wait) {
-        memory_leave(&wait->waiter);
+        memory_leave(&wait->memory);
+        quiet_leave(&wait->quiet);
         TAILQ_REMOVE(&waits, wait, link);
         sd_bus_slot_unref(wait->gone_slot);
         sd_bus_slot_unref(wait->owner_slot);
         sd_bus_message_unref(wait->call);
+        free(wait->quiet.what);
         free(wait);
 }
 
-static void on_waited(struct memory_waiter *waiter, int error, uint64_t available) {
-        struct wait *wait = (struct wait *)waiter;
+static void on_memory(struct memory_waiter *waiter, int error, uint64_t available) {
+        struct wait *wait = WAIT_OF(memory, waiter);
         char has[32], wants[32];
 
         format_size(has, sizeof(has), available);
@@ -53,6 +60,17 @@ static void on_waited(struct memory_waiter *waiter, int error, uint64_t availabl
                                                  "%s of memory are available, not %s", has, wants);
         else
                 (void)sd_bus_reply_method_errno(wait->call, error, NULL);
+        wait_free(wait);
+}
+
+static void on_quiet(struct quiet_waiter *waiter, int error) {
+        struct wait *wait = WAIT_OF(quiet, waiter);
+
+        if (error >= 0)
+                (void)sd_bus_reply_method_return(wait->call, "u", waiter->n_known);
+        else
+                (void)sd_bus_reply_method_errorf(wait->call, BUS_ERROR_TIMEOUT,
+                                                 "%s is not quiet yet", waiter->what);
         wait_free(wait);
 }
 
@@ -106,33 +124,70 @@ static int watch_caller(struct wait *wait) {
                                         "GetNameOwner", on_owner, wait, "s", caller);
 }
 
+/* ---- the methods ---- */
+
+static struct wait *wait_new(sd_bus_message *call) {
+        struct wait *wait = calloc(1, sizeof(*wait));
+
+        if (!wait)
+                return NULL;
+        wait->call = sd_bus_message_ref(call);
+        TAILQ_INSERT_TAIL(&waits, wait, link);
+        return wait;
+}
+
+/* r: of the function that lets it wait. What is not answered later is answered now. */
+static int begin(struct wait *wait, int r, unsigned max, sd_bus_error *error) {
+        if (r >= 0)
+                r = watch_caller(wait);
+        if (r >= 0)
+                return 1;
+        wait_free(wait);
+        return r == -EBUSY ? sd_bus_error_setf(error, BUS_ERROR_TOO_MANY, "%u wait already", max)
+                           : r;
+}
+
+static uint64_t deadline(struct manager *m, uint64_t timeout) {
+        uint64_t now = manager_now(m);
+
+        return timeout > USEC_INFINITY - now ? USEC_INFINITY : now + timeout;
+}
+
 int bus_method_wait_memory(sd_bus_message *call, void *userdata, sd_bus_error *error) {
         struct manager *m = userdata;
-        uint64_t bytes, timeout, now = manager_now(m);
+        uint64_t bytes, timeout;
         struct wait *wait;
         int r;
 
         r = sd_bus_message_read(call, "tt", &bytes, &timeout);
         if (r < 0)
                 return r;
-        wait = calloc(1, sizeof(*wait));
+        wait = wait_new(call);
         if (!wait)
                 return -ENOMEM;
-        wait->waiter.bytes = bytes;
-        wait->waiter.done = on_waited;
-        wait->waiter.deadline = timeout > USEC_INFINITY - now ? USEC_INFINITY : now + timeout;
-        r = memory_wait(m->memory, &wait->waiter);
-        if (r < 0) {
-                free(wait);
-                return sd_bus_error_setf(error, BUS_ERROR_TOO_MANY, "%u wait already",
-                                         (unsigned)MEMORY_WAITERS_MAX);
-        }
-        wait->call = sd_bus_message_ref(call);
-        TAILQ_INSERT_TAIL(&waits, wait, link);
-        r = watch_caller(wait);
-        if (r < 0) {
-                wait_free(wait);
+        wait->memory.bytes = bytes;
+        wait->memory.done = on_memory;
+        wait->memory.deadline = deadline(m, timeout);
+        r = memory_wait(m->memory, &wait->memory);
+        return begin(wait, r, MEMORY_WAITERS_MAX, error);
+}
+
+int bus_method_wait_quiet(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        struct manager *m = userdata;
+        const char *what;
+        uint64_t timeout;
+        struct wait *wait;
+        int r;
+
+        r = sd_bus_message_read(call, "st", &what, &timeout);
+        if (r < 0)
                 return r;
-        }
-        return 1; /* it is answered later */
+        wait = wait_new(call);
+        if (!wait)
+                return -ENOMEM;
+        wait->quiet.what = strdup(what);
+        wait->quiet.done = on_quiet;
+        wait->quiet.deadline = deadline(m, timeout);
+        r = wait->quiet.what ? quiet_wait(m->quiet, &wait->quiet) : -ENOMEM;
+        return begin(wait, r, QUIET_WAITERS_MAX, error);
 }

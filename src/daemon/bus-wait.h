@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* WaitMemory, whose calls are answered later. */
+/* WaitMemory and WaitQuiet, whose calls are answered later. */
 
 #include <systemd/sd-bus.h>
 
 int bus_method_wait_memory(sd_bus_message *call, void *userdata, sd_bus_error *error);
+int bus_method_wait_quiet(sd_bus_message *call, void *userdata, sd_bus_error *error);
 
 /* Nobody at this connection waits any more; NULL: nobody at all. */
 void bus_stop_waiting(sd_bus *link);

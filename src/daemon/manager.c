@@ -26,6 +26,7 @@
 #include "daemon/memory.h"
 #include "daemon/metrics.h"
 #include "daemon/policy.h"
+#include "daemon/quiet.h"
 
 #define TICK_USEC    (1 * USEC_PER_SEC)
 #define FDS_PER_PEER 4 /* socket, pidfds of worker and VMM, cgroup directory */
@@ -296,6 +297,8 @@ int manager_new(struct manager **ret, struct config *config, const struct config
         if (r >= 0)
                 r = memory_new(&m->memory, m);
         if (r >= 0)
+                r = quiet_new(&m->quiet, m);
+        if (r >= 0)
                 r = adopt_new(&m->adopt, m);
         if (r < 0)
                 return log_error_errno(r, "cannot start");
@@ -326,6 +329,7 @@ struct manager *manager_free(struct manager *m) {
         m->dispatch_source = sd_event_source_disable_unref(m->dispatch_source);
         m->metrics_file = metrics_file_free(m->metrics_file);
         m->memory = memory_free(m->memory);
+        m->quiet = quiet_free(m->quiet);
         m->adopt = adopt_free(m->adopt);
         m->cap = cap_free(m->cap);
         cgroup_root_free(m->cgroup);

@@ -24,6 +24,7 @@ struct bus;
 struct cap;
 struct memory;
 struct metrics_file;
+struct quiet;
 
 struct manager {
         /* owned */
@@ -34,6 +35,7 @@ struct manager {
         struct service *service;
         struct cap *cap;
         struct memory *memory;
+        struct quiet *quiet;
         struct adopt *adopt;
         struct metrics_file *metrics_file; /* NULL: none is written */
         int handoff_fd;

@@ -16,6 +16,7 @@
 #define AWAY    " away=1"
 #define ADOPTED " adopted=1"
 #define BEGUN   " begun=1"
+#define QUIET   " quiet=1"
 
 static bool skip(const char **text, const char *word) {
         size_t n = strlen(word);
@@ -29,10 +30,10 @@ static bool skip(const char **text, const char *word) {
 void mark_format(const struct mark *m, char buffer[static MARK_SIZE_MAX]) {
         (void)snprintf(buffer, MARK_SIZE_MAX,
                        "done=%" PRIu64 " job=%" PRIu64 " kind=%" PRIu32 " bytes=%" PRIu64
-                       " queued=%" PRIu64 " granted=%" PRIu64 " cpu=%" PRIu64 "%s%s%s unit=%s",
+                       " queued=%" PRIu64 " granted=%" PRIu64 " cpu=%" PRIu64 "%s%s%s%s unit=%s",
                        m->done, m->seq, m->kind, m->bytes, m->queued_at, m->granted_at, m->cpu_base,
                        m->away ? AWAY : "", m->adopted ? ADOPTED : "", m->begun ? BEGUN : "",
-                       m->unit);
+                       m->quiet ? QUIET : "", m->unit);
 }
 
 int mark_parse(struct mark *ret, const char *text) {
@@ -50,6 +51,7 @@ int mark_parse(struct mark *ret, const char *text) {
         m.away = skip(&text, AWAY);
         m.adopted = skip(&text, ADOPTED);
         m.begun = skip(&text, BEGUN);
+        m.quiet = skip(&text, QUIET);
         if (!skip(&text, " unit=") || strlen(text) >= sizeof(m.unit))
                 return -EBADMSG;
         memcpy(m.unit, text, strlen(text) + 1);

@@ -25,6 +25,7 @@ struct mark {
         bool away; /* it was idle, and was sent away: it does not come back before it has a job */
         bool adopted;   /* it never registers; bytes: what it held when it was last looked at */
         bool begun;     /* the running job: without our grant */
+        bool quiet;     /* it said so: see quiet.h */
         char unit[128]; /* of the VMM, or "" */
 };
 

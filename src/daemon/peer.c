@@ -207,6 +207,8 @@ static int handle_message(struct peer *peer, const union wire_message *m) {
         switch (m->header.type) {
         case WIRE_REQUEST:
                 return worker_on_request(peer->worker, &m->request);
+        case WIRE_QUIET:
+                return worker_on_quiet(peer->worker);
         case WIRE_PROGRESS:
                 worker_on_progress(peer->worker, m->progress.bytes_left);
                 return 0;

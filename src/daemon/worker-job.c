@@ -20,6 +20,7 @@
 #include "daemon/log.h"
 #include "daemon/manager.h"
 #include "daemon/mark.h"
+#include "daemon/quiet.h"
 
 /* What one worker may claim to have ended while nobody was there to be told. */
 #define UNREPORTED_MAX 1000
@@ -115,7 +116,10 @@ void worker_drop_job(struct worker *w) {
 
 void worker_mark(struct worker *w) {
         const struct job *j = w->job && w->job->state == JOB_RUNNING ? w->job : NULL;
-        struct mark mark = {.done = w->last_seq, .away = w->sent_away, .adopted = w->adopted};
+        struct mark mark = {.done = w->last_seq,
+                            .away = w->sent_away,
+                            .adopted = w->adopted,
+                            .quiet = w->says_quiet};
         char text[MARK_SIZE_MAX];
         int r;
 
@@ -151,6 +155,7 @@ void worker_restore(struct worker *w) {
         w->last_seq = mark.done;
         w->sent_away = mark.away;
         w->adopted = mark.adopted;
+        w->says_quiet = mark.quiet;
         if (mark.adopted)
                 w->mem = mark.bytes;
         if (mark.unit[0] && !w->unit)
@@ -263,7 +268,7 @@ void worker_on_exit(struct worker *w) {
 /* ---- its packets ---- */
 
 /* A claim from a client, made printable once and for all. */
-static char *escape_name(const char *name, size_t size) {
+char *worker_escape_name(const char *name, size_t size) {
         char buffer[WIRE_NAME_MAX + 1];
         size_t i;
 
@@ -288,13 +293,16 @@ int worker_on_register(struct worker *w, const struct wire_register *reg) {
 
         if (w->adopted || (reg->last.seq != 0 && !kind_fits(w, reg->last.kind)))
                 return -EPROTO;
-        name = escape_name(reg->name, sizeof(reg->name));
+        name = worker_escape_name(reg->name, sizeof(reg->name));
         if (!name)
                 return -ENOMEM;
         free(w->name);
         w->name = name;
         memcpy(w->uuid, reg->uuid, sizeof(w->uuid));
         w->mem = reg->mem;
+        w->version = reg->header.version;
+        w->drains = reg->flags & WIRE_FLAG_DRAINS;
+        w->says_quiet = w->says_quiet || (reg->flags & WIRE_FLAG_QUIET);
         /* One that was found, and its job with it, had no name so far. */
         if (w->job)
                 r = job_rename(w->job, w);
@@ -312,8 +320,19 @@ int worker_on_register(struct worker *w, const struct wire_register *reg) {
         worker_drop_job(w);
         worker_recount(w);
         worker_mark(w);
+        quiet_changed(w->manager->quiet);
         if (reg->last.seq != 0)
                 acknowledge(w, reg->last.seq);
+        return 0;
+}
+
+/* Said too early it is no error: after execve(2) a VMM's pidfd says that it lives. See quiet.h. */
+int worker_on_quiet(struct worker *w) {
+        if (w->closer)
+                return -EPROTO;
+        w->says_quiet = true;
+        worker_mark(w);
+        quiet_changed(w->manager->quiet);
         return 0;
 }
 

@@ -19,6 +19,7 @@
 #include "daemon/log.h"
 #include "daemon/manager.h"
 #include "daemon/process.h"
+#include "daemon/quiet.h"
 
 int worker_cpu_usec(const struct worker *w, uint64_t *ret) {
         return w->cgroup ? cgroup_leaf_cpu_usec(w->cgroup, ret) : process_cpu_usec(w->pid, ret);
@@ -90,6 +91,7 @@ struct worker *worker_free(struct worker *w) {
                 w->peer->worker = NULL;
         TAILQ_REMOVE(&w->manager->workers, w, link);
         w->manager->n_workers--;
+        quiet_changed(w->manager->quiet);
         if (w->cgroup)
                 w->manager->purge |= cgroup_leaf_remove(w->cgroup, w->manager->cgroup) < 0;
         cgroup_leaf_free(w->cgroup);

@@ -52,6 +52,9 @@ struct worker {
         struct peer *peer; /* its connection, or NULL; cleared by the peer when it goes */
         bool found;        /* after a restart, and not heard from since */
         bool sent_away;    /* by UNGOVERNED when it was idle: does not count until it moves */
+        uint16_t version;  /* of the protocol, by its last REGISTER; 0: none yet */
+        bool drains;       /* a claim: as WIRE_FLAG_DRAINS says */
+        bool says_quiet;   /* a claim: see quiet.h */
         uint64_t last_seq; /* of the newest outcome we reported: repeats are ignored */
         uint64_t away_cpu, away_since; /* sent_away: the bill, and when we last looked at it */
         bool overtaken;       /* adopted, and its VMM has got a keeper: its end frees nothing */
@@ -101,7 +104,11 @@ int worker_on_register(struct worker *worker, const struct wire_register *reg);
 int worker_on_request(struct worker *worker, const struct wire_request *request);
 int worker_on_begun(struct worker *worker, const struct wire_begun *begun);
 int worker_on_done(struct worker *worker, const struct wire_outcome *outcome);
+int worker_on_quiet(struct worker *worker);
 void worker_on_progress(struct worker *worker, uint64_t bytes_left);
+
+/* A name that somebody claims, made printable, as worker.name is; malloc()ed. NULL: -ENOMEM. */
+char *worker_escape_name(const char *name, size_t size);
 
 /* Its connection is gone: a queued job leaves the queue (it asks again), a running one goes on. */
 void worker_on_disconnect(struct worker *worker);

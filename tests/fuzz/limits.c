@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The arguments of SetLimits and WaitMemory as they arrive over the control socket, through the
- * real methods. The input is split at NUL bytes into keys and values; its first 16 bytes are also
- * what somebody waits for. All of the settings are taken or none.
+ * The arguments of SetLimits, WaitMemory and WaitQuiet as they arrive over the control socket,
+ * through the real methods. The input is split at NUL bytes into keys and values; its first 16
+ * bytes are also what somebody waits for, its first text the VM. All of the settings are taken or
+ * none.
  */
 
 #include <string.h>
@@ -34,6 +35,14 @@ int memory_wait(struct memory *memory, struct memory_waiter *waiter) {
 }
 
 void memory_leave(struct memory_waiter *waiter) {
+}
+
+int quiet_wait(struct quiet *quiet, struct quiet_waiter *waiter) {
+        check(waiter->what && waiter->deadline >= manager_now(NULL));
+        return -EBUSY;
+}
+
+void quiet_leave(struct quiet_waiter *waiter) {
 }
 
 void service_drain(struct service *service) {
@@ -113,6 +122,21 @@ static void set(struct manager *m, char *text, size_t size) {
         sd_bus_message_unref(call);
 }
 
+static void wait_for_quiet(struct manager *m, const char *what) {
+        sd_bus_error error = SD_BUS_ERROR_NULL;
+        sd_bus_message *call;
+
+        if (!is_ascii(what))
+                return;
+        call = new_call("WaitQuiet");
+        check(sd_bus_message_append(call, "st", what, UINT64_MAX) >= 0);
+        seal(call);
+        check(bus_method_wait_quiet(call, m, &error) < 0);
+        check(sd_bus_error_has_name(&error, BUS_ERROR_TOO_MANY));
+        sd_bus_error_free(&error);
+        sd_bus_message_unref(call);
+}
+
 static void wait_for(struct manager *m, const uint8_t *data) {
         sd_bus_error error = SD_BUS_ERROR_NULL;
         sd_bus_message *call = new_call("WaitMemory");
@@ -136,6 +160,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         set(&m, text, size);
         if (size >= 16)
                 wait_for(&m, data);
+        if (size > 0)
+                memcpy(text, data, size);
+        wait_for_quiet(&m, text);
         config_free(m.config);
         free(text);
         return 0;

@@ -288,7 +288,8 @@ class SystemBus(service.BusCase):
         self.assertEqual((code, value["data"]), (0, "running"))
         denied = "org.freedesktop.DBus.Error.AccessDenied"
         for call in (("Drain",), ("Resume",), ("Reload",),
-                     ("WaitMemory", "uint64:1", "uint64:1")):
+                     ("WaitMemory", "uint64:1", "uint64:1"),
+                     ("WaitQuiet", "string:x", "uint64:1")):
             self.assertEqual(bus.error_name(self.address, *call, peer=False, **somebody), denied)
         code, _, _ = bus.call(self.address, "SetLimits", "a(ss)", "1", "max-concurrent", "9",
                               **somebody)

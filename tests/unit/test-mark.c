@@ -36,6 +36,7 @@ static void assert_same(const struct mark *a, const struct mark *b) {
         assert_int_equal(a->away, b->away);
         assert_int_equal(a->adopted, b->adopted);
         assert_int_equal(a->begun, b->begun);
+        assert_int_equal(a->quiet, b->quiet);
         assert_string_equal(a->unit, b->unit);
 }
 
@@ -56,10 +57,11 @@ static void test_mark_round_trip(void **state) {
         round_trip(&(struct mark){.away = true});
         round_trip(&(struct mark){.adopted = true, .bytes = 5});
         round_trip(&(struct mark){.seq = 1, .kind = 1, .begun = true});
+        round_trip(&(struct mark){.quiet = true, .unit = " quiet=1"});
         round_trip(&(struct mark){.away = true, .adopted = true, .unit = " adopted=1"});
         round_trip(&(struct mark){.unit = " away=1 unit="});
         memset(&largest, 0xff, sizeof(largest));
-        largest.away = largest.adopted = largest.begun = true;
+        largest.away = largest.adopted = largest.begun = largest.quiet = true;
         memset(largest.unit, 'u', sizeof(largest.unit) - 1);
         largest.unit[sizeof(largest.unit) - 1] = '\0';
         round_trip(&largest);
