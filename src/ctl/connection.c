@@ -20,7 +20,8 @@
 #include "ctl/connection-read.h"
 #include "ctl/say.h"
 
-#define TIMEOUT_SEC 5
+#define TIMEOUT_SEC   5
+#define ERROR_TIMEOUT "org.pvreaper.Error.Timeout"
 
 struct connection {
         char *path;
@@ -158,9 +159,12 @@ static int call_bus(struct connection *connection, sd_bus_message *call, uint64_
         int r;
 
         r = sd_bus_call(connection->bus, call, timeout, &error, ret);
-        if (r < 0 && sd_bus_error_is_set(&error) && r != -ETIMEDOUT && r != -ECONNRESET)
-                return say_error(0, "%s failed: %s", sd_bus_message_get_member(call),
-                                 error.message ?: error.name);
+        if (r < 0 && sd_bus_error_is_set(&error) && r != -ETIMEDOUT && r != -ECONNRESET) {
+                say_error(0, "%s failed: %s", sd_bus_message_get_member(call),
+                          error.message ?: error.name);
+                return sd_bus_error_has_name(&error, ERROR_TIMEOUT) ? CONNECTION_TIME_IS_UP
+                                                                    : -EINVAL;
+        }
         return r < 0 ? explain(r, connection->path) : 0;
 }
 
@@ -210,24 +214,45 @@ int connection_adopt(struct connection *connection, uint32_t pid) {
         return call_bus(connection, call, TIMEOUT_SEC * USEC_PER_SEC, &reply);
 }
 
+/* It is the daemon that says when the time is up. */
+static uint64_t and_some(uint64_t timeout) {
+        uint64_t more = TIMEOUT_SEC * USEC_PER_SEC;
+
+        return timeout < USEC_INFINITY - more ? timeout + more : USEC_INFINITY;
+}
+
 int connection_wait_memory(struct connection *connection, uint64_t bytes, uint64_t timeout,
                            uint64_t *ret_available) {
         _cleanup_(messagep_unref) sd_bus_message *call = NULL, *reply = NULL;
-        uint64_t limit = USEC_INFINITY;
         int r;
 
-        if (timeout < USEC_INFINITY - TIMEOUT_SEC * USEC_PER_SEC)
-                limit = timeout + TIMEOUT_SEC * USEC_PER_SEC;
         r = new_call(connection, "WaitMemory", &call);
         if (r >= 0)
                 r = sd_bus_message_append(call, "tt", bytes, timeout);
         if (r < 0)
                 return say_error(r, "cannot call WaitMemory");
-        r = call_bus(connection, call, limit, &reply);
+        r = call_bus(connection, call, and_some(timeout), &reply);
         if (r < 0)
                 return r;
         r = sd_bus_message_read(reply, "t", ret_available);
         return r < 0 ? say_error(r, "cannot understand the answer to WaitMemory") : 0;
+}
+
+int connection_wait_quiet(struct connection *connection, const char *what, uint64_t timeout,
+                          uint32_t *ret_known) {
+        _cleanup_(messagep_unref) sd_bus_message *call = NULL, *reply = NULL;
+        int r;
+
+        r = new_call(connection, "WaitQuiet", &call);
+        if (r >= 0)
+                r = sd_bus_message_append(call, "st", what, timeout);
+        if (r < 0)
+                return say_error(r, "cannot call WaitQuiet");
+        r = call_bus(connection, call, and_some(timeout), &reply);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_read(reply, "u", ret_known);
+        return r < 0 ? say_error(r, "cannot understand the answer to WaitQuiet") : 0;
 }
 
 /* Sends the call and reads the answer with read(). */

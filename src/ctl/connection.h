@@ -4,12 +4,13 @@
 /*
  * The daemon's control socket. These functions tell the user on stderr what went wrong, and return
  * a negative errno: CONNECTION_NOBODY if there is nobody to ask, for whatever reason. None of them
- * takes longer than 5 s per connection or call, but for connection_wait_memory().
+ * takes longer than 5 s per connection or call, but for those that wait.
  */
 
 #include "ctl/record.h"
 
-#define CONNECTION_NOBODY (-EHOSTDOWN)
+#define CONNECTION_NOBODY     (-EHOSTDOWN)
+#define CONNECTION_TIME_IS_UP (-ETIME) /* what was waited for did not come */
 
 struct connection;
 
@@ -41,3 +42,7 @@ int connection_adopt(struct connection *connection, uint32_t pid);
 /* Waits until so many bytes are available. timeout: µs; USEC_INFINITY: none. */
 int connection_wait_memory(struct connection *connection, uint64_t bytes, uint64_t timeout,
                            uint64_t *ret_available);
+
+/* Waits until a VM is quiet. timeout likewise. *ret_known: how many workers were meant. */
+int connection_wait_quiet(struct connection *connection, const char *what, uint64_t timeout,
+                          uint32_t *ret_known);

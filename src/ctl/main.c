@@ -67,7 +67,8 @@ static int print_help(const struct options *options, FILE *out) {
                            "  --no-pager           No pager, also on a terminal\n"
                            "  -q, --quiet          Print nothing but errors\n"
                            "  --root DIR           Where check looks for files\n"
-                           "  --timeout TIME       How long wait-memory waits (else for ever)\n"
+                           "  --pid PID            Which VM wait-quiet waits for, by its VMM\n"
+                           "  --timeout TIME       How long to wait (else for ever)\n"
                            "  -h, --help           Show this and exit\n"
                            "  --version            Show the version and exit\n");
         return 0;
@@ -118,6 +119,9 @@ static int parse_option(int option, struct options *options, const struct verb *
                 if (amount_parse_time(optarg, &options->timeout_usec) < 0)
                         return say_error(0, "--timeout is a time such as 30 or 10min, not \"%s\"",
                                          optarg);
+                return 0;
+        case OPT_PID:
+                options->pid = optarg;
                 return 0;
         case OPT_NO_LEGEND:
                 options->legend = false;

@@ -23,6 +23,8 @@
           "Take over PID, the async teardown helper of a QEMU")                                    \
         V("wait-memory", 1, 1, verb_wait_memory, NOTHING,                                          \
           "Wait until SIZE of memory is available")                                                \
+        V("wait-quiet", 0, 1, verb_wait_quiet, VMS,                                                \
+          "Wait until no I/O of a VM that is gone is in flight")                                   \
         V("drain", 0, 0, verb_drain, NOTHING, "Hurry, and take in no new VMs")                     \
         V("resume", 0, 0, verb_resume, NOTHING, "Call the drain off")                              \
         V("reload", 0, 0, verb_reload, NOTHING, "Read the configuration again")
@@ -35,6 +37,7 @@
         O("no-pager", 0, NO_PAGER, "")                                                             \
         O("quiet", 0, QUIET, "")                                                                   \
         O("root", 1, ROOT, "@file")                                                                \
+        O("pid", 1, PID, "")                                                                       \
         O("timeout", 1, TIMEOUT, "")                                                               \
         O("help", 0, HELP, "")                                                                     \
         O("version", 0, VERSION, "")

@@ -13,7 +13,8 @@ struct options {
         bool quiet;            /* the exit status says it */
         bool pager;            /* may be used */
         bool terminal, colour; /* what stdout is good for */
-        uint64_t timeout_usec; /* of wait-memory; USEC_INFINITY: none */
+        const char *pid;       /* of wait-quiet; NULL: none */
+        uint64_t timeout_usec; /* of wait-memory, wait-quiet; USEC_INFINITY: none */
         char **args;           /* of the verb */
         int n_args;
 };
@@ -34,3 +35,6 @@ int verb_check(const struct options *options, FILE *out);
 
 int verb_metrics(const struct options *options, FILE *out);
 int verb_wait_memory(const struct options *options, FILE *out);
+
+/* Also returns 5: not in time; 6: it cannot tell. */
+int verb_wait_quiet(const struct options *options, FILE *out);

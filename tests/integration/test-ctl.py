@@ -514,7 +514,7 @@ class Completion(CtlCase):
         in_help = re.findall(r"^  ([a-z-]+) ", self.run_ctl("--help").stdout.split("Options:")[0],
                              re.M)
         self.assertEqual(offered, in_help)
-        self.assertEqual(self.complete("wa"), ["watch", "wait-memory"])
+        self.assertEqual(self.complete("wa"), ["watch", "wait-memory", "wait-quiet"])
         self.assertEqual(self.complete("-q", "dr"), ["drain"])
 
     def test_options_are_completed(self):

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * Native AIO of QEMUs that are gone, as far as /proc shows it, which root alone may look at. Who
+ * shares a QEMU's memory (pvr-keeper, pvr-guard, QEMU's own cleanup/<pid>) keeps its I/O in flight:
+ * the kernel waits for that in io_destroy(2), or when the memory's last user exits.
+ *
+ * A context's ring, "/[aio]" in maps, is a sign of one, but its absence is no sign of the end:
+ * io_destroy(2) takes the ring away first and waits afterwards, and who exits has no maps. So a
+ * process without a ring is believed when it is seen to sleep in another system call, or has used
+ * 10 ms of CPU since the last ring was there: io_destroy(2) and exit_aio() sleep while they wait.
+ */
+
+#include <sys/types.h>
+
+#include "base/util.h"
+
+/* Whether a process of that name shares a QEMU's memory; *ret: QEMU's pid by that name, or 0. */
+bool inflight_is_helper(const char *comm, pid_t *ret);
+
+/* Whether this command line, arguments that end with NUL, has -name [guest=]what or -uuid what. */
+bool inflight_is_named(const char *cmdline, size_t size, const char *what);
+
+/* Whether a line of /proc/PID/maps is of a ring. */
+bool inflight_is_ring(const char *line);
+
+/* What /proc says of a process. */
+struct inflight_task {
+        bool has_memory, has_ring;
+        long system_call; /* that it sleeps in; negative: it runs, or that is not known */
+        uint64_t cpu_nsec;
+};
+
+/* cpu_since: its cpu_nsec when it was first seen without a ring. */
+bool inflight_may_be(const struct inflight_task *task, uint64_t cpu_since);
+
+struct inflight;
+
+/* proc: "/proc". what: NAME, UUID or pid=NUMBER, of QEMU or of who shares its memory. -ENOMEM. */
+int inflight_new(struct inflight **ret, const char *proc, const char *what);
+struct inflight *inflight_free(struct inflight *inflight);
+
+/*
+ * Looks once. 1: somebody is there of whom I/O is or may be in flight, or whose QEMU lives; 0:
+ * nobody; -EACCES, ...: cannot tell. It remembers who is whose, so it is to be asked often: of a
+ * process that exits the command line is gone, and whoever was not seen before could be anybody's.
+ * A QEMU that nobody shares its memory with is not looked for: its own end waits for its I/O.
+ */
+int inflight_look(struct inflight *inflight);
+
+/* Who that was: "pvr-keeper (pid 123)". The object's. */
+const char *inflight_who(const struct inflight *inflight);

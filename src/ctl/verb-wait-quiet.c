@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The verb wait-quiet: until a VM's QEMU is gone, and no I/O that it submitted is in flight. First
+ * the daemon is asked, which may not be there, or not know the VM; then, as root, /proc is looked
+ * at, which shows the rest. What holds: success means that one of the two knew, and neither said
+ * otherwise. Owns its connection, and what it remembers of /proc.
+ */
+
+#include <stdio.h>
+#include <string.h>
+
+#include "ctl/connection.h"
+#include "ctl/inflight.h"
+#include "ctl/say.h"
+#include "ctl/verbs.h"
+
+#define LOOK_USEC (50 * USEC_PER_MSEC)
+
+/* Besides 0: see main.c, and the manual page. */
+enum { WAIT_TIME_IS_UP = 5, WAIT_CANNOT_TELL = 6 };
+
+static void connection_freep(struct connection **connection) {
+        connection_free(*connection);
+}
+
+static void inflight_freep(struct inflight **inflight) {
+        inflight_free(*inflight);
+}
+
+/* As the daemon's methods take it; NULL: the user was told. */
+static const char *find_what(const struct options *options, char *buffer, size_t size) {
+        const char *p = options->pid;
+
+        if ((p != NULL) == (options->n_args == 1)) {
+                say_error(0, "wait-quiet: a VM, or --pid PID");
+                return NULL;
+        }
+        if (!p)
+                return options->args[0];
+        if (*p < '1' || *p > '9' || strspn(p, "0123456789") != strlen(p) || strlen(p) > 9) {
+                say_error(0, "--pid is a process number, not \"%s\"", p);
+                return NULL;
+        }
+        (void)snprintf(buffer, size, "pid=%s", p);
+        return buffer;
+}
+
+static uint64_t time_left(uint64_t deadline) {
+        uint64_t now = now_usec();
+
+        if (deadline == USEC_INFINITY)
+                return USEC_INFINITY;
+        return deadline > now ? deadline - now : 0;
+}
+
+/* Why it failed is in the buffer. */
+static int ask_daemon(const struct options *options, const char *what, uint32_t *ret_known,
+                      char *why, size_t size) {
+        _cleanup_(connection_freep) struct connection *connection = NULL;
+        int r;
+
+        say_into(why, size);
+        r = connection_new(&connection, options->socket);
+        if (r >= 0)
+                r = connection_wait_quiet(connection, what, options->timeout_usec, ret_known);
+        say_into(NULL, 0);
+        return r;
+}
+
+/* 0; WAIT_TIME_IS_UP, WAIT_CANNOT_TELL: the user was told. */
+static int watch_proc(struct inflight *inflight, const char *what, uint64_t deadline) {
+        int r;
+
+        while ((r = inflight_look(inflight)) > 0 && time_left(deadline) > 0)
+                (void)usleep(LOOK_USEC);
+        if (r == 0)
+                return 0;
+        if (r > 0) {
+                say_error(0, "%s is not quiet yet: %s keeps its memory", what,
+                          inflight_who(inflight));
+                return WAIT_TIME_IS_UP;
+        }
+        say_error(r, "cannot tell whether %s is quiet: cannot look at /proc", what);
+        return WAIT_CANNOT_TELL;
+}
+
+/* A first look before the daemon is asked: later it may be too late to tell whose a process is. */
+int verb_wait_quiet(const struct options *options, FILE *out) {
+        _cleanup_(inflight_freep) struct inflight *inflight = NULL;
+        uint64_t deadline = USEC_INFINITY, now = now_usec();
+        bool is_root = geteuid() == 0;
+        char buffer[32], why[1024] = "";
+        uint32_t known = 0;
+        const char *what;
+        int r;
+
+        what = find_what(options, buffer, sizeof(buffer));
+        if (!what)
+                return -EINVAL;
+        if (options->timeout_usec < USEC_INFINITY - now)
+                deadline = now + options->timeout_usec;
+        r = inflight_new(&inflight, "/proc", what);
+        if (r < 0)
+                return say_error(r, "cannot wait");
+        if (is_root)
+                (void)inflight_look(inflight);
+        r = ask_daemon(options, what, &known, why, sizeof(why));
+        if (r == CONNECTION_TIME_IS_UP) {
+                say_error(0, "%s", why);
+                return WAIT_TIME_IS_UP;
+        }
+        if (is_root)
+                return watch_proc(inflight, what, deadline);
+        if (r >= 0 && known > 0)
+                return 0;
+        say_error(0, "cannot tell whether %s is quiet: %s, and only root may look at /proc", what,
+                  r < 0 ? why : "the daemon does not know it");
+        return WAIT_CANNOT_TELL;
+}
