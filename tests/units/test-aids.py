@@ -19,6 +19,7 @@ import tap  # noqa: E402
 
 CONF = os.path.join(HERE, "..", "..", "conf")
 GIB = 1 << 30
+UUID = "00112233-4455-6677-8899-aabbccddeeff"
 
 
 def domain(memory, extra=""):
@@ -38,20 +39,24 @@ class Hook(unittest.TestCase):
             file.write(f"#!/bin/sh\n{script}\n")
         os.chmod(path, 0o755)
 
-    def run_hook(self, xml, *arguments, **more):
+    def hook_text(self):
+        with open(f"{CONF}/libvirt-hook", encoding="utf-8") as file:
+            return file.read()
+
+    def run_hook(self, xml, *arguments, name="guest", **more):
         """What pv-reaperctl was asked, a line each. A hook never stops a guest."""
         path = f"{self.directory}:/usr/bin:/bin"
         if os.path.exists(self.asked):
             os.unlink(self.asked)
         done = subprocess.run(
-            [sys.executable, f"{CONF}/libvirt-hook", "guest",
+            [sys.executable, f"{CONF}/libvirt-hook", name,
              *(arguments or ("prepare", "begin", "-"))], capture_output=True,
             input=xml if isinstance(xml, bytes) else xml.encode(), timeout=120, check=False,
             env={**os.environ, "ASKED": self.asked, "PATH": path, **more})
         self.assertEqual((done.returncode, done.stdout, done.stderr), (0, b"", b""))
         if not os.path.exists(self.asked):
             return []
-        with open(self.asked, encoding="ascii") as file:
+        with open(self.asked, encoding="ascii", errors="backslashreplace") as file:
             return file.read().splitlines()
 
     def test_memory(self):
@@ -80,8 +85,43 @@ class Hook(unittest.TestCase):
     def test_other_operations(self):
         xml = domain("<memory unit='GiB'>8</memory>")
         for arguments in (("start", "begin", "-"), ("started", "begin", "-"), ("prepare", "end"),
-                          ("stopped", "end", "-"), ("release", "end", "-"), ("prepare",)):
+                          ("stopped", "begin", "-"), ("release",), ("prepare",)):
             self.assertEqual(self.run_hook(xml, *arguments), [], arguments)
+
+    def test_it_has_ended(self):
+        """libvirt calls twice; both together take a minute at most, whatever pv-reaperctl does."""
+        limits = 0
+        for operation in ("stopped", "release"):
+            for xml, what in ((domain(f"<uuid>{UUID}</uuid>"), UUID),
+                              (domain(f"<uuid>\n {UUID}\n</uuid>"), UUID),
+                              (domain(""), "guest"), (domain("<uuid/>"), "guest"),
+                              ("", "guest"), ("<domain>", "guest"), (b"\xff\xfe\x00", "guest")):
+                asked, = self.run_hook(xml, operation, "end", "-")
+                limit = re.fullmatch(rf"--timeout (\d+) wait-quiet -- {what}", asked)
+                self.assertTrue(limit, asked)
+            limits += int(limit[1])
+        margin, = re.findall(r"^MARGIN_SEC = (\d+)", self.hook_text(), flags=re.M)
+        self.assertGreater(limits, 50)
+        self.assertLessEqual(limits + 2 * int(margin), 60)
+
+    def test_a_name_that_is_no_text(self):
+        """Whatever goes wrong, syslog() among it, the hook succeeds."""
+        for operation in (("prepare", "begin"), ("stopped", "end")):
+            for script in ("exit 5", r"printf '\377' >&2; exit 1", 'echo "$5" >>"$ASKED"'):
+                self.ctl(script)
+                self.run_hook("no XML", *operation, "-", name=b"g\xff")
+        with open(self.asked, "rb") as file:
+            self.assertEqual(file.read(), b"g\xff\n")
+
+    def test_nothing_to_read(self):
+        """Nor arguments: it is not libvirt that calls."""
+        for arguments in ([], ["g"], ["g", "prepare", "begin"], ["g", "stopped", "end"]):
+            done = subprocess.run(["sh", "-c", 'exec "$@" <&-', "sh", sys.executable,
+                                   f"{CONF}/libvirt-hook", *arguments], capture_output=True,
+                                  timeout=120, check=False,
+                                  env={**os.environ, "ASKED": self.asked,
+                                       "PATH": f"{self.directory}:/usr/bin:/bin"})
+            self.assertEqual((done.returncode, done.stdout, done.stderr), (0, b"", b""))
 
     def test_xml_that_says_nothing(self):
         for xml in ("", "<domain>", "no XML at all", domain(""), b"\xff\xfe\x00",
@@ -111,19 +151,19 @@ class Hook(unittest.TestCase):
     def test_a_program_that_hangs(self):
         """Given up a little after its own limit."""
         hook = f"{self.directory}/hook"
-        with open(f"{CONF}/libvirt-hook", encoding="utf-8") as file:
-            text = file.read()
-        text, n = re.subn(r"^TIMEOUT_SEC = 60", "TIMEOUT_SEC = -14", text, flags=re.M)
-        self.assertEqual(n, 1)
+        text, n = re.subn(r'^(TIMEOUT_SEC = |QUIET_SEC = .*"stopped": )(60|45)', r"\1-1",
+                          self.hook_text(), flags=re.M)
+        self.assertEqual(n, 2)
         with open(hook, "w", encoding="utf-8") as file:
             file.write(text)
         self.ctl("exec sleep 1000")
-        start = time.monotonic()
-        done = subprocess.run([sys.executable, hook, "g", "prepare", "begin"], check=False,
-                              input=domain("<memory>8</memory>").encode(), timeout=120,
-                              env={**os.environ, "PATH": f"{self.directory}:/usr/bin:/bin"})
-        self.assertEqual(done.returncode, 0)
-        self.assertGreater(time.monotonic() - start, 0.9)
+        for operation in (("prepare", "begin"), ("stopped", "end")):
+            start = time.monotonic()
+            done = subprocess.run([sys.executable, hook, "g", *operation], check=False,
+                                  input=domain("<memory>8</memory>").encode(), timeout=120,
+                                  env={**os.environ, "PATH": f"{self.directory}:/usr/bin:/bin"})
+            self.assertEqual(done.returncode, 0)
+            self.assertGreater(time.monotonic() - start, 0.9)
 
 
 class Confinement(unittest.TestCase):
