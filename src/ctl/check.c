@@ -45,6 +45,7 @@ static const struct check checks[] = {
         {"selinux", check_selinux, "SELinux's consent"},
         {"qemu", check_qemu, "QEMU 8.0 or later"},
         {"libvirt", check_libvirt, "libvirt 9.6 or later"},
+        {"fencing", check_fencing, "writes of a QEMU that is gone"},
 };
 
 static const char *const result_names[] = {

@@ -108,3 +108,5 @@ void check_apparmor(const struct check_host *host, struct check_report *ret);
 void check_selinux(const struct check_host *host, struct check_report *ret);
 void check_qemu(const struct check_host *host, struct check_report *ret);
 void check_libvirt(const struct check_host *host, struct check_report *ret);
+
+void check_fencing(const struct check_host *host, struct check_report *ret);

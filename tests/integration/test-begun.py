@@ -12,6 +12,7 @@ from puppet import outcome
 from raw import PeerCase
 
 GIB = 1 << 30
+SCHED_DEADLINE = 6
 
 
 class BegunCase(PeerCase):
@@ -37,6 +38,10 @@ class BegunCase(PeerCase):
         while (message := worker.receive())[0] == GRANT:
             pass
         self.assertEqual((message[0], message[2]), (DONE_ACK, seq))
+
+
+def scheduler(pid):
+    return os.sched_getscheduler(pid) & ~os.SCHED_RESET_ON_FORK
 
 
 def done(seq, ungoverned=1):
@@ -126,6 +131,22 @@ class Begun(BegunCase):
             self.finish(worker)
         late.receive(GRANT)
         self.finish(late, ungoverned=0)
+
+    def test_is_capped(self):
+        """As any other that runs, and no longer when it has ended."""
+        with open(self.config, "a", encoding="ascii") as file:
+            file.write("[cpu]\ncpu-enforce=deadline\n")
+        self.cpu_quota = "20%"
+        self.serve("--max-concurrent", "1")
+        self.newer("holder").request()
+        worker = self.newer()
+        self.assertEqual(scheduler(worker.pid), os.SCHED_OTHER)
+        self.begin(worker)
+        if self.status("unenforced") != (0,):
+            self.skipTest("SCHED_DEADLINE is refused here")
+        self.assertEqual(scheduler(worker.pid), SCHED_DEADLINE)
+        self.finish(worker)
+        self.wait("it has no cap", lambda: scheduler(worker.pid) != SCHED_DEADLINE)
 
     def test_whoever_dies_with_it_is_lost(self):
         self.serve("--max-concurrent", "1")

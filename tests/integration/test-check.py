@@ -24,6 +24,11 @@ UNITS = ("pv-reaper.socket", "pv-reaper-control.socket", "pv-reaper-closer.socke
          "pv-reaper.service", "pv-reaper-closer@.service", "pv-reaper-workers.service",
          "pvreaper.slice")
 KVM_GID, QEMU_GID = 4242, 4243
+OPTIONS = {option["name"]: option["value"] for option in harness.introspect("buildoptions")}
+QEMU_CONF = os.path.join(OPTIONS["prefix"], OPTIONS["sysconfdir"], "pv-reaper/qemu.conf")[1:]
+DRAIN, HOOK = "PVREAPER_NATIVE_AIO=drain\n", "etc/libvirt/hooks/qemu.d/50-pv-reaper"
+OWN_HOOK = harness.read(os.path.join(harness.HERE, "..", "..", "conf", "libvirt-hook"))
+RING = "7f2-7f3 rw-s 0 00:0f 17                 /[aio] (deleted)\n"
 STATUS = "Name:\tpv-reaperd\nCapEff:\t{:016x}\n"
 CAPABILITIES = 1 << 1 | 1 << 19 | 1 << 23  # CAP_DAC_OVERRIDE, CAP_SYS_PTRACE, CAP_SYS_NICE
 LIMITS = "Limit  Soft Limit  Hard Limit  Units\nMax open files   1024   {}   files\n"
@@ -114,6 +119,30 @@ CASES = (
     ("qemu", {"usr/libexec/qemu-kvm": "#!/bin/sh\necho 'QEMU emulator version 8.0.0'\n"}, "PASS",
      "QEMU 8.0, with -async-teardown"),
     ("qemu", {"usr/bin/qemu-system-s390x": "#!/bin/sh\nexit 1\n"}, "SKIP", "says no version"),
+    ("fencing", {}, "PASS", "keepers leave"),
+    ("fencing", {QEMU_CONF: "# PVREAPER_NATIVE_AIO=drain\nPVREAPER_NATIVE_AIO=leave\n"}, "PASS",
+     "keepers leave"),
+    ("fencing", {QEMU_CONF: DRAIN}, "PASS", "no libvirt"),
+    ("fencing", {QEMU_CONF: DRAIN, "etc/libvirt/qemu.conf": ""}, "WARN",
+     f"no hook.*install /.*/libvirt-hook as /{HOOK}, .*from /{QEMU_CONF}"),
+    ("fencing", {QEMU_CONF: DRAIN, HOOK: "#!/bin/sh\npv-reaperctl wait-memory 1\n"}, "WARN",
+     "too old"),
+    ("fencing", {QEMU_CONF: DRAIN, HOOK: "#!/bin/sh\n# wait-quiet\n"}, "WARN", "no hook"),
+    ("fencing", {QEMU_CONF: DRAIN, HOOK: "pv-reaperctl wait-quiet x\n"}, "WARN", "no hook"),
+    ("fencing", {QEMU_CONF: "PVREAPER_NATIVE_AIO='drain'\n",
+                 HOOK: "#!/bin/sh\npv-reaperctl wait-quiet x\n"}, "PASS", "libvirt waits"),
+    ("fencing", {QEMU_CONF: 'PVREAPER_NATIVE_AIO="drain"\n',
+                 "etc/libvirt/hooks/qemu": OWN_HOOK}, "PASS", "libvirt waits"),
+    ("fencing", {"proc/77/comm": "cleanup/76\n", "proc/77/maps": f"7f0-7f1 rw-p 0 0 0 \n{RING}"},
+     "WARN", "1 of QEMU's own helpers .one is pid 77.*io_uring"),
+    ("fencing", {"proc/77/comm": "cleanup/76\n", "proc/77/maps": "7f0-7f1 rw-p 0 0 0 \n"},
+     "PASS", "keepers leave"),
+    ("fencing", {"proc/77/comm": "cleanup/76\n", "proc/77/maps": RING, "proc/78/maps": RING,
+                 "proc/78/comm": "pvr-keeper\n", "proc/78/stat": "78 (pvr-keeper) S 76 1\n"},
+     "PASS", "keepers leave"),
+    ("fencing", {"proc/77/comm": "cleanup/76\n", "proc/77/maps": RING, "proc/78/maps": RING,
+                 "proc/78/comm": "pvr-keeper\n", "proc/78/stat": "78 (pvr-keeper) S 75 1\n"},
+     "WARN", "one is pid 77"),
 )
 
 

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Checks that a guest whose QEMU is gone is told to have ended only when its native AIO has: that
+ * libvirt waits for keepers that end it, and that no helper of QEMU's own is there that nobody can
+ * make end it. Owns nothing beyond a look.
+ */
+
+#include <dirent.h>
+#include <string.h>
+
+#include "ctl/check.h"
+#include "ctl/inflight.h"
+
+#define QEMU_CONF CTL_SYSCONF_DIR "/qemu.conf"
+#define HOOK      "/etc/libvirt/hooks/qemu"
+#define OUR_HOOK  HOOK ".d/50-pv-reaper"
+
+/* ---- what the wrapper of QEMU reads ---- */
+
+/* Whether keepers stay with native AIO, to end it: the last line that says so counts. */
+static bool keepers_drain(const struct check_host *host) {
+        char path[CHECK_PATH_MAX], line[1024], value[CHECK_WORD_MAX];
+        FILE *file = fopen(check_path(host, path, "%s", QEMU_CONF), "re");
+        bool drain = false;
+
+        while (file && fgets(line, sizeof(line), file))
+                if (sscanf(line, " PVREAPER_NATIVE_AIO = \"%127[^\"\n]", value) == 1 ||
+                    sscanf(line, " PVREAPER_NATIVE_AIO = '%127[^'\n]", value) == 1 ||
+                    sscanf(line, " PVREAPER_NATIVE_AIO = %127s", value) == 1)
+                        drain = strcmp(value, "drain") == 0;
+        if (file)
+                (void)fclose(file);
+        return drain;
+}
+
+/* ---- libvirt's hooks ---- */
+
+enum hook { HOOK_NONE, HOOK_OLD, HOOK_WAITS };
+
+static enum hook look_at_hook(const struct check_host *host, const char *path) {
+        char full[CHECK_PATH_MAX];
+
+        if (access(check_path(host, full, "%s", path), X_OK) < 0)
+                return HOOK_NONE;
+        if (check_grep(host, path, "wait-quiet") > 0)
+                return HOOK_WAITS;
+        return check_grep(host, path, "wait-memory") > 0 ? HOOK_OLD : HOOK_NONE;
+}
+
+static enum hook find_hook(const struct check_host *host) {
+        enum hook best = look_at_hook(host, HOOK), one;
+        char path[CHECK_PATH_MAX];
+        const struct dirent *entry;
+        DIR *dir;
+
+        dir = opendir(check_path(host, path, "%s.d", HOOK));
+        while (dir && (entry = readdir(dir))) {
+                if (entry->d_name[0] == '.')
+                        continue;
+                (void)snprintf(path, sizeof(path), "%s.d/%s", HOOK, entry->d_name);
+                one = look_at_hook(host, path);
+                best = one > best ? one : best;
+        }
+        if (dir)
+                (void)closedir(dir);
+        return best;
+}
+
+static void check_hook(const struct check_host *host, struct check_report *ret) {
+        enum hook hook = find_hook(host);
+
+        if (!keepers_drain(host)) {
+                check_say(ret, CHECK_PASS, "keepers leave QEMUs that use native AIO");
+                return;
+        }
+        if (hook == HOOK_WAITS) {
+                check_say(ret, CHECK_PASS, "keepers end native AIO, and libvirt waits for it");
+                return;
+        }
+        if (!check_exists(host, "/etc/libvirt")) {
+                check_say(ret, CHECK_PASS, "keepers end native AIO; no libvirt that must wait");
+                return;
+        }
+        check_say(ret, CHECK_WARN, "keepers end native AIO, and libvirt does not wait for it: %s",
+                  hook == HOOK_OLD ? "its hook is too old" : "it has no hook for that");
+        check_advise(ret,
+                     "install " CTL_DATA_DIR "/libvirt-hook as " OUR_HOOK ", executable, and "
+                     "restart libvirt's daemon; or take PVREAPER_NATIVE_AIO from %s",
+                     QEMU_CONF);
+}
+
+/* ---- helpers that nobody can make end it ---- */
+
+/* Calls look for each process until it returns more than 0, or for all: what it returned last. */
+static int for_each_process(const struct check_host *host, void *userdata,
+                            int (*look)(const struct check_host *host, pid_t pid, void *userdata)) {
+        char path[CHECK_PATH_MAX];
+        const struct dirent *entry;
+        DIR *dir;
+        int r = 0;
+
+        dir = opendir(check_path(host, path, "/proc"));
+        while (dir && r <= 0 && (entry = readdir(dir)))
+                if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9')
+                        r = look(host, (pid_t)strtol(entry->d_name, NULL, 10), userdata);
+        if (dir)
+                (void)closedir(dir);
+        return r;
+}
+
+static const char *read_comm(const struct check_host *host, pid_t pid,
+                             char buffer[CHECK_WORD_MAX]) {
+        char path[64];
+
+        (void)snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+        return check_word(host, path, buffer);
+}
+
+static int is_keeper_of(const struct check_host *host, pid_t pid, void *userdata) {
+        char text[1024], comm[CHECK_WORD_MAX], path[64], *p;
+        const pid_t *qemu = userdata;
+        int ppid;
+
+        if (strcmp(read_comm(host, pid, comm), "pvr-keeper") != 0)
+                return 0;
+        (void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+        if (check_read(host, path, text, sizeof(text)) < 0 || !(p = strrchr(text, ')')))
+                return 0;
+        return sscanf(p, ") %*c %d", &ppid) == 1 && ppid == *qemu;
+}
+
+static int has_native_aio(const struct check_host *host, pid_t pid) {
+        char path[CHECK_PATH_MAX], line[1024];
+        bool found = false;
+        FILE *file;
+
+        file = fopen(check_path(host, path, "/proc/%d/maps", (int)pid), "re");
+        if (!file)
+                return negative_errno();
+        while (!found && fgets(line, sizeof(line), file))
+                found = inflight_is_ring(line);
+        (void)fclose(file);
+        return found;
+}
+
+struct helpers {
+        unsigned n;
+        pid_t pid; /* one of them */
+        bool hidden;
+};
+
+/* A keeper ends the native AIO of its QEMU, whoever else shares the memory. */
+static int count_helper(const struct check_host *host, pid_t pid, void *userdata) {
+        struct helpers *helpers = userdata;
+        char comm[CHECK_WORD_MAX];
+        pid_t qemu;
+        int r;
+
+        if (!inflight_is_helper(read_comm(host, pid, comm), &qemu) || qemu == 0 ||
+            for_each_process(host, &qemu, is_keeper_of) > 0)
+                return 0;
+        r = has_native_aio(host, pid);
+        helpers->hidden = helpers->hidden || r == -EACCES || r == -EPERM;
+        if (r > 0) {
+                helpers->n++;
+                helpers->pid = pid;
+        }
+        return 0;
+}
+
+void check_fencing(const struct check_host *host, struct check_report *ret) {
+        struct helpers helpers = {};
+
+        (void)for_each_process(host, &helpers, count_helper);
+        check_hook(host, ret);
+        if (helpers.n > 0) {
+                check_say(ret, CHECK_WARN,
+                          "%u of QEMU's own helpers (one is pid %d) keep native AIO in flight when "
+                          "QEMU is gone, and nobody can end it",
+                          helpers.n, (int)helpers.pid);
+                check_advise(ret,
+                             "give these guests io='threads' or io='io_uring' disks, or no async "
+                             "teardown; until then wait for pv-reaperctl wait-quiet");
+        } else if (helpers.hidden && ret->result == CHECK_PASS) {
+                check_say(ret, CHECK_SKIP, "you may not look at QEMU's helpers: run this as root");
+        }
+}
