@@ -43,6 +43,7 @@
 #define REPEATS_REPORTED 22       /* the daemon ignores what its mark says was reported */
 #define MARK_IN_MEMORY 23         /* the mark is kept on the worker's cgroup */
 #define MARK_AFTER_REPORT 24      /* the mark is set before the report is made */
+#define STALE_GRANT_USED 25       /* a GRANT that crossed a BEGUN is for no later job */
 
 /* Without these somebody is busy for ever, so there is no quiet state: see every_job_ends. */
 #define REPEAT_HANGS_UP 30 /* a repeat is acknowledged: whoever is hung up on brings it again */
@@ -100,6 +101,9 @@
 #endif
 #ifndef FREES
 #define FREES 0 /* calls of pvr_vm_free() in the first VMM */
+#endif
+#ifndef BEGINS
+#define BEGINS 0 /* reboots that a keeper begins while it waits, for its VMM cannot */
 #endif
 #ifndef STUCK
 #define STUCK 0 /* 1: the first keeper may stand still for ever (SIGSTOP) outside PERFORM */
@@ -165,10 +169,11 @@ byte counted;        /* governed work in progress, in truth */
  * end is closed; what it had sent can still be read, then EOF. */
 mtype:link = { NOT, QUEUED, OPEN, HUNGUP };
 mtype:link link[NVM];
-mtype = { REGISTER, REQUEST, DONE, CANCELED /* DONE{-ECANCELED} */,
+mtype = { REGISTER, REQUEST, BEGUN, DONE, CANCELED /* DONE{-ECANCELED} */,
 	  WELCOME, GRANT, DONE_ACK, UNGOVERNED };
-chan to_daemon[NVM] = [4] of { mtype, byte /* job number; in REGISTER: of the last outcome */ };
-chan to_keeper[NVM] = [4] of { mtype, byte };
+#define PACKETS (4 + 2 * BEGINS)
+chan to_daemon[NVM] = [PACKETS] of { mtype, byte /* job number; in REGISTER: of the last outcome */ };
+chan to_keeper[NVM] = [PACKETS] of { mtype, byte };
 bool welcomed[NVM];
 #define AT_EOF(v) (link[v] == HUNGUP && len(to_keeper[v]) == 0)
 
@@ -179,6 +184,7 @@ bool daemon_stop;
 bool calm;         /* no more faults will come: ENDLESS only */
 byte kicks;
 byte send_failures;
+byte begins;
 bool running[NVM];   /* the daemon counts this worker */
 byte queued[NVM];    /* its REQUEST's number */
 bool in_cgroup[NVM]; /* it was moved: outlives the daemon */
@@ -197,7 +203,7 @@ inline flush(c)
 
 inline send(c, type, number)
 {
-	model_too_small = (len(c) >= 4);
+	model_too_small = (len(c) >= PACKETS);
 	assert(!model_too_small);
 	c!type, number
 }
@@ -491,17 +497,31 @@ inline keeper_ungoverned(v)
 	keeper_part(v)
 }
 
+/* The slot of a GRANT that crossed our BEGUN is that job's, which is over when this is read. */
+#define VOID(seq) (seq <= begun_number && !BUG(STALE_GRANT_USED))
+
+/* The VMM needs the kernel's slot: go ahead, and say so to whom has our REQUEST. */
+inline keeper_begun(v)
+{
+	begins--;
+	begun_number = number;
+	if
+	:: link[v] == OPEN && asked -> send(to_daemon[v], BEGUN, number)
+	:: else /* DONE will tell */
+	fi
+}
+
 /* Whatever number the GRANT names, it is a slot for the current job. */
 inline keeper_grant(v, seq)
 {
-	governed = !(BUG(GRANT_BOUND_TO_JOB) && seq != number)
+	governed = !(BUG(GRANT_BOUND_TO_JOB) && seq != number) && !VOID(seq)
 }
 
 /* A GRANT without a job. */
 inline keeper_cancel(v, seq)
 {
 	if
-	:: link[v] == OPEN && !BUG(CANCEL_SWALLOWED) -> send(to_daemon[v], CANCELED, seq)
+	:: link[v] == OPEN && !BUG(CANCEL_SWALLOWED) && !VOID(seq) -> send(to_daemon[v], CANCELED, seq)
 	:: else
 	fi
 }
@@ -562,6 +582,7 @@ inline keeper_done(v)
 proctype keeper(byte v)
 {
 	byte number;   /* of the current job */
+	byte begun_number; /* of the last job that was begun without waiting, 0: none */
 	byte last;     /* number of the outcome that was not acknowledged, 0: none */
 	bool asked;    /* REQUEST was sent on this connection */
 	bool governed;
@@ -635,6 +656,8 @@ keeper_fail_open:
 		   };
 		   goto keeper_wait
 		:: atomic { bell[v] > 0 && !BUG(NO_DRAIN) -> keeper_drain(v) }; goto keeper_wait
+		:: atomic { begins > 0 && vmm_alive[v] && job[v] == REBOOT -> keeper_begun(v) };
+		   goto keeper_begin
 		:: freed[v] && job[v] == REBOOT -> goto keeper_leave
 		:: STUCK && v == 0 && in_cgroup[v] -> goto keeper_stuck
 		fi;
@@ -708,6 +731,7 @@ keeper_dies:
 		resting[v] = false;
 		stuck[v] = false;
 		number = 0;
+		begun_number = 0;
 		last = 0;
 		welcomed[v] = false;
 		asked = false;
@@ -794,6 +818,15 @@ inline daemon_request(v, number)
 	fi
 }
 
+/* It counts over the limit, unless our GRANT crossed its BEGUN: then it counts already. */
+inline daemon_begun(v, number)
+{
+	if
+	:: !running[v] && queued[v] == number -> running[v] = true; queued[v] = 0
+	:: else
+	fi
+}
+
 /* Its CPU time stands still. */
 inline daemon_overdue(v) { running[v] = false }
 
@@ -815,6 +848,7 @@ inline daemon_grant(v)
 	   } \
 	:: atomic { REFUSES && to_daemon[v]?[REGISTER] -> daemon_hangup(v) } \
 	:: atomic { to_daemon[v]?REQUEST, number -> daemon_request(v, number); number = 0 } \
+	:: atomic { to_daemon[v]?BEGUN, number -> daemon_begun(v, number); number = 0 } \
 	:: atomic { \
 		to_daemon[v]?DONE, number -> \
 		running[v] = false; \
@@ -1053,6 +1087,7 @@ init {
 		byte v, k;
 		kicks = KICKS;
 		send_failures = SEND_FAILURES;
+		begins = BEGINS;
 		do
 		:: v < NVM ->
 			aside[v] = NONE;
