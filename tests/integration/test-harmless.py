@@ -9,6 +9,7 @@ outside is here. Real QEMUs are in test-preload-aio.py and its neighbours.
 import ctypes
 import errno
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -21,7 +22,9 @@ from qemu import children_of
 
 SKIP = 77
 SECONDS = 100
-MIB = 1 << 20
+# For a thread's new stack; while an earlier hand-off begins; behind a stop.
+SOMETIMES = {"mmap", "mprotect", "clock_nanosleep", "nanosleep", "restart_syscall"}
+MAN_PAGE = os.path.join(os.path.dirname(__file__), "../../man/pvreaper.3.scd")
 SYS_PIDFD_OPEN, SYS_PIDFD_GETFD = 434, 438
 LINGER_SECONDS = 10  # a keeper's, if /proc does not say whether its VMM dies
 
@@ -213,6 +216,69 @@ class Exec(Ends, Case):
         self.gone(keeper)
         self.assertGreater(time.monotonic() - begin, LINGER_SECONDS - 1)
         self.assertTrue(harness.is_alive(vmm.pid))
+
+
+class Sandbox(Case):
+    """A VMM's sandbox must let the library's own threads do what pvreaper(3) lists, and no more."""
+
+    def listed(self):
+        """Rows of the table: sets of names of which one is used."""
+        page = read(MAN_PAGE)
+        section = page.partition("# SANDBOX\n")[2].partition("\n# ")[0]
+        return [set(re.findall(r"\w+", row)) for row in re.findall(r"^[|\]]. ([\w, ]+)$", section,
+                                                                   re.M)]
+
+    def trace(self):
+        path = f"{self.directory}/trace"
+        traced = subprocess.Popen(
+            ["strace", "-f", "-o", path, f"{BUILD}/tests/integration/calls"], text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env={**os.environ, "PVREAPER_SOCKET": self.socket})
+        self.addCleanup(traced.communicate)
+        self.addCleanup(traced.kill)
+        if not (word := traced.stdout.readline()):
+            self.skipTest(f"strace: {traced.stderr.read().strip()}")
+        self.assertEqual(word, "1\n")
+        vmm = next(iter(children_of(traced.pid)))
+        keeper = next(pid for pid in children_of(vmm) if harness.is_keeper(pid))
+        self.go_on(traced, "2\n")
+        os.kill(keeper, signal.SIGKILL)
+        self.wait("the heir has ended", lambda: len(os.listdir(f"/proc/{vmm}/task")) == 1)
+        self.go_on(traced, "3\n")
+        self.wait("the thread has ended", lambda: len(os.listdir(f"/proc/{vmm}/task")) == 1)
+        traced.stdin.write("\n")
+        traced.stdin.flush()
+        self.assertEqual(traced.wait(harness.TIMEOUT), 0)
+        return read(path).splitlines(), str(vmm)
+
+    def go_on(self, traced, word):
+        time.sleep(0.2)  # whatever the keeper said is there
+        traced.stdin.write("\n")
+        traced.stdin.flush()
+        self.assertEqual(traced.stdout.readline(), word)
+
+    def test_table(self):
+        if harness.sanitized():
+            self.skipTest("the sanitizer has system calls of its own")
+        lines, vmm = self.trace()
+        marks = [n for n, line in enumerate(lines) if "getpriority(" in line]
+        self.assertEqual(len(marks), 2)
+        threads, used = {vmm}, set()
+        for n, line in enumerate(lines):
+            pid, _, call = line.partition(" ")
+            call = re.sub(r"^<\.\.\. ", "", call.strip())
+            made = re.match(r"clone\w*\b.*= (\d+)$", call)
+            if made and pid in threads and "clone3" in call:
+                threads.add(made[1])
+            name = re.match(r"(\w+)\(", call)
+            if name and pid in threads and n > marks[0] and (pid != vmm or n < marks[1]):
+                used.add(name[1])
+        used -= {"write"}  # calls.c's own
+        used.add("futex")  # in which the heir was before
+        listed = self.listed()
+        self.assertLessEqual(used, set().union(*listed), "used and not listed")
+        self.assertEqual([row for row in listed if not row & (used | SOMETIMES)], [],
+                         "listed and not used")
 
 
 def hide_proc():
