@@ -8,7 +8,8 @@
  * the QEMUs that are installed.
  *
  * A value is a list of key=value, separated by commas, where two commas stand for one in the value
- * (QemuOpts). The first may come without its key; the key it then has is the option's own.
+ * (QemuOpts). The first may come without its key; the key it then has is the option's own. A
+ * -blockdev may be JSON instead, as a -drive's file may (json:).
  */
 
 #include "preload/cmdline.h"
@@ -100,30 +101,104 @@ static const char *read_value(const char *p, char *ret, size_t size) {
         return p;
 }
 
-/*
- * The value of key in a list; the last one counts. first: the key may be left out at its beginning.
- * False, and ret untouched, if there is none.
- */
-static bool find_value(const char *list, const char *key, char *ret, size_t size) {
-        bool found = false, first = true;
-        const char *p = list;
-        char other[1];
+/* One element of a list. */
+struct pair {
+        const char *key;
+        size_t length; /* of key */
+        bool has_key;
+        char value[CMDLINE_NAME_SIZE]; /* cut */
+};
 
-        while (*p) {
-                size_t length = strcspn(p, "=,");
-                bool ours = first && p[length] != '=';
+/* Returns where the next one begins: at the list's end if there is none. */
+static const char *read_pair(const char *p, struct pair *ret) {
+        *ret = (struct pair){.key = p, .length = strcspn(p, "=,")};
+        ret->has_key = p[ret->length] == '=';
+        if (ret->has_key)
+                p += ret->length + 1;
+        p = read_value(p, ret->value, sizeof(ret->value));
+        return *p == ',' ? p + 1 : p;
+}
 
-                if (p[length] == '=') {
-                        ours = length == strlen(key) && strncmp(p, key, length) == 0;
-                        p += length + 1;
-                }
-                p = read_value(p, ours ? ret : other, ours ? size : sizeof(other));
-                found |= ours;
-                first = false;
-                if (*p == ',')
-                        p++;
+static bool key_is(const struct pair *pair, const char *key) {
+        return pair->has_key && pair->length == strlen(key) &&
+               memcmp(pair->key, key, pair->length) == 0;
+}
+
+/* The value of key in a list; the last one counts. False, and ret untouched, if there is none. */
+static bool find_value(const char *list, const char *key, struct pair *ret) {
+        struct pair pair;
+        bool found = false;
+
+        while (*list) {
+                list = read_pair(list, &pair);
+                if (!key_is(&pair, key))
+                        continue;
+                *ret = pair;
+                found = true;
         }
         return found;
+}
+
+/* The same, where key may be left out at the list's beginning. */
+static bool find_first_value(const char *list, const char *key, struct pair *ret) {
+        struct pair first = {.has_key = true};
+        bool found;
+
+        if (*list)
+                (void)read_pair(list, &first);
+        found = find_value(list, key, ret);
+        if (found || first.has_key)
+                return found;
+        *ret = first;
+        return true;
+}
+
+/* ---- native AIO ---- */
+
+/* aio=native, or of a node below, file.aio=native; or of -set, drive.ID.aio=native. */
+static bool list_has_native_aio(const char *list) {
+        struct pair pair;
+
+        while (*list) {
+                size_t start; /* of the last part of the key */
+
+                list = read_pair(list, &pair);
+                if (!pair.has_key || strcmp(pair.value, "native") != 0)
+                        continue;
+                for (start = pair.length; start > 0 && pair.key[start - 1] != '.';)
+                        start--;
+                if (pair.length - start == 3 && memcmp(pair.key + start, "aio", 3) == 0)
+                        return true;
+        }
+        return false;
+}
+
+/* Returns what follows the string, in quotes of either sort as QEMU takes them; or NULL. */
+static const char *skip_json_string(const char *p, const char *string) {
+        size_t length = strlen(string);
+
+        if ((*p != '"' && *p != '\'') || strncmp(p + 1, string, length) != 0 || p[length + 1] != *p)
+                return NULL;
+        return p + length + 2;
+}
+
+/* "aio": "native", at any depth. */
+static bool json_has_native_aio(const char *text) {
+        static const char spaces[] = " \t\r\n";
+
+        for (; *text; text++) {
+                const char *p = skip_json_string(text, "aio");
+
+                if (!p)
+                        continue;
+                p += strspn(p, spaces);
+                if (*p++ != ':')
+                        continue;
+                p += strspn(p, spaces);
+                if (skip_json_string(p, "native"))
+                        return true;
+        }
+        return false;
 }
 
 /* ---- the options ---- */
@@ -168,15 +243,23 @@ static void read_flag(struct cmdline *c, const char *option) {
 }
 
 static void read_option(struct cmdline *c, const char *option, const char *value) {
-        char type[sizeof("none") + 1]; /* longer ones are cut, and are not "none" */
+        static const char *const of_disks[] = {"drive", "blockdev", "set"};
+        struct pair pair;
 
-        if (strcmp(option, "name") == 0)
-                (void)find_value(value, "guest", c->name, sizeof(c->name));
+        if (strcmp(option, "name") == 0 && find_first_value(value, "guest", &pair))
+                memcpy(c->name, pair.value, sizeof(c->name));
         else if (strcmp(option, "uuid") == 0)
                 (void)parse_uuid(value, c->uuid);
         else if ((strcmp(option, "machine") == 0 || strcmp(option, "M") == 0) &&
-                 find_value(value, "type", type, sizeof(type)))
-                c->no_guest = strcmp(type, "none") == 0;
+                 find_first_value(value, "type", &pair))
+                c->no_guest = strcmp(pair.value, "none") == 0;
+        else if (is_one_of(option, of_disks, ARRAY_SIZE(of_disks)))
+                c->native_aio |= list_has_native_aio(value) || json_has_native_aio(value);
+        else if (strcmp(option, "runas") == 0 || strcmp(option, "chroot") == 0)
+                c->gives_up_rights = true;
+        else if (strcmp(option, "run-with") == 0)
+                c->gives_up_rights |=
+                        find_value(value, "user", &pair) || find_value(value, "chroot", &pair);
 }
 
 void cmdline_parse(struct cmdline *ret, int argc, char *const argv[]) {

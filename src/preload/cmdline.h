@@ -16,6 +16,8 @@ struct cmdline {
         uint8_t uuid[16];             /* -uuid; zeroes if none, or none that QEMU would accept */
         bool daemonize;               /* -daemonize */
         bool no_guest;                /* -machine none, -help, -version: there will be no guest */
+        bool native_aio;              /* some disk has aio=native */
+        bool gives_up_rights;         /* -runas, -chroot, -run-with user= or chroot= */
 };
 
 /* Whether a program of this path and name is a QEMU: qemu-system-*, qemu-kvm, kvm. */

@@ -30,7 +30,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         check(memchr(first.name, '\0', sizeof(first.name)));
         cmdline_parse(&again, argc, argv); /* which leaves the words alone */
         check(strcmp(first.name, again.name) == 0 && first.daemonize == again.daemonize &&
-              first.no_guest == again.no_guest);
+              first.no_guest == again.no_guest && first.native_aio == again.native_aio &&
+              first.gives_up_rights == again.gives_up_rights);
         check(memcmp(first.uuid, again.uuid, sizeof(first.uuid)) == 0);
         free(copy);
         return 0;

@@ -161,6 +161,72 @@ static void test_cmdline_values(void **state) {
         assert_string_equal(parse("", "-name", "anna").name, "anna");
 }
 
+static void test_cmdline_native_aio(void **state) {
+        static const struct {
+                const char *option, *value;
+                bool native;
+        } cases[] = {
+                {"-drive", "file=x,cache=none,aio=native", true},
+                {"-drive", "aio=native", true},
+                {"--drive", "if=none,file.aio=native,id=d", true},
+                {"-drive", "file=x,cache=none,aio=threads", false},
+                {"-drive", "file=x,cache=none,aio=io_uring", false},
+                {"-drive", "file=x,,aio=native,cache=none", false}, /* a name with a comma */
+                {"-drive", "file=x,,,aio=native", true},
+                {"-drive", "file=aio=native", false},
+                {"-drive", "aio=nativ", false},
+                {"-drive", "aio=natives", false},
+                {"-drive", "xaio=native,ai=native,aio.x=native,a.aiox=native", false},
+                {"-drive", "native,aio", false},
+                {"-drive", "file=json:{\"driver\":\"file\",,\"aio\":\"native\"}", true},
+                {"-blockdev", "driver=file,node-name=x,filename=y,aio=native", true},
+                {"-blockdev", "driver=raw,node-name=x,file.driver=file,file.aio=native", true},
+                {"-blockdev", "driver=qcow2,backing.file.aio=native,node-name=x", true},
+                {"-blockdev", "driver=file,aio=threads", false},
+                {"-blockdev", "{\"driver\":\"file\",\"aio\":\"native\"}", true},
+                {"-blockdev", "{\"file\": { \"aio\" :\n\t\"native\" }}", true},
+                {"-blockdev", "{'driver': 'file', 'aio': 'native'}", true},
+                {"-blockdev", "{\"driver\":\"file\",\"aio\":\"threads\"}", false},
+                {"-blockdev", "{\"node-name\":\"aio\",\"x\":\"native\"}", false},
+                {"-blockdev", "{\"filename\":\"\\\"aio\\\":\\\"native\\\"\"}", false},
+                {"-blockdev", "{\"aio\"", false},
+                {"-blockdev", "{\"aio\":", false},
+                {"-blockdev", "{\"aio\":\"native", false},
+                {"-set", "drive.d0.aio=native", true},
+                {"-set", "drive.d0.aio=threads", false},
+                {"-name", "aio=native", false},
+                {"-append", "aio=native", false},
+                {"-drive", "", false},
+                {"-drive", "aio=", false},
+                {"-drive", ".aio=native", true},
+        };
+
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                struct cmdline c = parse("-S", cases[i].option, cases[i].value, "-daemonize");
+
+                if (c.native_aio != cases[i].native)
+                        fail_msg("%s %s", cases[i].option, cases[i].value);
+                assert_true(c.daemonize);
+        }
+        assert_true(parse("-drive", "aio=native", "-drive", "aio=threads").native_aio);
+        assert_false(parse("-S", "aio=native").native_aio);
+}
+
+static void test_cmdline_rights(void **state) {
+        assert_true(parse("-runas", "nobody").gives_up_rights);
+        assert_true(parse("--runas", "65534:65534").gives_up_rights);
+        assert_true(parse("-chroot", "/var/empty").gives_up_rights);
+        assert_true(parse("-run-with", "user=nobody").gives_up_rights);
+        assert_true(parse("-run-with", "async-teardown=on,user=nobody").gives_up_rights);
+        assert_true(parse("-run-with", "chroot=/var/empty,async-teardown=off").gives_up_rights);
+        assert_true(parse("-run-with", "user=", "-run-with", "async-teardown=on").gives_up_rights);
+        assert_false(parse("-run-with", "async-teardown=on").gives_up_rights);
+        assert_false(parse("-run-with", "exit-with-parent=on,users=x").gives_up_rights);
+        assert_false(parse("-append", "-runas", "-S").gives_up_rights);
+        assert_false(parse("-name", "user=nobody").gives_up_rights);
+        assert_false(parse("-S").gives_up_rights);
+}
+
 static void test_cmdline_nothing(void **state) {
         struct cmdline c;
 
@@ -171,9 +237,10 @@ static void test_cmdline_nothing(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                checked_test(test_cmdline_programs),  checked_test(test_cmdline_names),
-                checked_test(test_cmdline_long_name), checked_test(test_cmdline_uuids),
-                checked_test(test_cmdline_guest),     checked_test(test_cmdline_values),
+                checked_test(test_cmdline_programs),   checked_test(test_cmdline_names),
+                checked_test(test_cmdline_long_name),  checked_test(test_cmdline_uuids),
+                checked_test(test_cmdline_guest),      checked_test(test_cmdline_values),
+                checked_test(test_cmdline_native_aio), checked_test(test_cmdline_rights),
                 checked_test(test_cmdline_nothing),
         };
 
