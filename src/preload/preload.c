@@ -14,7 +14,13 @@
  * - KVM_SET_USER_MEMORY_REGION(2): the first one tells the keeper which VM it is for, not
  *   KVM_CREATE_VM: a VM that is made only to try what the host can do never has memory. The others
  *   change how large it is, which is a store to memory that the keeper shares.
- * - KVM_S390_PV_COMMAND with PERFORM: the keeper's, if it takes it.
+ * - KVM_S390_PV_COMMAND with PREPARE: the library's, which makes room for it if an earlier hand-off
+ *   is still queued; with PERFORM: the keeper's, if it takes it.
+ *
+ * io_setup(3) of libaio is interposed, too. The kernel waits for native AIO when the last one
+ * leaves an address space: with a keeper that is not QEMU, whose pid is gone while its writes still
+ * land. So the two exclude each other, unless the user says that somebody waits for the keeper's
+ * word that the VM is quiet (PVREAPER_NATIVE_AIO=drain).
  *
  * libpvreaper is linked in statically, for its own ioctl() must go around this one: the linker's
  * --wrap=ioctl makes a reference in it one to __wrap_ioctl(). Whoever else stands in for ioctl(2)
@@ -44,21 +50,39 @@
 /* Of the process that was started; a child's is one more, a child's child's 2. */
 #define DAEMON_GENERATION 2
 
+#define LET_GO_USEC USEC_PER_SEC
+
 int __wrap_ioctl(int fd, unsigned long request, ...);
+int io_setup(int maxevents, void *ret);
 
 /* What is behind us; NULL until our constructor ran. Constant afterwards. */
 static int (*next_ioctl)(int fd, unsigned long request, ...);
 
 static struct cmdline cmdline;
 static unsigned generation;
+static bool drains; /* PVREAPER_NATIVE_AIO=drain; constant after our constructor */
 
-static _Atomic(struct pvr_vm *) keeper; /* NULL: there is none */
+static _Atomic(struct pvr_vm *) keeper; /* NULL: there never was one */
+static _Atomic bool let_go;             /* it has left, or will */
 
 static struct slots slots;
 static _Atomic int known_fd = -1; /* the VM that slots are about */
 static _Atomic int newer_fd = -1; /* a VM made since, which has no memory yet */
 static _Atomic bool told;         /* the keeper knows known_fd */
 static atomic_flag telling = ATOMIC_FLAG_INIT;
+
+/* ---- what the user is told: one line, on standard error ---- */
+
+#define SEE "; see Fencing in pv-reaper-qemu(7)"
+
+static void say(const char *what, const char *more) {
+        (void)dprintf(STDERR_FILENO, "pv-reaper: %s: %s%s\n", program_invocation_short_name, what,
+                      more);
+}
+
+static void complain(int error) {
+        say("no keeper, QEMU runs without: ", strerror(-error));
+}
 
 /* ---- ioctl ---- */
 
@@ -117,24 +141,28 @@ static int on_set_region(int fd, unsigned long request, void *arg) {
         int saved = errno, r;
 
         r = pass_on(fd, request, arg);
-        if (r < 0 || !vm)
+        if (r < 0 || !vm || let_go)
                 return r;
         note_region(vm, fd, arg);
         errno = saved;
         return r;
 }
 
+/* A result of the library's in the words of ioctl(2). */
+static int as_ioctl(int r) {
+        if (r >= 0)
+                return r;
+        errno = -r;
+        return -1;
+}
+
 /*
- * QEMU calls exit(1) if PERFORM fails. -EINVAL, where the keeper may have been told before it died,
- * says that somebody has already done it.
+ * QEMU calls exit(1) if PERFORM fails. -EINVAL, where the keeper may have been told before it died
+ * or was let go, says that somebody has already done it.
  */
-static int on_pv_command(int fd, unsigned long request, void *arg) {
-        const struct pv_cmd *cmd = arg;
-        struct pvr_vm *vm = keeper;
+static int on_perform(struct pvr_vm *vm, int fd, unsigned long request, void *arg) {
         int saved = errno, r;
 
-        if (!vm || fd != known_fd || cmd->cmd != PV_ASYNC_CLEANUP_PERFORM)
-                return pass_on(fd, request, arg);
         r = pvr_vm_handoff(vm);
         if (r < 0)
                 r = pass_on(fd, request, arg);
@@ -142,6 +170,17 @@ static int on_pv_command(int fd, unsigned long request, void *arg) {
                 return r;
         errno = saved;
         return 0;
+}
+
+static int on_pv_command(int fd, unsigned long request, void *arg) {
+        struct pv_cmd *cmd = arg;
+        struct pvr_vm *vm = keeper;
+
+        if (vm && fd == known_fd && cmd->cmd == PV_ASYNC_CLEANUP_PREPARE)
+                return as_ioctl(vm_prepare(vm, fd, cmd));
+        if (vm && fd == known_fd && cmd->cmd == PV_ASYNC_CLEANUP_PERFORM)
+                return on_perform(vm, fd, request, arg);
+        return pass_on(fd, request, arg);
 }
 
 /* Requests have 32 bits; callers differ in whether they sign-extend them. */
@@ -165,16 +204,50 @@ _public_ int ioctl(int fd, unsigned long request, ...) {
         }
 }
 
-/* ---- the keeper ---- */
+/* ---- native AIO ---- */
 
-static void complain(int error) {
-        (void)dprintf(STDERR_FILENO, "pv-reaper: %s: no keeper, QEMU runs without: %s\n",
-                      program_invocation_short_name, strerror(-error));
+/*
+ * vm stays, since other threads may be in a call on it, and what the keeper had taken its heir will
+ * do. A child of fork() has no keeper to let go.
+ */
+static void let_keeper_go(struct pvr_vm *vm) {
+        if (let_go || pvr_vm_get_fd(vm) < 0)
+                return;
+        let_go = true;
+        if (vm_let_go(vm, LET_GO_USEC) == -EBUSY)
+                say("native AIO: the keeper is in the middle of a teardown, and leaves after it",
+                    SEE);
+        else
+                say("native AIO: no keeper from now on; PVREAPER_NATIVE_AIO=drain keeps it", SEE);
 }
 
+/* libaio's: 0 or a negative errno; errno itself is left alone. May come from any thread. */
+_public_ int io_setup(int maxevents, void *ret) {
+        static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* whoever comes second waits */
+        int (*next)(int, void *) = (int (*)(int, void *))dlsym(RTLD_NEXT, "io_setup");
+        struct pvr_vm *vm = keeper;
+        int saved = errno, r;
+
+        if (vm && !drains) {
+                (void)pthread_mutex_lock(&mutex);
+                let_keeper_go(vm);
+                (void)pthread_mutex_unlock(&mutex);
+        }
+        if (next)
+                r = next(maxevents, ret);
+        else /* libaio is not among the program's own libraries */
+                r = syscall(SYS_io_setup, maxevents, ret) < 0 ? negative_errno() : 0;
+        errno = saved;
+        return r;
+}
+
+/* ---- the keeper ---- */
+
 static void start_keeper(void) {
-        const struct pvr_vm_options options = {
-                .size = sizeof(options), .name = cmdline.name, .uuid = cmdline.uuid};
+        const struct pvr_vm_options options = {.size = sizeof(options),
+                                               .flags = drains ? PVR_FLAG_DRAIN_NATIVE_AIO : 0,
+                                               .name = cmdline.name,
+                                               .uuid = cmdline.uuid};
         struct pvr_vm *vm = NULL;
         int r;
 
@@ -200,6 +273,28 @@ static bool is_wanted(const char *argv0) {
         return cmdline_is_qemu(argv0);
 }
 
+static void read_native_aio(void) {
+        const char *word = secure_getenv("PVREAPER_NATIVE_AIO");
+
+        drains = word && strcmp(word, "drain") == 0;
+        if (word && *word && !drains && strcmp(word, "let-go") != 0)
+                say("PVREAPER_NATIVE_AIO is neither drain nor let-go: ", word);
+}
+
+/* Whether a keeper could do no harm to this QEMU; else it says why not. */
+static bool may_have_keeper(void) {
+        if (cmdline.gives_up_rights) {
+                say("no keeper with -runas, -chroot, -run-with user= or chroot=",
+                    ": it would keep rights that QEMU gives up");
+                return false;
+        }
+        read_native_aio();
+        if (!cmdline.native_aio || drains)
+                return true;
+        say("aio=native: no keeper; PVREAPER_NATIVE_AIO=drain makes one", SEE);
+        return false;
+}
+
 __attribute__((constructor)) static void preload(int argc, char **argv) {
         int r;
 
@@ -207,7 +302,7 @@ __attribute__((constructor)) static void preload(int argc, char **argv) {
         if (argc < 1 || !is_wanted(argv[0]))
                 return;
         cmdline_parse(&cmdline, argc, argv);
-        if (cmdline.no_guest)
+        if (cmdline.no_guest || !may_have_keeper())
                 return;
         if (!cmdline.daemonize) {
                 start_keeper();

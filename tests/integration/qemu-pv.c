@@ -11,11 +11,13 @@
  *   qemu-pv [-m MIB] [anything else that QEMU would understand]
  *
  * Reads commands from stdin, a line each, and answers each with a line "ok COMMAND ..." (or exits,
- * as QEMU would): protect (ENABLE), reboot, plug MIB, unplug (memory, a slot of its own), spin MSEC
- * (burns CPU time), exec (itself, from the beginning), quit. "cleaned" is said by each
- * async_cleanup thread whose PERFORM returned 0.
+ * as QEMU would): protect (ENABLE), reboot, plug MIB, unplug (memory, a slot of its own), aio N (so
+ * many threads that each set a native AIO ring up), spin MSEC (burns CPU time), exec (itself, from
+ * the beginning), quit. "cleaned" is said by each async_cleanup thread whose PERFORM returned 0,
+ * "ring R" by each thread whose io_setup() returned R.
  */
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <linux/kvm.h>
 #include <pthread.h>
@@ -24,6 +26,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -64,19 +67,23 @@ static void *async_cleanup(void *unused) {
         return NULL;
 }
 
-static bool try_async(void) {
+static void detach(void *(*run)(void *)) {
         pthread_attr_t attr;
         pthread_t thread;
 
+        pthread_attr_init(&attr);
+        pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+        if (pthread_create(&thread, &attr, run, NULL) != 0)
+                abort();
+        pthread_attr_destroy(&attr);
+}
+
+static bool try_async(void) {
         if (guest.memory_size <= 2 * GIB ||
             ioctl(guest.vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_S390_PROTECTED_ASYNC_DISABLE) <= 0 ||
             pv_command(PREPARE, "PREPARE") < 0)
                 return false;
-        pthread_attr_init(&attr);
-        pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-        if (pthread_create(&thread, &attr, async_cleanup, NULL) != 0)
-                abort();
-        pthread_attr_destroy(&attr);
+        detach(async_cleanup);
         return true;
 }
 
@@ -114,6 +121,20 @@ static void plug(uint64_t bytes) {
         plugged = bytes;
 }
 
+/* libaio's call, or whose it is; here is no libaio. */
+static void *set_ring_up(void *unused) {
+        int (*setup)(int, void *) = (int (*)(int, void *))dlsym(RTLD_DEFAULT, "io_setup");
+        void *context = NULL;
+        int r;
+
+        if (setup)
+                r = setup(1, &context);
+        else
+                r = syscall(SYS_io_setup, 1, &context) < 0 ? -errno : 0;
+        printf("ring %d\n", r);
+        return NULL;
+}
+
 static void spin(unsigned msec) {
         clock_t end = clock() + (clock_t)(msec * (CLOCKS_PER_SEC / 1000));
 
@@ -138,6 +159,9 @@ static void obey(const char *line, char **argv) {
                 plug(n * MIB);
         else if (strncmp(line, "spin ", 5) == 0)
                 spin((unsigned)n);
+        else if (strncmp(line, "aio ", 4) == 0)
+                while (n-- > 0)
+                        detach(set_ring_up);
         else
                 exit(2);
         printf("ok %s\n", line);

@@ -15,8 +15,8 @@ import time
 import unittest
 
 import harness
-from harness import (BUILD, Case, SIMULATOR, TIMEOUT, has_tool, is_keeper, own_fds, process_state,
-                     tap)
+from harness import (BUILD, Case, SIMULATOR, TIMEOUT, has_tool, is_alive, is_keeper, own_fds,
+                     process_state, tap)
 from puppet import Puppet
 from qemu import PRELOAD, WRAPPER, children_of
 
@@ -307,6 +307,118 @@ class Start(PreloadCase):
         self.assertEqual([what for what in own_fds(vm.keeper).values() if "pipe:" in what], [])
 
 
+class NativeAio(PreloadCase):
+    """It and a keeper exclude each other, unless somebody waits for the keeper's last word."""
+
+    NATIVE = ("-blockdev", '{"driver":"file","filename":"x","aio":"native"}')
+
+    def check_said(self, vm, *words):
+        """One line, or none, which says all of it."""
+        status, said = vm.quit()
+        self.assertEqual((status, said.count("\n")), (0, 1 if words else 0), said)
+        for word in words:
+            self.assertIn(word, said)
+
+    def let_go(self, vm):
+        """It has a ring, and no keeper any more; what is left to do is its own."""
+        vm.do("aio 1")
+        vm.expect("ring 0")
+        self.assertFalse(is_alive(vm.keeper))
+        self.assertEqual(vm.reboot(), "async")
+        vm.expect("cleaned")
+
+    def nothing_waits(self):
+        return all(self.sim.ends_of(prepared["vm"], prepared["seq"]) not in ([], ["running"])
+                   for prepared in self.sim.commands("PREPARE", ret=0))
+
+    def test_on_the_command_line(self):
+        vm = self.stand_in(*self.NATIVE)
+        self.assertIsNone(vm.keeper)
+        self.assertEqual(vm.reboot(), "async")
+        vm.expect("cleaned")
+        self.assertEqual(self.performs(vm), [("async_cleanup", "0")])
+        self.check_said(vm, "aio=native: no keeper", "PVREAPER_NATIVE_AIO=drain")
+
+    def test_later(self):
+        vm = self.stand_in()
+        self.let_go(vm)
+        self.assertEqual(self.performs(vm)[-1], ("async_cleanup", "0"))
+        vm.do("aio 1")
+        vm.expect("ring 0")
+        self.check_said(vm, "native AIO: no keeper from now on", "PVREAPER_NATIVE_AIO=drain")
+
+    def test_drained(self):
+        vm = self.stand_in(*self.NATIVE, env={"PVREAPER_NATIVE_AIO": "drain",
+                                              "PVREAPER_GRACE_MSEC": "0"})
+        vm.do("aio 1")
+        vm.expect("ring 0")
+        self.assertTrue(is_keeper(vm.keeper))
+        vm.reboot()
+        vm.expect("cleaned")
+        self.wait("the keeper has gone ahead", lambda: self.performs(vm))
+        self.assertEqual(self.performs(vm), [("pvr-keeper", "0")])
+        self.check_said(vm)
+
+    def test_words(self):
+        vm = self.stand_in(*self.NATIVE, env={"PVREAPER_NATIVE_AIO": "let-go"})
+        self.assertIsNone(vm.keeper)
+        self.check_said(vm, "aio=native: no keeper")
+        vm = self.stand_in(env={"PVREAPER_NATIVE_AIO": "drains"})
+        self.assertIsNotNone(vm.keeper)
+        self.check_said(vm, "PVREAPER_NATIVE_AIO is neither drain nor let-go: drains")
+
+    def test_in_the_middle_of_a_teardown(self):
+        """QEMU goes on after a second, and is told; the keeper leaves when it can."""
+        vm = self.stand_in(env={"PVSIM_MIN_MS": "3000", "PVREAPER_GRACE_MSEC": "0"})
+        vm.reboot()
+        self.performing()
+        start = time.monotonic()
+        vm.do("aio 1")
+        vm.expect("ring 0")
+        took = time.monotonic() - start
+        self.assertEqual(self.sim.n_performing(), 1, "too late to tell anything")
+        self.assertTrue(is_alive(vm.keeper))
+        self.assertGreater(took, 0.9)
+        self.wait("the keeper has left", lambda: not is_alive(vm.keeper))
+        self.assertEqual(self.performs(vm)[0], ("pvr-keeper", "0"))
+        self.check_said(vm, "in the middle of a teardown")
+
+    def test_taken_and_not_begun(self):
+        """What the keeper had taken is not lost, and QEMU does not see somebody else do it."""
+        vm = self.stand_in(env={"PVREAPER_GRACE_MSEC": "60000"})
+        self.assertEqual(vm.reboot(), "async")
+        vm.expect("cleaned")
+        self.let_go(vm)
+        self.wait("all is over", self.nothing_waits)
+        self.assert_all_cleared(performed=2)
+        self.check_said(vm, "no keeper from now on")
+
+    def test_beside_reboots(self):
+        """Several threads at once, and others in the middle of what they hand over."""
+        for _ in range(10):
+            vm = self.stand_in(env={"PVREAPER_GRACE_MSEC": "0"})
+            vm.send("aio 4")
+            ways = [vm.reboot() for _ in range(4)]
+            for _ in range(4):
+                vm.expect("ring 0")
+            for _ in range(ways.count("async")):
+                vm.expect("cleaned")
+            self.assertFalse(is_alive(vm.keeper))
+            self.wait("all is over", self.nothing_waits)
+            self.assert_all_cleared()
+            status, said = vm.quit()
+            self.assertEqual((status, said.count("no keeper from now on")), (0, 1), said)
+
+
+class Rights(PreloadCase):
+    def test_no_keeper_where_qemu_gives_rights_up(self):
+        for arguments in (("-runas", "nobody"), ("-chroot", "/var/empty"), ("-daemonize", "-runas",
+                          "65534:65534"), ("-run-with", "async-teardown=off,user=nobody")):
+            vm = self.stand_in(*arguments, protect=False)
+            self.assertIsNone(vm.keeper)
+            self.assertRegex(vm.quit()[1], "^pv-reaper: [^\n]*no keeper with -runas[^\n]*\n$")
+
+
 class Wrapper(PreloadCase):
     """qemu-with-reaper, as its text has it but for the library's place, which is not installed."""
 
@@ -401,10 +513,10 @@ class Library(unittest.TestCase):
         if not has_tool("readelf"):
             self.skipTest("no readelf")
 
-    def test_exports_ioctl_alone(self):
+    def test_exports_two_calls_alone(self):
         symbols = re.findall(r" (\w+) +(?:FUNC|OBJECT) +(?:GLOBAL|WEAK) +DEFAULT +\d+ (\S+)",
                              self.readelf("-W", "--dyn-syms", PRELOAD))
-        self.assertEqual([name for _, name in symbols], ["ioctl"])
+        self.assertEqual(sorted(name for _, name in symbols), ["io_setup", "ioctl"])
 
     def test_needs_the_c_library_alone(self):
         needed = re.findall(r"\(NEEDED\).*\[(.*)\]", self.readelf("-d", PRELOAD))
