@@ -8,106 +8,19 @@ what it exports, needs, and lets pass. Real QEMUs: test-qemu.py.
 
 import os
 import re
-import select
 import signal
 import subprocess
 import time
 import unittest
 
-import harness
-from harness import (BUILD, Case, SIMULATOR, TIMEOUT, has_tool, is_alive, is_keeper, own_fds,
-                     process_state, tap)
+from harness import TIMEOUT, has_tool, is_alive, is_keeper, own_fds, process_state, tap
 from puppet import Puppet
-from qemu import PRELOAD, WRAPPER, children_of
+from qemu import PRELOAD, children_of
+from qemu_pv import PreloadCase, QEMU_NAME
 
-STAND_IN = f"{BUILD}/tests/integration/qemu-pv"
-QEMU_NAME = "qemu-system-s390x"
 UUID = "01234567-89ab-CDEF-0123-456789abcdef"
 GIB = 1 << 30
 LINGER_SECONDS = 10  # a keeper's, after its VMM's execve
-
-
-class StandIn:
-    """A qemu-pv under the simulator, and under the library. One command at a time."""
-
-    def __init__(self, case, *arguments, argv0=QEMU_NAME, preload=True, env=None, path=STAND_IN):
-        libraries = ([PRELOAD] if preload else []) + [SIMULATOR]
-        environment = {**os.environ, "PVREAPER_SOCKET": case.socket, "PVSIM_LOG": case.sim_log,
-                       "LD_PRELOAD": ":".join(libraries), **case.vmm_env, **(env or {})}
-        self.process = subprocess.Popen(
-            [argv0, *arguments], executable=path, env=environment, bufsize=0,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        case.addCleanup(self.end)
-        self.pid, self.lines, self.buffer = self.process.pid, [], b""
-        self.expect("ready")
-        self.keeper = keeper_of(self.pid)
-
-    def expect(self, start):
-        """The first line that begins so; it is taken off. EOFError if QEMU ends before."""
-        deadline = time.monotonic() + TIMEOUT
-        while True:
-            for line in self.lines:
-                if line.startswith(start):
-                    self.lines.remove(line)
-                    return line
-            if not select.select([self.process.stdout], [], [], deadline - time.monotonic())[0]:
-                raise AssertionError(f"no {start!r} in time; so far {self.lines}")
-            data = os.read(self.process.stdout.fileno(), 65536)
-            if not data:
-                raise EOFError(f"QEMU has ended with status {self.process.wait(TIMEOUT)}")
-            *lines, self.buffer = (self.buffer + data).split(b"\n")
-            self.lines += map(bytes.decode, lines)
-
-    def send(self, command):
-        self.process.stdin.write(f"{command}\n".encode())
-
-    def do(self, command):
-        self.send(command)
-        return self.expect(f"ok {command.split()[0]}")
-
-    def reboot(self):
-        """As QEMU does it; then the guest is protected again."""
-        answer = self.do("reboot").split()[2]
-        self.do("protect")
-        return answer
-
-    def quit(self):
-        """The exit status, and what was said on stderr, but by the simulator."""
-        self.send("quit")
-        status = self.process.wait(TIMEOUT)
-        said = self.process.stderr.read().decode()
-        return status, re.sub(r"^libpvsim: no /dev/kvm here: .*\n", "", said, flags=re.M)
-
-    def end(self):
-        keeper = self.keeper if hasattr(self, "keeper") else None
-        self.process.kill()
-        self.process.wait(TIMEOUT)
-        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
-            pipe.close()
-        if keeper and is_keeper(keeper):
-            os.kill(keeper, signal.SIGKILL)
-
-
-def keeper_of(pid):
-    return next((child for child in children_of(pid) if is_keeper(child)), None)
-
-
-class PreloadCase(Case):
-    daemon_options = ("--max-concurrent", "1")
-
-    def stand_in(self, *arguments, protect=True, **keywords):
-        vm = StandIn(self, *arguments, **keywords)
-        if protect:
-            vm.do("protect")
-        return vm
-
-    def ended_well(self, vm):
-        """QEMU never saw an error: stock QEMU would have gone with 1."""
-        self.assertEqual(vm.quit(), (0, ""))
-
-    def performs(self, vm):
-        """[(who, return value)] of all PERFORMs of its VM, in order."""
-        return [(e["comm"], e["ret"]) for e in self.sim.commands("PERFORM", vm=f"{vm.pid}.1")]
 
 
 class Handover(PreloadCase):
@@ -417,91 +330,6 @@ class Rights(PreloadCase):
             vm = self.stand_in(*arguments, protect=False)
             self.assertIsNone(vm.keeper)
             self.assertRegex(vm.quit()[1], "^pv-reaper: [^\n]*no keeper with -runas[^\n]*\n$")
-
-
-class Wrapper(PreloadCase):
-    """qemu-with-reaper, as its text has it but for the library's place, which is not installed."""
-
-    def setUp(self):
-        super().setUp()
-        self.bin = f"{self.directory}/bin"
-        os.mkdir(self.bin)
-        self.path = f"{self.directory}/qemu-with-reaper"
-        text, n = re.subn(r"^preload=.*$", f"preload={PRELOAD}", harness.read(WRAPPER), flags=re.M)
-        self.assertEqual(n, 1)
-        self.write(self.path, text)
-
-    def write(self, path, text):
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(path, 0o755)
-
-    def emulator(self, path):
-        """One that says its name, arguments and libraries."""
-        self.write(path, '#!/bin/sh\necho "$0 $*"\necho "$LD_PRELOAD"\n')
-        return path
-
-    def run_wrapper(self, path, *arguments, **env):
-        clean = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}
-        return subprocess.run([path, *arguments], capture_output=True, text=True, check=False,
-                              timeout=TIMEOUT, env={**clean, "PATH": f"{self.bin}:/usr/bin:/bin",
-                                                    **env})
-
-    def check(self, result, emulator, arguments="", libraries=PRELOAD):
-        self.assertEqual((result.returncode, result.stderr), (0, ""))
-        self.assertEqual(result.stdout, f"{emulator} {arguments}\n{libraries}\n")
-
-    def test_named_emulator(self):
-        emulator = self.emulator(f"{self.directory}/some qemu")
-        self.check(self.run_wrapper(self.path, "-m", "1 G", PVREAPER_QEMU=emulator), emulator,
-                   "-m 1 G")
-
-    def test_own_architecture(self):
-        emulator = self.emulator(f"{self.bin}/qemu-system-{os.uname().machine}")
-        self.check(self.run_wrapper(self.path), emulator)
-
-    def test_link(self):
-        """Called by an emulator's name it starts the other one of that name; links in PATH too."""
-        os.mkdir(f"{self.directory}/own")
-        link = f"{self.directory}/own/qemu-system-z80"
-        os.symlink(self.path, link)
-        emulator = self.emulator(f"{self.bin}/qemu-system-z80")
-        self.check(self.run_wrapper(link, "-S", PATH=f"{self.directory}/own:{self.bin}:/bin"),
-                   emulator, "-S")
-
-    def test_libraries_that_are_there(self):
-        emulator = self.emulator(f"{self.bin}/emulator")
-        both = f"{PRELOAD}:{SIMULATOR}"
-        for before in (SIMULATOR, both):
-            self.check(self.run_wrapper(self.path, PVREAPER_QEMU=emulator, LD_PRELOAD=before),
-                       emulator, libraries=both)
-
-    def test_never_itself(self):
-        link = f"{self.directory}/qemu-system-z80"
-        os.symlink(self.path, link)
-        self.refused(self.run_wrapper(link), "no QEMU found")
-        self.refused(self.run_wrapper(self.path, PVREAPER_QEMU=link), "this wrapper again")
-        copy = f"{self.bin}/qemu-system-z80"
-        self.write(copy, harness.read(self.path))
-        self.refused(self.run_wrapper(link, PATH=f"{self.directory}:{self.bin}:/bin"),
-                     "this wrapper again")
-
-    def refused(self, result, why):
-        self.assertEqual((result.returncode, result.stdout), (127, ""))
-        self.assertRegex(result.stderr, rf"^qemu-with-reaper: .*{why}")
-
-    def test_stand_in(self):
-        """All the way."""
-        emulator = f"{self.bin}/{QEMU_NAME}"
-        os.symlink(STAND_IN, emulator)
-        os.symlink(self.path, f"{self.directory}/{QEMU_NAME}")
-        vm = self.stand_in("-m", "3072", path=f"{self.directory}/{QEMU_NAME}", preload=False,
-                           env={"PATH": f"{self.bin}:/bin", "PVREAPER_GRACE_MSEC": "0"})
-        vm.reboot()
-        vm.expect("cleaned")
-        self.wait("the keeper has gone ahead", lambda: self.performs(vm))
-        self.assertEqual(self.performs(vm), [("pvr-keeper", "0")])
-        self.ended_well(vm)
 
 
 class Library(unittest.TestCase):
