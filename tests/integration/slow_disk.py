@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A disk on which writes take their time: a loop device, with a cgroup's limit of writes a second.
+
+    disk = SlowDisk(case, writes_per_second=4)
+    disk.path                    the device
+    disk.enter                   for preexec_fn: the writes of this process, and its children, are slow
+    disk.clear()                 so that no block is anybody's
+    disk.overwrite()             as whoever comes after: at once, over all blocks
+    disk.stale()                 how many blocks have since been written by who was there before
+
+Block i is the i-th 4 KiB. What is written to them there is b"N", and by who comes after, b"S".
+"""
+
+import os
+import subprocess
+
+import harness
+from stage import Cgroups
+
+BLOCK = 4096
+V1 = "/sys/fs/cgroup/blkio"
+
+
+class SlowDisk:
+    def __init__(self, case, *, blocks, writes_per_second):
+        self.blocks, self.image = blocks, f"{case.directory}/disk"
+        with open(self.image, "wb") as image:
+            image.truncate(1 << 20)
+        self.path = self.attach(case)
+        self.cgroup = self.make_cgroup(case)
+        device = os.stat(self.path).st_rdev
+        number = f"{os.major(device)}:{os.minor(device)}"
+        if self.cgroup.startswith(V1):
+            self.limit("blkio.throttle.write_iops_device", f"{number} {writes_per_second}")
+        else:
+            self.limit("io.max", f"{number} wiops={writes_per_second}")
+
+    def attach(self, case):
+        if not harness.has_tool("losetup"):
+            case.skipTest("no losetup")
+        made = subprocess.run(["losetup", "--find", "--show", self.image], capture_output=True,
+                              text=True, check=False)
+        if made.returncode != 0:
+            case.skipTest(f"no loop device: {made.stderr.strip()}")
+        path = made.stdout.strip()
+        case.addCleanup(subprocess.run, ["losetup", "--detach", path], check=True)
+        return path
+
+    def make_cgroup(self, case):
+        """With a controller for disks, of v1 or v2."""
+        name, v2 = os.path.basename(case.directory), Cgroups("").mount
+        if os.path.exists(f"{V1}/cgroup.procs"):
+            path = f"{V1}/{name}"
+        elif v2 and "io" in harness.read(f"{v2}/cgroup.subtree_control").split():
+            path = f"{v2}/{name}-io"
+        else:
+            case.skipTest("no cgroup controller that makes a disk slow")
+        try:
+            os.mkdir(path)
+        except OSError as error:
+            case.skipTest(f"{path}: {error.strerror}")
+        case.addCleanup(lambda: case.wait("the cgroup is empty", self.remove_cgroup))
+        return path
+
+    def remove_cgroup(self):
+        try:
+            os.rmdir(self.cgroup)
+        except OSError:
+            return False
+        return True
+
+    def limit(self, file, value):
+        with open(f"{self.cgroup}/{file}", "w", encoding="ascii") as f:
+            f.write(value)
+
+    def enter(self):
+        with open(f"{self.cgroup}/cgroup.procs", "w", encoding="ascii") as f:
+            f.write("0")
+
+    def clear(self):
+        self.fill(b"-")
+
+    def overwrite(self):
+        self.fill(b"S")
+
+    def fill(self, byte):
+        with open(self.image, "r+b") as image:
+            image.write(byte * self.blocks * BLOCK)
+            image.flush()
+            os.fsync(image.fileno())
+
+    def stale(self):
+        with open(self.image, "rb") as image:
+            content = image.read(self.blocks * BLOCK)
+        return content[::BLOCK].count(b"N")
