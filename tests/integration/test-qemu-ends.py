@@ -82,6 +82,27 @@ class AtOnce(EndsCase):
                    "file.aio=io_uring")
 
 
+class Again(EndsCase):
+    """It is started again as soon as its pid is gone, as libvirt would."""
+
+    def test_huge_pages_of_its_own_size(self):
+        """Twenty times, and the pool has room for one of it only."""
+        self.add_huge_pages(SIZE // HUGE_PAGE)
+        free, worst = ends.free_huge_pages(), 0
+        if free > SIZE // HUGE_PAGE:
+            self.skipTest("somebody else's huge pages are free")
+        for i in range(21):
+            vm = self.qemu("-name", f"guest={i}", memory="128M", env=ORDINARY,
+                           backend="memory-backend-memfd,hugetlb=on,hugetlbsize=2M")
+            self.assertEqual(ends.free_huge_pages(), 0)
+            vm.kill()
+            start = time.monotonic()
+            if i % 2 == 0:  # the others are followed at once, whatever there is
+                self.wait("the pool is full again", lambda: ends.free_huge_pages() >= free)
+                worst = max(worst, time.monotonic() - start)
+        print(f"the pool was full again {worst * 1000:.1f} ms after the pid had gone, at worst")
+
+
 class Together(EndsCase):
     """Many at once, and a daemon that comes and goes."""
     daemon_options = ("--max-concurrent", "2")

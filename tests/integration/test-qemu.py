@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import subprocess
+import unittest
 
 import harness
 import qemu
@@ -209,6 +210,23 @@ class Alone(QemuCase):
         self.released(vm)
 
 
+class Inside(QemuCase):
+    """What the library changes in a QEMU, and what its keeper may do."""
+
+    @staticmethod
+    def status(pid, key):
+        return re.search(rf"^{key}:[ \t]*(.*)$", harness.read(f"/proc/{pid}/status"), re.M)[1]
+
+    def test_runas(self):
+        """No keeper for a QEMU that gives rights up; it runs as the user it was told."""
+        with open(f"{self.directory}/said", "w+b") as said:
+            vm = self.qemu("-runas", "nobody", memory="64M", sandbox=None, stderr=said)
+            said.seek(0)
+            self.assertIn(b"no keeper with -runas", said.read())
+        self.assertIsNone(vm.keeper)
+        self.assertEqual(self.status(vm.pid, "Uid").split(), ["65534"] * 4)
+
+
 class CommandLine(QemuCase):
     def test_flags(self):
         """Which options take no value is in cmdline.c as this QEMU has it."""
@@ -237,11 +255,27 @@ class CommandLine(QemuCase):
 
     def test_ioctl_is_interposable(self):
         """QEMU calls ioctl() of libc, and by no other name."""
-        if not harness.has_tool("readelf"):
-            self.skipTest("no readelf")
+        self.assertEqual(self.wanted("ioctl"), {"ioctl"})
+
+    @unittest.skipUnless(harness.has_tool("readelf"), "no readelf")
+    def wanted(self, word):
+        """Functions with that word in their names that QEMU wants of its libraries."""
         symbols = subprocess.run(["readelf", "-W", "--dyn-syms", qemu.program()], check=True,
                                  capture_output=True, text=True).stdout
-        self.assertEqual(set(re.findall(r" UND (\w*ioctl\w*)", symbols)), {"ioctl"})
+        return set(re.findall(rf" UND (\w*{word}\w*)", symbols))
+
+    def test_io_setup_is_interposable(self):
+        """So it is with libaio's, and whatever version of it QEMU wants, it gets ours."""
+        if "io_setup" not in self.wanted("io_setup"):
+            self.skipTest("this QEMU has no native AIO")
+        for bind_now in ("", "1"):
+            said = subprocess.run(
+                [qemu.program(), "-version"], check=True, capture_output=True, text=True,
+                env={**os.environ, "LD_PRELOAD": qemu.PRELOAD, "LD_DEBUG": "bindings",
+                     "LD_BIND_NOW": bind_now}).stderr
+            bound = re.findall(r"binding file (\S+) .* to (\S+) .* symbol `io_setup'", said)
+            self.assertIn((qemu.program(), qemu.PRELOAD), bound)
+            self.assertEqual({by for _, by in bound}, {qemu.PRELOAD})
 
 
 def options_of_help():
