@@ -1,31 +1,34 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A disk on which writes take their time: a loop device, with a cgroup's limit of writes a second.
 
-    disk = SlowDisk(case, writes_per_second=4)
+    disk = SlowDisk(case, blocks=8, writes_per_second=4)
     disk.path                    the device
     disk.enter                   for preexec_fn: the writes of this process, and its children, are slow
-    disk.clear()                 so that no block is anybody's
-    disk.overwrite()             as whoever comes after: at once, over all blocks
-    disk.stale()                 how many blocks have since been written by who was there before
+    disk.fill(b"S", blocks)      at once, as another host would: through the file behind the device
+    disk.count(b"N", blocks)     how many of them have that content
+    disk.is_locked()             somebody has it open, in QEMU's way
 
-Block i is the i-th 4 KiB. What is written to them there is b"N", and by who comes after, b"S".
+Block i is the i-th 4 KiB; blocks is a range, by default all of them.
 """
 
+import fcntl
 import os
+import struct
 import subprocess
 
 import harness
 from stage import Cgroups
 
 BLOCK = 4096
+F_OFD_GETLK = 36
 V1 = "/sys/fs/cgroup/blkio"
 
 
 class SlowDisk:
     def __init__(self, case, *, blocks, writes_per_second):
-        self.blocks, self.image = blocks, f"{case.directory}/disk"
+        self.blocks, self.image = range(blocks), f"{case.directory}/disk"
         with open(self.image, "wb") as image:
-            image.truncate(1 << 20)
+            image.truncate(blocks * BLOCK)
         self.path = self.attach(case)
         self.cgroup = self.make_cgroup(case)
         device = os.stat(self.path).st_rdev
@@ -77,19 +80,22 @@ class SlowDisk:
         with open(f"{self.cgroup}/cgroup.procs", "w", encoding="ascii") as f:
             f.write("0")
 
-    def clear(self):
-        self.fill(b"-")
-
-    def overwrite(self):
-        self.fill(b"S")
-
-    def fill(self, byte):
+    def fill(self, byte, blocks=None):
+        blocks = blocks or self.blocks
         with open(self.image, "r+b") as image:
-            image.write(byte * self.blocks * BLOCK)
+            image.seek(blocks.start * BLOCK)
+            image.write(byte * len(blocks) * BLOCK)
             image.flush()
             os.fsync(image.fileno())
 
-    def stale(self):
+    def count(self, byte, blocks=None):
+        blocks = blocks or self.blocks
         with open(self.image, "rb") as image:
-            content = image.read(self.blocks * BLOCK)
-        return content[::BLOCK].count(b"N")
+            image.seek(blocks.start * BLOCK)
+            return image.read(len(blocks) * BLOCK)[::BLOCK].count(byte)
+
+    def is_locked(self):
+        lock = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        with open(self.path, "r+b", buffering=0) as disk:
+            lock = fcntl.fcntl(disk, F_OFD_GETLK, lock)
+        return struct.unpack_from("h", lock)[0] != fcntl.F_UNLCK

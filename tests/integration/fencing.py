@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Real QEMUs that write to a slow disk (slow_disk.py), and are killed in the middle.
+
+As soon as a QEMU's pid is gone, or whatever else is to be waited for, its successor writes over the
+same blocks, and is not slow. A block that is the dead QEMU's afterwards is stale: lost data.
+"""
+
+import time
+
+import harness
+import qemu
+from slow_disk import BLOCK, SlowDisk
+
+OLD, NEW, NOBODY = b"N", b"S", b"-"  # the dead QEMU's, its successor's
+DRAIN = {"PVREAPER_NATIVE_AIO": "drain", "PVREAPER_GRACE_MSEC": "600000"}
+
+
+class FencingCase(qemu.QemuCase):
+    n_blocks, writes_per_second = 8, 4
+
+    def setUp(self):
+        super().setUp()
+        self.disk = SlowDisk(self, blocks=self.n_blocks, writes_per_second=self.writes_per_second)
+        self.said = f"{self.directory}/said"
+
+    def seconds(self, blocks=None):
+        """How long so many blocks take."""
+        return len(blocks or self.disk.blocks) / self.writes_per_second
+
+    def start(self, *arguments, **keywords):
+        with open(self.said, "wb") as said:
+            return self.qemu(*arguments, memory="64M", preexec_fn=self.disk.enter, stderr=said,
+                             **keywords)
+
+    def with_disk(self, aio, *arguments, **keywords):
+        """Its disk is there from the beginning."""
+        return self.start("-blockdev", "driver=raw,node-name=disk,cache.direct=on,file.driver="
+                          f"host_device,file.filename={self.disk.path},file.aio={aio}",
+                          "-device", "virtio-blk,drive=disk,id=disk", *arguments, **keywords)
+
+    def plug(self, vm, aio):
+        vm.command("blockdev-add", **{"driver": "host_device", "node-name": "disk", "aio": aio,
+                                      "filename": self.disk.path, "cache": {"direct": True}})
+        vm.command("device_add", driver="virtio-blk", drive="disk", id="disk")
+
+    def write(self, vm, blocks=None):
+        """Has all of them written; returns with the first of them on its way."""
+        self.disk.fill(NOBODY, blocks)
+        for i in blocks or self.disk.blocks:
+            said = vm.command("human-monitor-command", **{
+                "command-line": "qemu-io -d /machine/peripheral/disk/virtio-backend "
+                                f'"aio_write -q -P {ord(OLD)} {i * BLOCK} {BLOCK}"'})
+            self.assertEqual(said.strip(), "")
+
+    def kill_in_the_middle(self, vm):
+        self.write(vm)
+        took = vm.kill()
+        print(f"pid gone after {took:.3f} s, {self.disk.count(OLD)} of {self.n_blocks} blocks have "
+              "landed")
+        return took
+
+    def stale(self):
+        """Blocks, after all that may land has landed."""
+        self.disk.fill(NEW)
+        time.sleep(self.seconds() + 0.5)
+        print(f"{self.disk.count(OLD)} of {self.n_blocks} blocks are stale")
+        return self.disk.count(OLD)
+
+    def assert_waits_itself(self, vm):
+        """Its pid is gone when its writes are."""
+        self.assertGreater(self.kill_in_the_middle(vm), self.seconds() / 2)
+        self.assertEqual(self.stale(), 0)
+
+    def lines(self):
+        return [line for line in harness.read(self.said).splitlines() if "pv-reaper" in line]
