@@ -113,9 +113,16 @@ static int on_create_vm(int fd, unsigned long request, void *arg) {
 
 /* pvr_vm_set_fd() is not for two threads at once; whoever comes second leaves it to the next. */
 static void tell(struct pvr_vm *vm, int fd) {
+        int r;
+
         if (atomic_flag_test_and_set(&telling))
                 return;
-        told = pvr_vm_set_fd(vm, fd, slots.total) >= 0;
+        r = pvr_vm_set_fd(vm, fd, slots.total);
+        told = r >= 0;
+        if (r == -EPERM || r == -EBUSY) { /* QEMU is not what its command line said */
+                let_go = true;
+                say("the keeper has left, QEMU runs without: ", strerror(-r));
+        }
         atomic_flag_clear(&telling);
 }
 

@@ -53,11 +53,16 @@ class FencingCase(qemu.QemuCase):
             self.assertEqual(said.strip(), "")
 
     def kill_in_the_middle(self, vm):
+        """How many blocks have landed at most when it is killed, and when its pid is gone."""
         self.write(vm)
+        time.sleep(0.1)  # threads are made one by one
+        before = self.disk.count(OLD)
         took = vm.kill()
-        print(f"pid gone after {took:.3f} s, {self.disk.count(OLD)} of {self.n_blocks} blocks have "
+        after = self.disk.count(OLD)
+        print(f"pid gone after {took:.3f} s, in which {after - before} of {self.n_blocks} blocks "
               "landed")
-        return took
+        self.assertLess(before, self.n_blocks, "too late to tell anything")
+        return before, after
 
     def stale(self):
         """Blocks, after all that may land has landed."""
@@ -68,8 +73,14 @@ class FencingCase(qemu.QemuCase):
 
     def assert_waits_itself(self, vm):
         """Its pid is gone when its writes are."""
-        self.assertGreater(self.kill_in_the_middle(vm), self.seconds() / 2)
+        before, after = self.kill_in_the_middle(vm)
+        self.assertGreater(after, before)
         self.assertEqual(self.stale(), 0)
+
+    def kill_and_look_at_once(self, vm):
+        """Its pid is gone, and its writes are not."""
+        _, after = self.kill_in_the_middle(vm)
+        self.assertLess(after, self.n_blocks)
 
     def lines(self):
         return [line for line in harness.read(self.said).splitlines() if "pv-reaper" in line]

@@ -19,6 +19,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <grp.h>
 #include <linux/kvm.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -135,6 +136,14 @@ static void *set_ring_up(void *unused) {
         return NULL;
 }
 
+static void drop(void) {
+        const gid_t nobody = 65534;
+
+        if (setgroups(0, NULL) < 0 || setresgid(nobody, nobody, nobody) < 0 ||
+            setresuid(nobody, nobody, nobody) < 0)
+                exit(2);
+}
+
 static void spin(unsigned msec) {
         clock_t end = clock() + (clock_t)(msec * (CLOCKS_PER_SEC / 1000));
 
@@ -159,6 +168,8 @@ static void obey(const char *line, char **argv) {
                 plug(n * MIB);
         else if (strncmp(line, "spin ", 5) == 0)
                 spin((unsigned)n);
+        else if (strcmp(line, "drop") == 0)
+                drop();
         else if (strncmp(line, "aio ", 4) == 0)
                 while (n-- > 0)
                         detach(set_ring_up);

@@ -54,7 +54,7 @@ class Handover(PreloadCase):
         self.ended_well(vm)
 
     def test_qemu_goes_on_while_it_waits(self):
-        """Handed over is done, for QEMU; a second reboot is taken by DISABLE, and no harm done."""
+        """Handed over is done, for QEMU; a second reboot begins the first one's teardown."""
         self.daemon()
         puppet = Puppet(self)
         puppet.take_slot()
@@ -63,15 +63,35 @@ class Handover(PreloadCase):
         self.assertEqual(vm.reboot(), "async")
         vm.expect("cleaned")
         self.assertEqual(self.performs(vm), [])
-        self.assertEqual(vm.do("reboot").split()[2], "sync")
+        self.assertEqual(vm.reboot(), "async")
+        vm.expect("cleaned")
+        self.wait("the first one is done", lambda: self.performs(vm))
+        self.assertEqual(self.performs(vm), [("pvr-keeper", "0")])
         puppet.done()
-        self.wait("the job was superseded",
-                  lambda: [j["state"] for j in self.jobs_of("anna")] == ["superseded"])
-        self.assertEqual(self.performs(vm), [("pvr-keeper", "-22")])
+        self.wait("the second one is done", lambda: len(self.performs(vm)) == 2)
+        self.assertEqual(self.performs(vm)[1], ("pvr-keeper", "0"))
+        self.ended_well(vm)
+        self.assert_all_cleared(performed=2)
+
+    def test_second_reboot_with_a_keeper_that_does_not_run(self):
+        """QEMU does not wait for it."""
+        vm = self.stand_in()
+        self.stop(vm.keeper)
+        for _ in range(3):
+            self.assertEqual(vm.reboot(), "async")
+            vm.expect("cleaned")
+        self.wait("two are done", lambda: len(self.performs(vm)) == 2)
+        self.assertEqual([ret for _, ret in self.performs(vm)], ["0", "0"])
+        os.kill(vm.keeper, signal.SIGCONT)
+        self.ended_well(vm)
+
+    def test_prepare_fails_as_ever(self):
+        """The error is QEMU's to see, and DISABLE its answer."""
+        vm = self.stand_in(env={"PVSIM_FAIL": "prepare:EIO:1"})
+        self.assertEqual(vm.reboot(), "sync")
         status, said = vm.quit()
         self.assertEqual(status, 0)
-        self.assertRegex(said, r"\(PREPARE\) failed")  # QEMU's own words
-        self.assert_all_cleared(disabled=1)
+        self.assertRegex(said, r"\(PREPARE\) failed: .*: -5\n")
 
     def test_qemu_killed_while_it_runs(self):
         """In stock QEMU the rest would be the kernel's, at the VM's end."""
@@ -330,6 +350,17 @@ class Rights(PreloadCase):
             vm = self.stand_in(*arguments, protect=False)
             self.assertIsNone(vm.keeper)
             self.assertRegex(vm.quit()[1], "^pv-reaper: [^\n]*no keeper with -runas[^\n]*\n$")
+
+    def test_rights_given_up_later(self):
+        """Without a word on the command line: the keeper leaves, and QEMU is as stock."""
+        if os.getuid() != 0:
+            self.skipTest("not root, who alone has rights to give up")
+        vm = self.stand_in()
+        vm.do("drop")
+        self.assertEqual(vm.reboot(), "async")
+        vm.expect("cleaned")
+        self.wait("the keeper has left", lambda: not is_alive(vm.keeper))
+        self.ended_well(vm)
 
 
 class Library(unittest.TestCase):

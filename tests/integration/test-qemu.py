@@ -19,7 +19,7 @@ from helpers import helper_of
 from puppet import Puppet
 from qemu import QemuCase
 
-GIB = 1 << 30
+MIB, GIB = 1 << 20, 1 << 30
 GIB_USEC = 1000  # of CPU time, at least, to give 1 GiB back
 PID_GONE_SECONDS = 0.05
 TRIES = 5  # the host may be busy: the best of so many counts
@@ -213,9 +213,19 @@ class Alone(QemuCase):
 class Inside(QemuCase):
     """What the library changes in a QEMU, and what its keeper may do."""
 
+    def locked(self, **keywords):
+        vm = self.qemu("-overcommit", "mem-lock=on", memory="64M", **keywords)
+        return 1024 * int(self.status(vm.pid, "VmLck").split()[0])
+
     @staticmethod
     def status(pid, key):
         return re.search(rf"^{key}:[ \t]*(.*)$", harness.read(f"/proc/{pid}/status"), re.M)[1]
+
+    def test_little_memory_is_locked(self):
+        """Where all of a QEMU is: a stack of the usual size would be 8 MiB for each guest."""
+        added = self.locked() - self.locked(preload=False)
+        print(f"{added >> 10} KiB more locked")
+        self.assertLess(added, MIB)
 
     def test_runas(self):
         """No keeper for a QEMU that gives rights up; it runs as the user it was told."""
@@ -225,6 +235,15 @@ class Inside(QemuCase):
             self.assertIn(b"no keeper with -runas", said.read())
         self.assertIsNone(vm.keeper)
         self.assertEqual(self.status(vm.pid, "Uid").split(), ["65534"] * 4)
+
+    def test_keeper_has_no_capabilities(self):
+        """Nor other rights than its QEMU."""
+        vm = self.qemu(memory="64M")
+        for key in ("Uid", "Gid", "Groups"):
+            self.assertEqual(self.status(vm.keeper, key), self.status(vm.pid, key))
+        for key in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+            self.assertEqual(int(self.status(vm.keeper, key), 16), 0)
+        self.assertNotEqual(int(self.status(vm.pid, "CapEff"), 16), 0, "nothing to tell apart")
 
 
 class CommandLine(QemuCase):
