@@ -357,9 +357,9 @@ class Rights(PreloadCase):
             self.skipTest("not root, who alone has rights to give up")
         vm = self.stand_in()
         vm.do("drop")
+        self.wait("the keeper has left", lambda: not is_alive(vm.keeper), 1)
         self.assertEqual(vm.reboot(), "async")
         vm.expect("cleaned")
-        self.wait("the keeper has left", lambda: not is_alive(vm.keeper))
         self.ended_well(vm)
 
 
