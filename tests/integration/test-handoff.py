@@ -11,10 +11,12 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 
-from harness import (Case, GRANT, HELLO, REGISTER, REQUEST, TIMEOUT, WELCOME, has_tool, pack,
-                     process_state, tap, unpack)
+import harness
+from harness import (Case, DONE, GRANT, HELLO, REGISTER, REQUEST, TIMEOUT, UNGOVERNED, WELCOME,
+                     has_tool, pack, process_state, tap, unpack)
 
 FLOOD = 20000  # a doorbell holds a few hundred
 TRACED_FLOOD = 1000
@@ -287,6 +289,59 @@ class LastWords(Case):
             link.send(pack(GRANT, 0, seq, version=2))
         os.kill(vmm.keeper, signal.SIGCONT)
         self.assertEqual(vmm.wait_outcomes(1)[0]["result"], "done")
+
+
+class OldDaemon(Case):
+    def listen(self):
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.addCleanup(listener.close)
+        listener.bind(self.socket)
+        listener.listen()
+        listener.settimeout(TIMEOUT)
+        return listener
+
+    def accept(self, listener, version):
+        """A connection that says HELLO and REGISTER in this version."""
+        link, _ = listener.accept()
+        self.addCleanup(link.close)
+        link.settimeout(TIMEOUT)
+        hello, register = link.recv(4096), link.recv(4096)
+        self.assertEqual(hello, harness.hello(version))
+        self.assertEqual(len(register), {1: 128, 2: 136}[version])
+        self.assertEqual(struct.unpack_from("=HH", register), (version, REGISTER))
+        return link
+
+    def test_of_version_1(self):
+        """It knows no version 2, and says so in its own: then that one is spoken."""
+        listener = self.listen()
+        vmm = self.vmm("anna")
+        self.accept(listener, 2).send(pack(UNGOVERNED, 0, version=1))
+        link = self.accept(listener, 1)
+        link.send(pack(WELCOME, 0))
+        vmm.do("protect")
+        vmm.do("reboot")
+        message, _, seq, _ = unpack(link.recv(4096))
+        self.assertEqual((message, seq), (REQUEST, 1))
+        link.send(pack(GRANT, 0, seq))
+        self.assertEqual(vmm.wait_outcomes(1)[0]["result"], "done")
+        # No QUIET, which it would not understand; and whoever comes after it may be newer.
+        vmm.kill()
+        packets = iter(lambda: unpack(link.recv(4096))[0], REQUEST)
+        self.assertEqual(set(packets), {DONE})
+        link.close()
+        self.accept(listener, 2)
+
+    def test_refused_by_a_new_one(self):
+        """UNGOVERNED in the version that was spoken: there is no second try."""
+        listener = self.listen()
+        vmm = self.vmm("anna", env={"PVREAPER_GRACE_MSEC": "600000"})
+        link = self.accept(listener, 2)
+        link.send(pack(UNGOVERNED, 0, version=2))
+        self.assertEqual(link.recv(4096), b"")
+        listener.settimeout(1)
+        with self.assertRaises(TimeoutError):
+            listener.accept()
+        vmm.quit()
 
 
 def stop(case, pid):
