@@ -60,6 +60,10 @@ static int answer_of(int error, pid_t pid, char *text) {
                 (void)snprintf(text, ADOPT_TEXT_MAX, "process %d, or its QEMU, has just ended",
                                (int)pid);
                 return ADOPT_GONE;
+        case -EUSERS:
+                (void)snprintf(text, ADOPT_TEXT_MAX, "process %d has more than one thread",
+                               (int)pid);
+                return ADOPT_NO_HELPER;
         case -EDQUOT:
         case -EMFILE:
                 (void)snprintf(text, ADOPT_TEXT_MAX, "there are too many workers%s to adopt %d",

@@ -8,6 +8,9 @@
  * only: cpu and pids are "threaded" controllers, so where no other cgroup below is populated they
  * are enabled without a word, and no process can be moved into any cgroup below any more. So we
  * look for processes before, and at the cgroups' type afterwards.
+ *
+ * memory is enabled before there is a worker, for its limits must hold at the moment in which a VMM
+ * dies. Whatever was charged before, to whichever cgroup, stays charged there.
  */
 
 #include "daemon/cgroup.h"
@@ -23,8 +26,8 @@
 #include "daemon/process.h"
 
 /* cpu is not enabled for each worker: it costs 1.6 KiB per CPU and worker, and limits no more. */
-#define FOR_JOBS (CGROUP_CPU | CGROUP_PIDS)
-#define FOR_LEAF CGROUP_PIDS
+#define FOR_JOBS (CGROUP_CPU | CGROUP_MEMORY | CGROUP_PIDS)
+#define FOR_LEAF (CGROUP_MEMORY | CGROUP_PIDS)
 
 #define WEIGHT_USUAL 100U /* CGROUP_WEIGHT_DFL */
 
@@ -34,6 +37,7 @@ static const struct {
         const char *without; /* what is missing then */
 } controllers[] = {
         {CGROUP_CPU, "cpu", "no CPU limits"},
+        {CGROUP_MEMORY, "memory", "no memory limits"},
         {CGROUP_PIDS, "pids", "no pids limit"},
 };
 
@@ -157,7 +161,7 @@ static void tell_missing(const struct cgroup_root *root) {
         for (size_t i = 0; i < ARRAY_SIZE(controllers); i++) {
                 bool there = controllers[i].bit & root->controllers;
 
-                if (controllers[i].bit == CGROUP_PIDS)
+                if (controllers[i].bit & FOR_LEAF)
                         there = controllers[i].bit & root->leaf_controllers;
                 if (there)
                         continue;

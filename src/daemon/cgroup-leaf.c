@@ -52,9 +52,93 @@ bool cgroup_is_closer_name(const char *name) {
                strcmp(name + n - suffix, CLOSER_SUFFIX) == 0 && !strchr(name, '/');
 }
 
-/* ---- life and death ---- */
+/* ---- limits ---- */
+
+/*
+ * What is taken through an address space is charged to the cgroup of mm->owner, which is the VMM as
+ * long as it has this address space, and then the worker. Without a limit here a worker would have
+ * more memory than its VM was given, as soon as the VMM ends, executes another program, or, of its
+ * threads, ends the first.
+ *
+ * memory.high holds from the start: who takes more is slowed down, to 256 KiB in 2 s, and nobody is
+ * killed. memory.max kills all who use the address space, the VMM too, so it is for when the VMM is
+ * dead: what is killed then gives back what it has by that. While more is in use than memory.max
+ * says, writing it waits for that end, which can take minutes. Newer kernels do not wait if it was
+ * opened with O_NONBLOCK; for the others it is written larger than what is in use.
+ *
+ * A worker needs what the kernel takes to serve it: 268 KiB from its first word to its VM's end, as
+ * measured, of which 256 KiB are one batch. The kernel charges in batches of 64 pages for each CPU,
+ * so each CPU counts with one.
+ */
+#define MEMORY_HIGH    (16ULL << 20)
+#define MEMORY_MAX     (2 * MEMORY_HIGH)
+#define MEMORY_PER_CPU (64ULL * 4096)
 
 static struct log_limit limit_failed;
+
+static int write_bytes(struct cgroup_leaf *leaf, const char *file, uint64_t bytes) {
+        _cleanup_(close_fd) int fd = openat(leaf->dir, file, O_WRONLY | O_CLOEXEC | O_NONBLOCK);
+        char text[24];
+        int n;
+
+        if (fd < 0)
+                return negative_errno();
+        n = snprintf(text, sizeof(text), "%" PRIu64, bytes);
+        return write(fd, text, (size_t)n) < 0 ? negative_errno() : 0;
+}
+
+static uint64_t for_cpus(void) {
+        return MEMORY_PER_CPU * (uint64_t)sysconf(_SC_NPROCESSORS_CONF);
+}
+
+/* Nor is there more for who is swapped out. A kernel without swap has no such file. */
+static int hold_memory(struct cgroup_leaf *leaf) {
+        int r = write_bytes(leaf, "memory.swap.max", 0);
+
+        return r < 0 && r != -ENOENT ? r
+                                     : write_bytes(leaf, "memory.high", MEMORY_HIGH + for_cpus());
+}
+
+int cgroup_leaf_limit_memory(struct cgroup_leaf *leaf) {
+        uint64_t max = MEMORY_MAX + for_cpus(), current;
+        char text[32];
+        ssize_t n;
+        int r;
+
+        if (leaf->foreign)
+                return 0;
+        n = read_file_at(leaf->dir, "memory.current", text, sizeof(text));
+        if (n < 0)
+                return (int)n;
+        if (sscanf(text, "%" SCNu64, &current) == 1 && current > max - MEMORY_HIGH)
+                max = current + MEMORY_HIGH;
+        r = write_bytes(leaf, "memory.max", max);
+        return r < 0 ? r : cgroup_write_at(leaf->dir, "memory.high", "max");
+}
+
+/* A keeper is one task and must stay one, whoever may come to rule it. */
+static int limit_tasks(struct cgroup_leaf *leaf) {
+        if (leaf->library_name &&
+            cgroup_library_set(leaf->library_name, "pids", "pids.max", "1") >= 0)
+                return 0;
+        return cgroup_write_at(leaf->dir, "pids.max", "1");
+}
+
+static void set_limits(struct cgroup_leaf *leaf, unsigned controllers) {
+        int r = 0;
+
+        if (controllers & CGROUP_PIDS)
+                r = limit_tasks(leaf);
+        if (r < 0)
+                log_warning_limited(&limit_failed, r, "cannot limit %s to one task", leaf->path);
+        r = 0;
+        if (controllers & CGROUP_MEMORY)
+                r = hold_memory(leaf);
+        if (r < 0)
+                log_warning_limited(&limit_failed, r, "cannot limit the memory of %s", leaf->path);
+}
+
+/* ---- life and death ---- */
 
 static void cgroup_leaf_freep(struct cgroup_leaf **leaf) {
         cgroup_leaf_free(*leaf);
@@ -81,14 +165,6 @@ static int leaf_open(struct cgroup_leaf *leaf, int parent) {
         return leaf->dir < 0 ? negative_errno() : 0;
 }
 
-/* A keeper is one task and must stay one, whoever may come to rule it. */
-static int limit_tasks(struct cgroup_leaf *leaf) {
-        if (leaf->library_name &&
-            cgroup_library_set(leaf->library_name, "pids", "pids.max", "1") >= 0)
-                return 0;
-        return cgroup_write_at(leaf->dir, "pids.max", "1");
-}
-
 int cgroup_leaf_new(struct cgroup_leaf **ret, struct cgroup_root *root, pid_t pid,
                     uint64_t starttime) {
         _cleanup_(cgroup_leaf_freep) struct cgroup_leaf *leaf = NULL;
@@ -108,12 +184,7 @@ int cgroup_leaf_new(struct cgroup_leaf **ret, struct cgroup_root *root, pid_t pi
         }
         if (root->library_jobs)
                 leaf->library_name = leaf->path + (root->library_jobs - root->jobs_path);
-        if (root->leaf_controllers & CGROUP_PIDS) {
-                r = limit_tasks(leaf);
-                if (r < 0)
-                        log_warning_limited(&limit_failed, r, "cannot limit %s to one task",
-                                            leaf->path);
-        }
+        set_limits(leaf, root->leaf_controllers);
         *ret = leaf;
         leaf = NULL;
         return 0;
@@ -198,6 +269,10 @@ int cgroup_leaf_remove(struct cgroup_leaf *leaf, struct cgroup_root *root) {
         if (leaf->foreign)
                 return 0;
         return unlinkat(root->jobs, leaf->name, AT_REMOVEDIR) < 0 ? negative_errno() : 0;
+}
+
+int cgroup_leaf_kill(struct cgroup_leaf *leaf) {
+        return leaf->foreign ? -EPERM : cgroup_write_at(leaf->dir, "cgroup.kill", "1");
 }
 
 int cgroup_leaf_set_mark(struct cgroup_leaf *leaf, const char *text) {

@@ -27,7 +27,8 @@
 enum {
         CGROUP_CPU = 1,
         CGROUP_PIDS = 2,
-        CGROUP_CPUSET = 4, /* only on request */
+        CGROUP_MEMORY = 4,
+        CGROUP_CPUSET = 8, /* only on request */
 };
 
 struct cgroup_root {
@@ -82,6 +83,15 @@ int cgroup_leaf_open_closer(struct cgroup_leaf **ret, struct cgroup_root *root, 
 
 /* Closes it; the cgroup itself stays. */
 struct cgroup_leaf *cgroup_leaf_free(struct cgroup_leaf *leaf);
+
+/*
+ * Its VMM is dead, so what its worker still takes is charged here, and limited from now on: see
+ * cgroup-leaf.c. What it has keeps being charged where it was. -ENOENT: no memory controller.
+ */
+int cgroup_leaf_limit_memory(struct cgroup_leaf *leaf);
+
+/* Kills whatever is in it. */
+int cgroup_leaf_kill(struct cgroup_leaf *leaf);
 
 /*
  * Moves a process in. The kernel reports success also for an exiting one, which does not move.

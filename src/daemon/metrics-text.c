@@ -162,6 +162,8 @@ static void print_counters(const struct writer *w, const struct metrics *m) {
                 "Jobs that ended while no daemon was there to be told.");
         counter(w, "boosts", m->tally->n_boosts,
                 "Times that memory became short or somebody began to wait for some.");
+        counter(w, "threaded_workers", m->tally->n_threaded,
+                "Processes that were refused as workers, having more threads than one.");
         counter(w, "cpu_cap_refused", m->refused,
                 "Times that a worker got less of a CPU cap than it should.");
         counter(w, "cpu_cap_escaped", m->escaped,

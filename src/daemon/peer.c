@@ -130,10 +130,13 @@ int peer_send_away(struct peer *peer) {
 
 /* For whoever we cannot govern. The connection ends with it. */
 static int refuse(struct peer *peer, int why) {
+        peer->manager->tally.n_threaded += why == -EUSERS;
         if (why == -ESHUTDOWN)
                 log_refused(peer, 0, "is not governed: no new VMs any more");
         else if (why == -EDQUOT)
                 log_refused(peer, 0, "is not governed: too much of its unit");
+        else if (why == -EUSERS)
+                log_refused(peer, 0, "is not governed: a worker has one thread, and it has more");
         else
                 log_refused(peer, why, "is not governed");
         (void)peer_send_away(peer);

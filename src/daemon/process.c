@@ -70,9 +70,9 @@ int process_read_stat(pid_t pid, struct process_stat *ret) {
         /* The name may hold anything, closing parentheses included: the last one ends it. */
         p = strrchr(buffer, ')');
         if (!p || sscanf(p,
-                         ") %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d"
-                         " %*d %" SCNu64,
-                         &stat.state, &ppid, &stat.starttime) != 3)
+                         ") %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d"
+                         " %u %*d %" SCNu64,
+                         &stat.state, &ppid, &stat.n_threads, &stat.starttime) != 4)
                 return -EBADMSG;
         stat.ppid = ppid;
         *ret = stat;

@@ -15,6 +15,7 @@ struct process_stat {
         char state; /* as in proc(5): 'Z' zombie, ... */
         pid_t ppid;
         uint64_t starttime; /* clock ticks since boot; with the pid, an identity */
+        unsigned n_threads;
 };
 
 int process_read_stat(pid_t pid, struct process_stat *ret);

@@ -71,6 +71,7 @@ static int on_vmm_exit(sd_event_source *source, int fd, uint32_t revents, void *
 
         w->vmm_source = sd_event_source_disable_unref(w->vmm_source);
         w->look_source = sd_event_source_disable_unref(w->look_source);
+        worker_on_vmm_end(w);
         if (w->overtaken)
                 return 0;  /* the keeper has the memory, and the job */
         look_at_memory(w); /* it may still have some: it looks for its parent once a second */

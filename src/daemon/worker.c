@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Workers: who may be one, and where they live in the cgroup tree. What they do there, their jobs
- * and when they count, is in worker-job.c.
+ * Workers: who may be one. Where they live in the cgroup tree is in worker-place.c, what they do
+ * there, their jobs and when they count, in worker-job.c.
  *
  * Without cgroups there is nothing to know a closer by: then whoever shares no memory with his
  * parent is taken for one. All he gets by it is his turn.
@@ -255,28 +255,6 @@ bool worker_vmm_alive(const struct worker *w) {
         return w->vmm_pidfd >= 0 && process_alive(w->vmm_pidfd) > 0;
 }
 
-/* Model: daemon_move. */
-int worker_enter_cgroup(struct worker *w) {
-        int r;
-
-        if (!w->manager->cgroup)
-                return 0;
-        r = cgroup_leaf_new(&w->cgroup, w->manager->cgroup, w->pid, w->starttime);
-        if (r < 0)
-                return r;
-        r = cgroup_leaf_attach(w->cgroup, w->pid);
-        if (r < 0)
-                return r;
-        r = cgroup_leaf_contains(w->cgroup, w->pid);
-        if (r <= 0)
-                return r < 0 ? r : -ESRCH;
-        r = process_alive(w->pidfd);
-        if (r == 0)
-                log_error("worker %d ended while it was moved: whoever is in %s now is a stranger",
-                          (int)w->pid, w->cgroup->path);
-        return r < 0 ? r : r == 0 ? -ESRCH : 0;
-}
-
 int worker_charge_unit(struct worker *w) {
         struct unit_table *units = &w->manager->governor.units;
         struct unit *unit = unit_get(units, manager_now(w->manager), w->unit);
@@ -300,6 +278,8 @@ int worker_new(struct worker **ret, struct manager *m, pid_t pid, const struct p
         r = find_closer(w, stat->ppid);
         if (r == 0)
                 r = verify(w, stat->ppid);
+        if (r >= 0 && stat->n_threads > 1)
+                r = -EUSERS;
         if (r < 0)
                 return r;
         /* Everything above went by number; if its owner still lives, it was its owner's. */
@@ -314,6 +294,8 @@ int worker_new(struct worker **ret, struct manager *m, pid_t pid, const struct p
                 return r;
         worker_restore(w); /* there is one if an earlier daemon knew it and we failed to count it */
         r = worker_watch(w);
+        if (r >= 0 && !w->closer)
+                r = worker_watch_vmm(w);
         if (r < 0)
                 return r;
         overtake_helper(w);
@@ -350,11 +332,17 @@ int worker_new_found(struct worker **ret, struct manager *m, pid_t pid, uint64_t
         if (!w->closer)
                 (void)find_vmm(w, stat.ppid); /* it may be gone */
         worker_restore(w);
+        if (!w->closer && w->vmm_pidfd < 0)
+                worker_on_vmm_end(w);
         if (w->adopted) {
                 r = worker_resume_adopted(w);
                 if (r < 0)
                         return r;
         } else {
+                if (w->vmm_pidfd >= 0)
+                        r = worker_watch_vmm(w);
+                if (r < 0)
+                        return r;
                 overtake_helper(w);
                 w->found = true;
                 worker_begin_counting(w);

@@ -61,7 +61,7 @@ struct worker {
         uint64_t adopted_cpu; /* the bill when it was adopted: all that follows is its job's */
 
         sd_event_source *exit_source;
-        sd_event_source *vmm_source;  /* adopted: the end of its VMM */
+        sd_event_source *vmm_source;  /* the end of its VMM */
         sd_event_source *look_source; /* adopted: a look at its memory now and then */
 
         TAILQ_ENTRY(worker) link; /* in manager.workers */
@@ -73,7 +73,8 @@ TAILQ_HEAD(worker_list, worker);
  * A worker for a process that registered, of which /proc says stat; takes *pidfd over. Verifies
  * that it is in a closer's cgroup, or else that it shares its address space with its parent, the
  * VMM; then it makes and enters its cgroup. -EPERM: it is none of ours to govern; -EEXIST: its VMM
- * or cgroup has another worker; -ESRCH: it is gone; -EDQUOT: its unit has its share of workers.
+ * or cgroup has another worker; -ESRCH: it is gone; -EDQUOT: its unit has its share of workers;
+ * -EUSERS: it has more than one thread.
  */
 int worker_new(struct worker **ret, struct manager *manager, pid_t pid,
                const struct process_stat *stat, int *pidfd);
@@ -140,14 +141,18 @@ const char *worker_sort(const struct worker *worker);
 /* "adopted" (its VMM runs), "idle", "waiting", "running", "found", "overdue", "away" */
 const char *worker_state(const struct worker *worker);
 
-/* ---- between worker.c, worker-job.c and worker-adopted.c ---- */
+/* ---- between the files of this module ---- */
 
 /* One that is in manager.workers and nothing else yet. */
 int worker_alloc(struct worker **ret, struct manager *manager, pid_t pid, uint64_t starttime);
 int worker_charge_unit(struct worker *worker);
 
-/* Makes its cgroup and moves it in. -ESRCH: it is gone. */
+/* Makes its cgroup and moves it in. -ESRCH: it is gone; -EUSERS: it has more than one thread. */
 int worker_enter_cgroup(struct worker *worker);
+
+/* The end of its VMM is noticed from now on; what that changes for where it lives. */
+int worker_watch_vmm(struct worker *worker);
+void worker_on_vmm_end(struct worker *worker);
 
 /* Its end is noticed from now on. */
 int worker_watch(struct worker *worker);

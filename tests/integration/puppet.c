@@ -10,6 +10,8 @@
  *   connect  a new connection of this worker (SCM_RIGHTS)
  *   sibling  one of a second worker in the same address space, a child of the VMM too
  *   child    the same, but a child of this worker
+ *   thread   nothing: this worker has a thread more, which sleeps
+ *   touch    nothing: it takes 512 MiB of memory, page by page
  *   burn     nothing but 20 ms of CPU time
  * Between two orders the worker sleeps. It wakes up every BEAT ms, so that it uses some CPU time
  * and is never overdue, or not at all if that is -1. It leaves at the end of stdin, the VMM with
@@ -25,6 +27,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -35,6 +38,10 @@
 
 #define STACK_SIZE (64 * 1024)
 #define BURN_NSEC  20000000
+
+#define TOUCH_BYTES (512UL << 20)
+#define THREAD_FLAGS                                                                               \
+        (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM)
 
 struct answer {
         int pid;   /* of the worker */
@@ -104,6 +111,32 @@ static void burn(void) {
         answer_send(&answer, -1);
 }
 
+static int thread_main(void *userdata) {
+        while (pause() < 0)
+                ;
+        return 0;
+}
+
+static void thread_start(void) {
+        struct answer answer = {.pid = getpid()};
+
+        if (clone(thread_main, stacks[1] + STACK_SIZE, THREAD_FLAGS, NULL) < 0)
+                answer.error = errno;
+        answer_send(&answer, -1);
+}
+
+static void touch(void) {
+        struct answer answer = {.pid = getpid()};
+        char *memory = mmap(NULL, TOUCH_BYTES, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+        if (memory == MAP_FAILED)
+                answer.error = errno;
+        for (size_t i = 0; answer.error == 0 && i < TOUCH_BYTES; i += 4096)
+                memory[i] = 1;
+        answer_send(&answer, -1);
+}
+
 static ssize_t read_order(char *order, size_t size) {
         struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
 
@@ -121,6 +154,10 @@ static int worker_main(void *userdata) {
                         second_worker_start(CLONE_PARENT);
                 else if (strcmp(order, "child") == 0)
                         second_worker_start(0);
+                else if (strcmp(order, "thread") == 0)
+                        thread_start();
+                else if (strcmp(order, "touch") == 0)
+                        touch();
                 else if (strcmp(order, "burn") == 0)
                         burn();
                 else

@@ -21,11 +21,12 @@ class Puppet:
     beat_msec = 200  # it uses a little CPU time, so it is never overdue
     version, flags = 1, 0  # of the protocol; the flags of its REGISTER are version 2's
 
-    def __init__(self, case, name="puppet", mem=1 << 30):
+    def __init__(self, case, name="puppet", mem=1 << 30, prefix=()):
         self.name, self.mem, self.link, self.pid = name, mem, None, None
         self.strings, end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with end:
-            self.process = subprocess.Popen([PUPPET, case.socket, str(self.beat_msec)], stdin=end)
+            self.process = subprocess.Popen([*prefix, PUPPET, case.socket, str(self.beat_msec)],
+                                            stdin=end)
         self.strings.settimeout(harness.TIMEOUT)
         case.addCleanup(self.end)
 

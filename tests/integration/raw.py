@@ -31,8 +31,8 @@ class RawWorker(Puppet):
 
     beat_msec = -1
 
-    def __init__(self, case, name="raw", mem=1 << 30):
-        super().__init__(case, name, mem)
+    def __init__(self, case, name="raw", mem=1 << 30, prefix=()):
+        super().__init__(case, name, mem, prefix)
 
     def order(self, word):
         """(pid of who answered, its connection or None)"""

@@ -77,7 +77,8 @@ class CgroupTree(Case):
         """What is there depends on the host; v1 may have it all. Work goes on without."""
         self.need_cgroup()
         top = self.cgroups.top
-        missing = sorted({"cpu", "pids"} - set(harness.read(f"{top}/cgroup.controllers").split()))
+        there = harness.read(f"{top}/cgroup.controllers").split()
+        missing = sorted({"cpu", "memory", "pids"} - set(there))
         daemon = self.daemon()
         vmms = [self.vmm(f"vm-{i}") for i in range(2)]
         self.registered(2)
@@ -87,8 +88,9 @@ class CgroupTree(Case):
         lines = [line for line in daemon.log().splitlines() if " lacks " in line]
         self.assertEqual([line.partition(f"{top} lacks ")[2].partition(": ")[0] for line in lines],
                          [", ".join(missing)] if missing else [])
-        if len(missing) == 2:
-            self.assertIn("accounting only, no CPU limits, no pids limit", lines[0])
+        if len(missing) == 3:
+            self.assertIn("accounting only, no CPU limits, no memory limits, no pids limit",
+                          lines[0])
 
     def test_writes_nowhere_else(self):
         """Into PATH and below, by what strace sees: neither above it nor in a v1 hierarchy."""

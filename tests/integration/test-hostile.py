@@ -155,6 +155,17 @@ class Escapes(HostileCase):
         with self.assertRaises(BlockingIOError):  # EAGAIN of clone(2)
             worker.order(b"child")
 
+    def test_a_worker_of_two_threads(self):
+        """The limit to one task stops the next one, and not the one that is there."""
+        self.serve()
+        worker = self.worker()
+        worker.connect()
+        worker.order(b"thread")
+        self.refused(worker.link, b"two")
+        if self.cgroups.top:
+            self.assertNotIn(self.cgroups.top, self.cgroups.of(worker.pid))
+        self.assertIn("\npvreaper_threaded_workers_total 1\n", self.ctl("metrics"))
+
     def test_exec_after_connecting(self):
         """It connected itself; what it runs by now is a set-uid program.
 

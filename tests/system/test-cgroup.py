@@ -59,13 +59,13 @@ class Delegated(Case):
     def test_controllers_are_enabled(self):
         self.assertLessEqual({"cpu", "pids", "memory"}, words(f"{self.path}/cgroup.controllers"))
         daemon = self.daemon()
-        self.assertLessEqual({"cpu", "pids"}, subtree_control(self.path))
-        self.assertEqual(subtree_control(f"{self.path}/jobs"), {"pids"})
+        self.assertLessEqual({"cpu", "memory", "pids"}, subtree_control(self.path))
+        self.assertEqual(subtree_control(f"{self.path}/jobs"), {"memory", "pids"})
         self.assertNotIn("lacks", daemon.log())
         self.assertNotIn("cannot", daemon.log())
         daemon.kill()
         self.daemon()  # all is there already
-        self.assertEqual(subtree_control(f"{self.path}/jobs"), {"pids"})
+        self.assertEqual(subtree_control(f"{self.path}/jobs"), {"memory", "pids"})
 
     def test_a_keeper_is_one_task_and_has_its_bill(self):
         daemon = self.daemon()
@@ -160,8 +160,8 @@ class Units(Case):
     def test_libcgroup_works_under_all_hardening(self):
         systemctl("start", "pv-reaper.service")
         workers, trace = cgroup_of_unit("pv-reaper-workers.service"), f"{self.directory}/trace"
-        self.assertLessEqual({"cpu", "pids"}, subtree_control(workers))
-        self.assertEqual(subtree_control(f"{workers}/jobs"), {"pids"})
+        self.assertLessEqual({"cpu", "memory", "pids"}, subtree_control(workers))
+        self.assertEqual(subtree_control(f"{workers}/jobs"), {"memory", "pids"})
         before = {path: subtree_control(path) for path in ancestors(workers)}
         tracer = subprocess.Popen(["strace", *audit.options_of(trace), "-p",
                                    show("pv-reaper.service", "MainPID")],

@@ -110,8 +110,9 @@ static void test_cgroup_parse_controllers(void **state) {
                 {"", 0},
                 {"\n", 0},
                 {"cpu\n", CGROUP_CPU},
-                {"cpuset io memory\n", 0},
-                {"cpuset cpu io memory hugetlb pids rdma misc\n", CGROUP_CPU | CGROUP_PIDS},
+                {"cpuset io\n", 0},
+                {"cpuset cpu io memory hugetlb pids rdma misc\n",
+                 CGROUP_CPU | CGROUP_MEMORY | CGROUP_PIDS},
                 {"pids", CGROUP_PIDS},
                 {"xpids pidsx cpu.x\n", 0},
                 {"cpucpu cpu", CGROUP_CPU},
@@ -141,10 +142,11 @@ static void test_cgroup_enables_top_down(void **state) {
 
         tree_make(&t, "cpuset cpu io memory pids\n");
         assert_int_equal(enable(&t, &log), 0);
-        assert_string_equal(fake.written, "PATH:+cpu PATH:+pids jobs:+pids ");
+        assert_string_equal(fake.written,
+                            "PATH:+cpu PATH:+memory PATH:+pids jobs:+memory jobs:+pids ");
         assert_string_equal(log, "");
-        assert_int_equal(t.root.controllers, CGROUP_CPU | CGROUP_PIDS);
-        assert_int_equal(t.root.leaf_controllers, CGROUP_PIDS);
+        assert_int_equal(t.root.controllers, CGROUP_CPU | CGROUP_MEMORY | CGROUP_PIDS);
+        assert_int_equal(t.root.leaf_controllers, CGROUP_MEMORY | CGROUP_PIDS);
         tree_remove(&t);
 }
 
@@ -160,8 +162,8 @@ static void test_cgroup_enables_what_is_missing_only(void **state) {
         put(t.root.jobs, "cgroup.subtree_control", "pids\n");
         fake.written[0] = '\0';
         assert_int_equal(enable(&t, &log), 0);
-        assert_string_equal(fake.written, "");
-        assert_int_equal(t.root.leaf_controllers, CGROUP_PIDS);
+        assert_string_equal(fake.written, "jobs:+memory ");
+        assert_int_equal(t.root.leaf_controllers, CGROUP_MEMORY | CGROUP_PIDS);
         tree_remove(&t);
 }
 
@@ -174,12 +176,12 @@ static void test_cgroup_without_controllers(void **state) {
         assert_int_equal(enable(&t, &log), 0);
         assert_string_equal(fake.written, "");
         assert_int_equal(t.root.controllers | t.root.leaf_controllers, 0);
-        assert_non_null(strstr(log, " lacks cpu, pids: accounting only, no CPU limits, no pids "
-                                    "limit\n"));
+        assert_non_null(strstr(log, " lacks cpu, memory, pids: accounting only, no CPU limits, "
+                                    "no memory limits, no pids limit\n"));
         put(t.dir, "cgroup.controllers", "pids\n");
         put(t.dir, "cgroup.procs", "");
         assert_int_equal(enable(&t, &log), 0);
-        assert_non_null(strstr(log, " lacks cpu: no CPU limits\n"));
+        assert_non_null(strstr(log, " lacks cpu, memory: no CPU limits, no memory limits\n"));
         tree_remove(&t);
 }
 

@@ -110,6 +110,7 @@ static void test_process_stat_of_self(void **state) {
         assert_int_equal(stat.ppid, getppid());
         assert_int_equal(stat.starttime, stat_field(getpid(), 22));
         assert_true(stat.starttime > 0);
+        assert_int_equal(stat.n_threads, 1);
 }
 
 static void test_process_stat_of_nasty_names(void **state) {
@@ -143,13 +144,14 @@ static void test_process_stat_in_pieces(void **state) {
         struct process_stat stat = {};
         int r;
 
-        proc_text = "1 (a b) c) D 22 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 18446744073709551614 9 9\n";
+        proc_text = "1 (a b) c) D 22 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 3 0 18446744073709551614 9 9\n";
         r = process_read_stat(1, &stat);
         proc_text = NULL;
         assert_int_equal(r, 0);
         assert_int_equal(stat.state, 'D');
         assert_int_equal(stat.ppid, 22);
         assert_true(stat.starttime == UINT64_MAX - 1);
+        assert_int_equal(stat.n_threads, 3);
         for (size_t i = 0; i < ARRAY_SIZE(bad_stats); i++) {
                 proc_text = bad_stats[i];
                 r = process_read_stat(1, &stat);
