@@ -38,6 +38,7 @@ const struct column status_columns[] = {
         {"CPUBackend", "cpu_backend", "CPU cap by", FORMAT_TEXT},
         {"CPUReason", "cpu_reason", "because", FORMAT_TEXT},
         {"Unenforced", "unenforced", "Not capped", FORMAT_NUMBER},
+        {"Unmoved", "unmoved", "Not moved", FORMAT_NUMBER},
         {"Waiters", "waiters", "Wait for memory", FORMAT_NUMBER},
         {"Accounting", "accounting", "Accounting", FORMAT_TEXT},
         {"CGroup", "cgroup", "CGroup", FORMAT_TEXT},

@@ -133,6 +133,16 @@ static bool get_unenforced(void *object, struct bus_value *ret) {
         return true;
 }
 
+static bool get_unmoved(void *object, struct bus_value *ret) {
+        struct manager *manager = object;
+        struct worker *worker;
+
+        TAILQ_FOREACH (worker, &manager->workers, link) {
+                ret->u += worker_stays(worker);
+        }
+        return true;
+}
+
 static bool get_waiters(void *object, struct bus_value *ret) {
         struct manager *manager = object;
 
@@ -184,6 +194,7 @@ const struct bus_field bus_status_fields[] = {
         BUS_GETTER("CPUBackend", 's', get_cpu_backend),
         BUS_GETTER("CPUReason", 's', get_cpu_reason),
         BUS_GETTER("Unenforced", 'u', get_unenforced),
+        BUS_GETTER("Unmoved", 'u', get_unmoved),
         BUS_GETTER("Waiters", 'u', get_waiters),
         BUS_GETTER("Accounting", 's', get_accounting),
         BUS_GETTER("CGroup", 's', get_root_cgroup),

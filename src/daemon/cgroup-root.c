@@ -237,17 +237,24 @@ int cgroup_root_set(struct cgroup_root *root, const char *file, const char *valu
         return cgroup_write_at(root->jobs, file, value);
 }
 
+int cgroup_root_enable_cpuset(struct cgroup_root *root) {
+        int r = 0;
+
+        if (!(root->controllers & CGROUP_CPUSET))
+                r = cgroup_write_at(root->jobs, "../cgroup.subtree_control", "+cpuset");
+        if (r >= 0)
+                root->controllers |= CGROUP_CPUSET;
+        return r;
+}
+
 int cgroup_root_set_cpus(struct cgroup_root *root, const char *cpus) {
         int r;
 
-        if (!(root->controllers & CGROUP_CPUSET)) {
-                if (*cpus == '\0')
-                        return 0;
-                r = cgroup_write_at(root->jobs, "../cgroup.subtree_control", "+cpuset");
-                if (r < 0)
-                        return r;
-                root->controllers |= CGROUP_CPUSET;
-        }
+        if (*cpus == '\0' && !(root->controllers & CGROUP_CPUSET))
+                return 0;
+        r = cgroup_root_enable_cpuset(root);
+        if (r < 0)
+                return r;
         /* An empty write would be none. */
         return cgroup_write_at(root->jobs, "cpuset.cpus", *cpus ? cpus : "\n");
 }

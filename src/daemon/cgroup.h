@@ -84,6 +84,25 @@ int cgroup_leaf_open_closer(struct cgroup_leaf **ret, struct cgroup_root *root, 
 /* Closes it; the cgroup itself stays. */
 struct cgroup_leaf *cgroup_leaf_free(struct cgroup_leaf *leaf);
 
+/* How the nodes of a worker's cgroup must go with those that the worker has. */
+enum cgroup_fit {
+        CGROUP_FIT_EXACT, /* the same: no policy changes and no page moves */
+        CGROUP_FIT_MORE,  /* at least these: no page moves */
+};
+
+/* A list of memory nodes as the kernel writes it ("0-1,4"): of 1024 at most. */
+#define NODES_TEXT_MAX 4096
+
+/*
+ * Sees to it that a process that has these memory nodes can be moved in without harm to the memory
+ * it uses; no process may be in it yet. -EXDEV: it cannot be, the cgroup would have others.
+ */
+int cgroup_leaf_take_nodes(struct cgroup_leaf *leaf, struct cgroup_root *root, const char *nodes,
+                           enum cgroup_fit fit);
+
+/* Whether all of the others are in the list. */
+bool cgroup_nodes_include(const char *nodes, const char *others);
+
 /*
  * Its VMM is dead, so what its worker still takes is charged here, and limited from now on: see
  * cgroup-leaf.c. What it has keeps being charged where it was. -ENOENT: no memory controller.
@@ -134,6 +153,9 @@ bool cgroup_root_yields(const struct cgroup_root *root);
  * is not done before: while it is on, each worker that is moved in changes its CPU mask.
  */
 int cgroup_root_set_cpus(struct cgroup_root *root, const char *cpus);
+
+/* Enables cpuset for PATH/jobs, if it is not. It stays enabled. */
+int cgroup_root_enable_cpuset(struct cgroup_root *root);
 
 /*
  * PATH/probe, a cgroup to try things in, with the controllers that PATH/jobs has. One that an

@@ -29,6 +29,9 @@
 #define MESSAGE_WORKER_OVERDUE "77378381de154577aba8488a675d6263" /* PV_VM PV_UNIT? PV_PID */
 #define MESSAGE_WORKER_MOVES   "740be2f0e83c478e9791a015d4bd0929" /* PV_VM PV_UNIT? PV_PID */
 
+/* A worker is not moved to a cgroup of its own: that would migrate the guest's memory. */
+#define MESSAGE_WORKER_STAYS "8bd9cf9f52264b5dbef1e529e4e10af3" /* PV_UNIT? PV_PID */
+
 /* The helper of a stock QEMU is a worker from now on; or it is none, and why. */
 #define MESSAGE_ADOPTED       "4172cfc3c08b4f52b75641ed46c0f761" /* PV_UNIT? PV_PID PV_VMM_PID */
 #define MESSAGE_ADOPT_REFUSED "d6864503d566477797102e4b4f88c759" /* PV_PID PV_REASON */

@@ -149,6 +149,8 @@ static void print_gauges(const struct writer *w, const struct metrics *m) {
         gauge(w, "held_bytes", m->held, "bytes",
               "Memory of VMMs that are gone, held until its turn, as the workers say.");
         gauge(w, "memory_waiters", m->waiters, NULL, "Clients that wait for memory.");
+        gauge(w, "unmoved_workers", m->stay, NULL,
+              "Workers in their VMs' cgroups, as to move them would migrate the guests' memory.");
         gauge(w, "unenforced_workers", m->unenforced, NULL,
               "Running workers that cannot be held to the CPU quota.");
 }

@@ -25,6 +25,7 @@ struct metrics {
         uint64_t max_concurrent;
         uint64_t waiters;
         uint64_t unreported;
+        uint64_t stay;                         /* as worker_stays() */
         uint64_t unenforced, refused, escaped; /* as in struct enforce_counts */
 };
 

@@ -47,8 +47,10 @@ static void collect(struct metrics *ret, struct manager *m) {
                 .escaped = cap.n_escaped,
         };
         count_queue(ret, &m->governor.queue);
-        TAILQ_FOREACH (w, &m->workers, link)
+        TAILQ_FOREACH (w, &m->workers, link) {
                 ret->overdue += worker_is_overdue(w);
+                ret->stay += worker_stays(w);
+        }
 }
 
 int metrics_text(char **ret, struct manager *manager, enum metrics_format format) {

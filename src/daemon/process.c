@@ -220,6 +220,32 @@ int process_rss(pid_t pid, uint64_t *ret) {
         return 0;
 }
 
+/* Line by line: the list of groups may be of any length, and is somebody else's to make. */
+int process_nodes(pid_t pid, char *ret, size_t size) {
+        static const char key[] = "Mems_allowed_list:\t";
+        _cleanup_(freep) char *line = NULL;
+        char path[64];
+        size_t space = 0;
+        int r = -ENODATA;
+        FILE *f;
+
+        (void)snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+        f = fopen(path, "re");
+        if (!f)
+                return errno == ENOENT ? -ESRCH : negative_errno();
+        while (r == -ENODATA && getline(&line, &space, f) >= 0)
+                if (strncmp(line, key, strlen(key)) == 0) {
+                        line[strcspn(line, "\n")] = '\0';
+                        r = strlen(line + strlen(key)) < size ? 0 : -ERANGE;
+                }
+        if (r == 0)
+                (void)strcpy(ret, line + strlen(key));
+        else if (ferror(f))
+                r = -ESRCH; /* all that reading it can say */
+        (void)fclose(f);
+        return r;
+}
+
 int process_cgroup(pid_t pid, char **ret) {
         char buffer[8192], *line, *end;
         ssize_t n;

@@ -42,6 +42,12 @@ int process_program(pid_t pid, char **ret);
 /* Resident memory in bytes; 0: it has none (any more). */
 int process_rss(pid_t pid, uint64_t *ret);
 
+/*
+ * The memory nodes it may use, a list as the kernel writes it ("0-1,4"). -ENODATA: there are no
+ * cpusets in this kernel.
+ */
+int process_nodes(pid_t pid, char *ret, size_t size);
+
 /* Its cgroup v2 path ("/..."), malloc()ed, the caller's. */
 int process_cgroup(pid_t pid, char **ret);
 

@@ -5,9 +5,18 @@
  * its VM's cgroup, whose limits hold it no longer, so ours has limits instead: one thread, which
  * stays one (pids.max), and hardly any memory of its own (cgroup-leaf.c). Who has more threads is
  * no worker: pids.max stops none that there are.
+ *
+ * A worker's address space is its VMM's, and others may share it as well. A move must not change
+ * the memory policies in it and must not migrate its pages, see cgroup-nodes.c. Where it would, the
+ * worker stays in its VM's cgroup and is served there: without a cgroup of its own, as with
+ * --cgroup none. Once the VMM is dead nobody needs the policies any more; then it is moved if that
+ * moves no page. It is never moved if that does: it would take as long as copying the guest, for
+ * nothing, with the kernel's cgroup lock held (up to Linux 6.17), which all of the host waits for.
  */
 
 #include "daemon/worker.h"
+
+#include <string.h>
 
 #include "daemon/log.h"
 #include "daemon/manager.h"
@@ -27,6 +36,29 @@ static void limit_memory(struct worker *w) {
         if (r < 0 && r != -ENODEV) /* it is gone, and its cgroup with it */
                 log_warning_limited(&place_limit, r, "cannot limit the memory of worker %d",
                                     (int)w->pid);
+}
+
+/*
+ * -EXDEV: a move would do harm. The worker and its VMM were together when it was made, and one of
+ * them may have been moved since; to which of both nodes the policies are bound then, nobody can
+ * know.
+ */
+static int take_nodes(struct worker *w, char own[static NODES_TEXT_MAX]) {
+        char vmm[NODES_TEXT_MAX];
+        bool alive;
+        int r;
+
+        r = process_nodes(w->pid, own, NODES_TEXT_MAX);
+        if (r < 0)
+                return r == -ENODATA ? 0 : r;
+        r = process_nodes(w->vmm_pid, vmm, sizeof(vmm));
+        alive = worker_vmm_alive(w); /* after the look by number */
+        if (alive && r < 0)
+                return r;
+        if (alive && strcmp(own, vmm) != 0)
+                return -EXDEV;
+        return cgroup_leaf_take_nodes(w->cgroup, w->manager->cgroup, own,
+                                      alive ? CGROUP_FIT_EXACT : CGROUP_FIT_MORE);
 }
 
 /* ---- the move ---- */
@@ -75,7 +107,27 @@ static int move(struct worker *w) {
         return r < 0 ? r : r == 0 ? -ESRCH : 0;
 }
 
+static void leave_cgroup(struct worker *w) {
+        w->manager->purge |= cgroup_leaf_remove(w->cgroup, w->manager->cgroup) < 0;
+        w->cgroup = cgroup_leaf_free(w->cgroup);
+}
+
+/* Told once: not again when its VMM is dead. */
+static int stay(struct worker *w, const char *nodes) {
+        leave_cgroup(w);
+        if (worker_vmm_alive(w))
+                log_event_limited(&place_limit,
+                                  LOG_EVENT(LOG_WARNING, MESSAGE_WORKER_STAYS, 0,
+                                            LOG_TEXT("PV_UNIT", w->unit),
+                                            LOG_NUMBER("PV_PID", (uint64_t)w->pid)),
+                                  "worker %d (unit %s) stays in its VM's cgroup: to move it would "
+                                  "take the guest's memory away from the nodes %s",
+                                  (int)w->pid, w->unit ? w->unit : "unknown", nodes);
+        return 0;
+}
+
 int worker_enter_cgroup(struct worker *w) {
+        char nodes[NODES_TEXT_MAX];
         int r;
 
         if (!w->manager->cgroup)
@@ -83,7 +135,13 @@ int worker_enter_cgroup(struct worker *w) {
         r = cgroup_leaf_new(&w->cgroup, w->manager->cgroup, w->pid, w->starttime);
         if (r < 0)
                 return r;
-        r = count_threads(w);
+        r = cgroup_leaf_contains(w->cgroup, w->pid); /* an earlier daemon may have moved it */
+        if (r == 0)
+                r = take_nodes(w, nodes);
+        if (r == -EXDEV)
+                return stay(w, nodes);
+        if (r >= 0)
+                r = count_threads(w);
         if (r > 1)
                 return -EUSERS;
         if (r >= 0)
@@ -95,11 +153,33 @@ int worker_enter_cgroup(struct worker *w) {
         return r;
 }
 
+bool worker_stays(const struct worker *w) {
+        return w->manager->cgroup && !w->cgroup;
+}
+
 /* ---- the end of its VMM ---- */
 
+/*
+ * A job that runs is billed where it began. Whoever is moved here had nothing to do before, or its
+ * job was not granted yet.
+ */
 void worker_on_vmm_end(struct worker *w) {
-        if (w->cgroup)
+        int r;
+
+        if (w->cgroup) {
                 limit_memory(w);
+                return;
+        }
+        if (w->job && w->job->state == JOB_RUNNING)
+                return;
+        r = worker_enter_cgroup(w);
+        if (r < 0 && w->cgroup)
+                leave_cgroup(w);
+        if (r < 0 && r != -ESRCH)
+                log_warning_limited(&place_limit, r, "cannot move worker %d", (int)w->pid);
+        if (w->adopted && w->cgroup)
+                (void)worker_cpu_usec(w, &w->adopted_cpu);
+        worker_mark(w);
 }
 
 static int on_vmm_end(sd_event_source *source, int fd, uint32_t revents, void *userdata) {

@@ -42,7 +42,7 @@ struct worker {
         /* owned */
         int pidfd;
         int vmm_pidfd;              /* -1: it was gone already when we found the worker */
-        struct cgroup_leaf *cgroup; /* NULL with --cgroup none */
+        struct cgroup_leaf *cgroup; /* NULL with --cgroup none, or if worker_stays() */
         struct job *job;            /* queued or running */
         struct slot slot;           /* taken while it runs; see worker_recount() */
         struct enforce_task cap;    /* while it runs, likewise */
@@ -129,6 +129,9 @@ int worker_cpu_usec(const struct worker *worker, uint64_t *ret);
 /* Whether it has a slot that does not count, for it stands still or takes too long. */
 bool worker_is_overdue(const struct worker *worker);
 
+/* Whether it is in its VM's cgroup, because to move it would migrate the guest's memory. */
+bool worker_stays(const struct worker *worker);
+
 /* Whether the VMM whose address space it shares still runs. */
 bool worker_vmm_alive(const struct worker *worker);
 
@@ -147,7 +150,10 @@ const char *worker_state(const struct worker *worker);
 int worker_alloc(struct worker **ret, struct manager *manager, pid_t pid, uint64_t starttime);
 int worker_charge_unit(struct worker *worker);
 
-/* Makes its cgroup and moves it in. -ESRCH: it is gone; -EUSERS: it has more than one thread. */
+/*
+ * Makes its cgroup and moves it in; or leaves it where it is, see worker_stays(). -ESRCH: it is
+ * gone; -EUSERS: it has more than one thread.
+ */
 int worker_enter_cgroup(struct worker *worker);
 
 /* The end of its VMM is noticed from now on; what that changes for where it lives. */

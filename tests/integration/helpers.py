@@ -41,9 +41,9 @@ def cpu_usec(cgroup):
 class StandIn:
     """A process with such a helper."""
 
-    def __init__(self, case, mem=1 << 20, grace_msec=5000):
+    def __init__(self, case, mem=1 << 20, grace_msec=5000, prefix=()):
         env = {**os.environ, "PVREAPER_SOCKET": case.socket, "PVREAPER_GRACE_MSEC": str(grace_msec)}
-        self.process = subprocess.Popen([STAND_IN, str(mem)], stdin=subprocess.PIPE,
+        self.process = subprocess.Popen([*prefix, STAND_IN, str(mem)], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, bufsize=0, env=env)
         case.addCleanup(self.end)
         self.pid = self.process.pid

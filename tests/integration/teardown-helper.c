@@ -6,12 +6,16 @@
  * "ready <pid of the child>", then obeys lines:
  *
  *   keeper       makes a keeper with a VM, any fd will do, and prints "keeper"
+ *   bind NODE    takes as much memory once more, bound to a memory node, touches half of it, and
+ *                prints where it is
+ *   fill         touches the other half, and prints "filled"
  *   fork NAME    makes a child with memory of its own that is called NAME, and prints its pid
  *   thread NAME  the same with the memory shared
  *
  * and ends at EOF. teardown-helper BYTES: so much memory is touched.
  */
 
+#include <linux/mempolicy.h>
 #include <pvreaper.h>
 #include <sched.h>
 #include <signal.h>
@@ -63,7 +67,10 @@ static pid_t make_child(const char *name, int flags) {
         return pid;
 }
 
-static void touch(size_t bytes) {
+static size_t bytes;
+static char *bound;
+
+static void touch(void) {
         char *memory;
 
         if (bytes == 0)
@@ -71,6 +78,16 @@ static void touch(size_t bytes) {
         memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         check(memory != MAP_FAILED);
         memset(memory, 1, bytes);
+}
+
+static void bind_to(unsigned node) {
+        unsigned long mask = 1UL << node;
+
+        bound = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        check(bound != MAP_FAILED);
+        check(syscall(SYS_mbind, bound, bytes, MPOL_BIND, &mask, sizeof(mask) * 8, 0) == 0);
+        memset(bound, 1, bytes / 2);
+        (void)printf("%lx\n", (unsigned long)(uintptr_t)bound);
 }
 
 static void obey(char *line) {
@@ -81,6 +98,11 @@ static void obey(char *line) {
                 check(new_vm(&vm, "with-keeper") == 0);
                 check(pvr_vm_set_fd(vm, memfd_create("vm", MFD_CLOEXEC), 0) == 0);
                 (void)puts("keeper");
+        } else if (strncmp(line, "bind ", 5) == 0) {
+                bind_to((unsigned)strtoul(line + 5, NULL, 10));
+        } else if (strcmp(line, "fill") == 0) {
+                memset(bound + bytes / 2, 1, bytes / 2);
+                (void)puts("filled");
         } else if (strncmp(line, "fork ", 5) == 0) {
                 (void)printf("%d\n", (int)make_child(line + 5, 0));
         } else {
@@ -93,7 +115,8 @@ int main(int argc, char **argv) {
         char name[16], line[64];
 
         (void)setvbuf(stdout, NULL, _IONBF, 0);
-        touch(argc > 1 ? strtoul(argv[1], NULL, 10) : 0);
+        bytes = argc > 1 ? strtoul(argv[1], NULL, 10) : 0;
+        touch();
         (void)snprintf(name, sizeof(name), "cleanup/%d", (int)getpid());
         (void)printf("ready %d\n", (int)make_child(name, CLONE_VM));
         while (fgets(line, sizeof(line), stdin))

@@ -18,6 +18,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCE = os.path.dirname(os.path.dirname(HERE))
 PR_SET_PDEATHSIG = 1
+NODE_MEMORY = 384  # MiB of each memory node but the first
 TCG_TIMEOUT = 120  # for what takes 30 s at most on a real machine
 
 # What is started at boot: of systemd's own units only these, then ours.
@@ -121,8 +122,9 @@ def merge_usr(top):
 class Machine:
     """build: a configured and built directory, of prefix /usr. out: emptied, then filled."""
 
-    def __init__(self, arch, build, out, memory=1536, shell=False):
+    def __init__(self, arch, build, out, memory=1536, shell=False, nodes=1):
         self.arch, self.build, self.out, self.memory, self.shell = arch, build, out, memory, shell
+        self.nodes = nodes
         self.cache = Cache(arch)
         self.process = None
         shutil.rmtree(out, ignore_errors=True)
@@ -166,14 +168,23 @@ class Machine:
         return ["-fsdev", f"local,id={name},path={path},security_model=none,multidevs=remap{mode}",
                 "-device", f"virtio-9p-{BUS[self.arch]},fsdev={name},mount_tag={name}"]
 
+    def numa(self):
+        """Memory nodes: the first has the CPUs and what the others leave."""
+        found = []
+        for node in range(self.nodes if self.nodes > 1 else 0):
+            size = NODE_MEMORY if node else self.memory - (self.nodes - 1) * NODE_MEMORY
+            found += ["-object", f"memory-backend-ram,id=node{node},size={size}M", "-numa",
+                      f"node,nodeid={node},memdev=node{node}{'' if node else ',cpus=0-1'}"]
+        return found
+
     def arguments(self, initrd):
         line = list(CMDLINE)
         if self.arch == "x86_64":
             line += [*X86_CMDLINE, f"pvr.modules={self.cache.directory}/modules/lib/modules"]
         line += ["pvr.shell"] if self.shell else []
         found = [*QEMU[self.arch], "-accel", "tcg,thread=multi", "-smp", "2",
-                 "-m", str(self.memory), "-nodefaults", "-no-user-config", "-display", "none",
-                 "-no-reboot",
+                 "-m", str(self.memory), *self.numa(), "-nodefaults", "-no-user-config",
+                 "-display", "none", "-no-reboot",
                  "-chardev", f"file,id=con,path={self.out}/console.log", *CONSOLE[self.arch],
                  *self.share("root", self.cache.root, ",readonly=on"),
                  *self.share("src", SOURCE, ",readonly=on"),

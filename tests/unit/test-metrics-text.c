@@ -150,6 +150,7 @@ static char *text_of(enum metrics_format format) {
                 .unenforced = 18,
                 .refused = 19,
                 .escaped = 20,
+                .stay = 24,
         };
         char *text = NULL;
         size_t size = 0;
@@ -162,6 +163,7 @@ static char *text_of(enum metrics_format format) {
         tally.n_found = 22;
         tally.n_ungoverned = 23;
         tally.n_begun = 24;
+        tally.n_threaded = 25;
         tally_job(&tally, &job);
         metrics_print(out, &metrics, format);
         assert_int_equal(fclose(out), 0);
@@ -199,6 +201,8 @@ static void test_samples(void **state) {
                 "\npvreaper_unreported_jobs_total 17\n",
                 "\npvreaper_unenforced_workers 18\n",
                 "\npvreaper_cpu_cap_refused_total 19\n",
+                "\npvreaper_unmoved_workers 24\n",
+                "\npvreaper_threaded_workers_total 25\n",
                 "\npvreaper_cpu_cap_escaped_total 20\n",
                 "\npvreaper_boosts_total 21\n",
                 "\npvreaper_found_workers 22\n",

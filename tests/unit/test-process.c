@@ -113,6 +113,18 @@ static void test_process_stat_of_self(void **state) {
         assert_int_equal(stat.n_threads, 1);
 }
 
+static void test_process_nodes(void **state) {
+        char nodes[4096] = "", command[128];
+
+        assert_int_equal(process_nodes(getpid(), nodes, sizeof(nodes)), 0);
+        (void)snprintf(command, sizeof(command),
+                       "grep -Fxq \"$(printf 'Mems_allowed_list:\\t%%s' '%s')\" /proc/%d/status",
+                       nodes, (int)getpid());
+        assert_int_equal(system(command), 0);
+        assert_int_equal(process_nodes(getpid(), nodes, 1), -ERANGE);
+        assert_int_equal(process_nodes(0, nodes, sizeof(nodes)), -ESRCH);
+}
+
 static void test_process_stat_of_nasty_names(void **state) {
         static const char *const names[] = {
                 "plain", ") R 1 ( x", ")", "(((", "a) Z 1 1 1 1 1", "\n) Z 0", "", " S 1 ", "%s%n"};
@@ -415,6 +427,7 @@ int main(void) {
                 checked_test(test_process_read_file),
                 checked_test(test_process_read_file_errors),
                 checked_test_unless(no_own_stat(), test_process_stat_of_self),
+                checked_test(test_process_nodes),
                 checked_test(test_process_stat_of_nasty_names),
                 checked_test(test_process_stat_in_pieces),
                 checked_test(test_process_stat_of_a_zombie),
