@@ -124,13 +124,14 @@ static void on_progress(void *userdata, uint64_t bytes_left) {
 
 /*
  * Of a protected guest exit_mmap() destroys the pages, where any other way of unmapping exports
- * them first, which takes longer. Others go in slices, which can be capped and seen.
+ * them first, which takes longer. Others go in slices, which can be capped and seen; where no
+ * daemon ever was nobody does either, and one exit is faster.
  * Whoever began does not listen any more, and does not come back to a new daemon, who finds it in
  * its cgroup and counts it: a second REGISTER would say that it does not run. The daemon sees the
  * job's end in ours.
  */
 static void release(struct keeper *k) {
-        if (!k->space.maybe_protected)
+        if (!k->space.maybe_protected && k->link.ever_welcomed)
                 space_release(&k->space, on_progress, k);
         leave();
 }
