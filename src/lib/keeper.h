@@ -39,12 +39,14 @@ struct bell {
 /* Above the first frame of a stack: s390x saves registers in its caller's. */
 #define KEEPER_STACK_RESERVE 512UL
 
+#define KEEPER_STAT_SIZE 32
+
 struct keeper {
         /* identity; written before the clone */
         pid_t vmm_pid;
         uid_t vmm_uid; /* real, as the kernel puts it into packets */
         gid_t vmm_gid;
-        char vmm_stat[32]; /* the path of its /proc/PID/stat */
+        char vmm_stat[KEEPER_STAT_SIZE]; /* the path of its /proc/PID/stat */
         uint64_t grace_reboot_usec;
         uint64_t grace_shutdown_usec;
         struct filter filter;

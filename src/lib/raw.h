@@ -13,29 +13,30 @@
 
 #if defined(__x86_64__)
 
-static inline long raw_syscall6(long nr, long a, long b, long c, long d, long e, long f) {
-        register long r10 __asm__("r10") = d;
-        register long r8 __asm__("r8") = e;
-        register long r9 __asm__("r9") = f;
+static inline long raw_syscall6(long nr, const long args[6]) {
+        register long r10 __asm__("r10") = args[3];
+        register long r8 __asm__("r8") = args[4];
+        register long r9 __asm__("r9") = args[5];
         long r;
 
         __asm__ volatile("syscall"
                          : "=a"(r)
-                         : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                         : "a"(nr), "D"(args[0]), "S"(args[1]), "d"(args[2]), "r"(r10), "r"(r8),
+                           "r"(r9)
                          : "rcx", "r11", "memory");
         return r;
 }
 
 #elif defined(__s390x__)
 
-static inline long raw_syscall6(long nr, long a, long b, long c, long d, long e, long f) {
+static inline long raw_syscall6(long nr, const long args[6]) {
         register long r1 __asm__("1") = nr;
-        register long r2 __asm__("2") = a;
-        register long r3 __asm__("3") = b;
-        register long r4 __asm__("4") = c;
-        register long r5 __asm__("5") = d;
-        register long r6 __asm__("6") = e;
-        register long r7 __asm__("7") = f;
+        register long r2 __asm__("2") = args[0];
+        register long r3 __asm__("3") = args[1];
+        register long r4 __asm__("4") = args[2];
+        register long r5 __asm__("5") = args[3];
+        register long r6 __asm__("6") = args[4];
+        register long r7 __asm__("7") = args[5];
 
         __asm__ volatile("svc 0"
                          : "+d"(r2)
@@ -46,14 +47,14 @@ static inline long raw_syscall6(long nr, long a, long b, long c, long d, long e,
 
 #elif defined(__aarch64__)
 
-static inline long raw_syscall6(long nr, long a, long b, long c, long d, long e, long f) {
+static inline long raw_syscall6(long nr, const long args[6]) {
         register long x8 __asm__("x8") = nr;
-        register long x0 __asm__("x0") = a;
-        register long x1 __asm__("x1") = b;
-        register long x2 __asm__("x2") = c;
-        register long x3 __asm__("x3") = d;
-        register long x4 __asm__("x4") = e;
-        register long x5 __asm__("x5") = f;
+        register long x0 __asm__("x0") = args[0];
+        register long x1 __asm__("x1") = args[1];
+        register long x2 __asm__("x2") = args[2];
+        register long x3 __asm__("x3") = args[3];
+        register long x4 __asm__("x4") = args[4];
+        register long x5 __asm__("x5") = args[5];
 
         __asm__ volatile("svc #0"
                          : "+r"(x0)
@@ -68,7 +69,8 @@ static inline long raw_syscall6(long nr, long a, long b, long c, long d, long e,
 
 #define raw_syscall(...) raw_syscall_filled(__VA_ARGS__, 0, 0, 0, 0, 0, 0)
 #define raw_syscall_filled(nr, a, b, c, d, e, f, ...)                                              \
-        raw_syscall6((long)(nr), (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
+        raw_syscall6((long)(nr), (const long[]){(long)(a), (long)(b), (long)(c), (long)(d),        \
+                                                (long)(e), (long)(f)})
 
 /* close_fd() of util.h for the keeper, where close(2) of libc would be a cancellation point. */
 static inline void raw_close(int *fd) {

@@ -15,7 +15,6 @@
 #include "lib/vm.h"
 
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -167,6 +166,18 @@ static int map_keeper(struct keeper **ret) {
         return 0;
 }
 
+/* "/proc/PID/stat", without stdio, which this library does not use. */
+static void format_stat_path(char ret[static KEEPER_STAT_SIZE], pid_t pid) {
+        char digits[16];
+        size_t n = sizeof(digits);
+
+        digits[--n] = '\0';
+        do
+                digits[--n] = (char)('0' + pid % 10);
+        while ((pid /= 10) > 0);
+        memcpy(stpcpy(stpcpy(ret, "/proc/"), digits + n), "/stat", sizeof("/stat"));
+}
+
 static int vm_init(struct pvr_vm *vm, const struct pvr_vm_options *options) {
         struct keeper *k;
         int r;
@@ -191,7 +202,7 @@ static int vm_init(struct pvr_vm *vm, const struct pvr_vm_options *options) {
         k->vmm_pid = vm->owner;
         k->vmm_uid = vm->identity.uids[0];
         k->vmm_gid = vm->identity.gids[0];
-        (void)snprintf(k->vmm_stat, sizeof(k->vmm_stat), "/proc/%d/stat", (int)vm->owner);
+        format_stat_path(k->vmm_stat, vm->owner);
         k->link.flags = vm->drains ? WIRE_FLAG_DRAINS : 0;
         k->bell = vm->keeper_bell;
         k->outcomes = vm->outcomes_sink;

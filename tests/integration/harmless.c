@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * harmless CASE [ARGUMENT]: VMMs for which a keeper could be worse than none. Each case exits 0 if
- * it was not, 1 after saying what was, 77 if this machine cannot tell. See test-harmless.py.
+ * harmless CASE [ARGUMENT]: VMMs for which a keeper could be worse than none, for test-harmless.py.
+ * Each case exits 0 if it was not, 1 after saying what was, 77 if this machine cannot tell.
+ * Cases that change who the process is, or what it may do, are the last thing that it does.
  */
 
 #include <dlfcn.h>

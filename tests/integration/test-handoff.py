@@ -21,7 +21,8 @@ from harness import (Case, DONE, GRANT, HELLO, REGISTER, REQUEST, TIMEOUT, UNGOV
 FLOOD = 20000  # a doorbell holds a few hundred
 TRACED_FLOOD = 1000
 # The send; whose process it is; and who the VMM is by now, whose keeper must be the same.
-HANDOFF_CALLS = {"sendto", "getpid", "clock_gettime", "getresuid", "getresgid", "getgroups", "statx"}
+HANDOFF_CALLS = {"sendto", "getpid", "clock_gettime", "getresuid", "getresgid", "getgroups",
+                 "statx"}
 GRACE = {"PVREAPER_GRACE_MSEC": "1000"}
 STRACE_SECONDS = 60
 

@@ -85,10 +85,10 @@ class Looks(VmmCase):
         self.addCleanup(os.close, inherited[1])
         vmm = self.vmm(pass_fds=inherited)
         self.assertGreater(len(own_fds(vmm.pid)), 7)
-        # bell, outcomes, pidfds of VMM and guard, VM fd; then the daemon. Looking for it takes an fd
-        # for a moment.
+        # bell, outcomes, pidfds of VMM and guard, VM fd; then the daemon. Looking for it takes one
+        # more for a moment.
         expected = ["anon_inode:[pidfd]"] * 2 + ["anon_inode:kvm-vm", "socket", "socket"]
-        self.wait("the keeper has its five fds", lambda: kinds_of_fds(vmm.keeper) == expected)
+        self.wait("the keeper has its fds", lambda: kinds_of_fds(vmm.keeper) == expected)
         self.daemon()
         self.registered(1)
         self.assertEqual(kinds_of_fds(vmm.keeper), expected + ["socket"])

@@ -2,7 +2,8 @@
 
 /*
  * What a keeper makes of the end of its doorbell while the VMM's pidfd is silent. The keeper runs
- * for real, with a file of ours in the place of the VMM's /proc/PID/stat, and we hang up.
+ * for real, with a file of this test in the place of the VMM's /proc/PID/stat, and the test hangs
+ * up: it is then seen whether the keeper leaves at once, as it must at an execve, or stays.
  */
 
 #include "fds.h"
