@@ -41,6 +41,7 @@ void perform_here(struct pvr_vm *vm) {
 
         if (vm->vm_fd < 0)
                 return;
+        vm->keeper->rings_taken = vm->keeper->rings;
         teardown_perform(vm->vm_fd, false, &outcome);
         /* Nothing was left, so nothing happened: not worth a word. */
         if (outcome.result != PVR_RESULT_SUPERSEDED)

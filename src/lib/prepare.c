@@ -16,10 +16,12 @@
 #include "base/util.h"
 #include "lib/vm.h"
 
-/* How long a queued hand-off may take to begin when PREPARE waits for it. */
-#define HURRY_KEEPER_USEC (50 * USEC_PER_MSEC) /* ... in the keeper; then a thread does it */
-#define HURRY_USEC        (1 * USEC_PER_SEC)
-#define HURRY_LOOK_USEC   50
+/* How long a queued hand-off may take to begin ... */
+#define HURRY_KEEPER_USEC (50 * USEC_PER_MSEC)  /* in the keeper; then a thread does it */
+#define HURRY_THREAD_USEC (500 * USEC_PER_MSEC) /* in that */
+/* ... and PERFORM to take the kernel's place then. */
+#define HURRY_PLACE_USEC (200 * USEC_PER_MSEC)
+#define HURRY_LOOK_USEC  50
 
 static void *perform_main(void *userdata) {
         struct pvr_vm *vm = userdata;
@@ -35,19 +37,32 @@ static bool is_waiting(const struct keeper *k) {
         return k->rings != k->rings_taken;
 }
 
-/* The keeper is told, unless it is busy or gone. Whether it has begun, soon enough. */
-static bool hurry_keeper(struct pvr_vm *vm) {
-        struct bell bell = {.type = BELL_HURRY};
-        uint64_t deadline = now_usec() + HURRY_KEEPER_USEC;
+/* Whether what waited has begun by then. */
+static bool await_begin(const struct keeper *k, uint64_t usec) {
+        uint64_t deadline = now_usec() + usec;
 
-        if (vm->keeper->performing != 0 || packet_send(vm->bell, &bell, sizeof(bell)) < 0)
-                return false;
-        while (is_waiting(vm->keeper)) {
+        while (is_waiting(k)) {
                 if (now_usec() >= deadline)
                         return false;
                 (void)usleep(HURRY_LOOK_USEC);
         }
         return true;
+}
+
+/* By the keeper, unless it is busy, gone or slow. */
+static bool hurry_keeper(struct pvr_vm *vm) {
+        struct bell bell = {.type = BELL_HURRY};
+
+        return vm->keeper->performing == 0 && packet_send(vm->bell, &bell, sizeof(bell)) == 0 &&
+               await_begin(vm->keeper, HURRY_KEEPER_USEC);
+}
+
+static bool hurry_thread(struct pvr_vm *vm) {
+        if (start_thread(perform_main, vm_ref(vm)) < 0) {
+                vm_unref(vm);
+                return false;
+        }
+        return await_begin(vm->keeper, HURRY_THREAD_USEC);
 }
 
 static int try_prepare(int vm_fd, struct pv_cmd *cmd) {
@@ -57,15 +72,14 @@ static int try_prepare(int vm_fd, struct pv_cmd *cmd) {
 
 /* Whoever issues PERFORM takes the kernel's one place in its first moment. Model: vmm_hurry. */
 int vm_prepare(struct pvr_vm *vm, int vm_fd, struct pv_cmd *cmd) {
-        uint64_t deadline = now_usec() + HURRY_USEC;
         int r = try_prepare(vm_fd, cmd);
+        uint64_t deadline;
 
         if (r != -EINVAL || !is_waiting(vm->keeper))
                 return r;
-        if (!hurry_keeper(vm) && start_thread(perform_main, vm_ref(vm)) < 0) {
-                vm_unref(vm);
+        if (!hurry_keeper(vm) && !hurry_thread(vm))
                 return r;
-        }
+        deadline = now_usec() + HURRY_PLACE_USEC;
         while ((r = try_prepare(vm_fd, cmd)) == -EINVAL && now_usec() < deadline)
                 (void)usleep(HURRY_LOOK_USEC);
         return r;

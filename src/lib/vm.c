@@ -354,7 +354,10 @@ _public_ int pvr_vm_handoff(struct pvr_vm *vm) {
         vm->keeper->rings++;
         r = packet_send(vm->bell, &bell, sizeof(bell));
         /* Full of rings that nobody read yet: the PERFORM that they cause takes it. */
-        return r == -EAGAIN ? 0 : bell_result(r);
+        if (r == 0 || r == -EAGAIN)
+                return 0;
+        vm->keeper->rings--; /* the caller's PERFORM takes it */
+        return bell_result(r);
 }
 
 _public_ int pvr_vm_get_fd(struct pvr_vm *vm) {

@@ -3,7 +3,7 @@
 
     disk = SlowDisk(case, blocks=8, writes_per_second=4)
     disk.path                    the device
-    disk.enter                   for preexec_fn: the writes of this process and its children are slow
+    disk.enter                   for preexec_fn: writes of this process and its children are slow
     disk.fill(b"S", blocks)      at once, as another host would: through the file behind the device
     disk.count(b"N", blocks)     how many of them have that content
     disk.is_locked()             somebody has it open, in QEMU's way

@@ -9,6 +9,7 @@ refused (path=sync). What then happened to each VM that was set aside is read fr
 import os
 import resource
 import signal
+import time
 
 import harness
 from harness import Case, tap
@@ -105,6 +106,23 @@ class Hurried(Case):
         self.puppet.done()
         self.wait("all of them", lambda: len(self.sim.performed()) == 4)
         self.assert_all_cleared(performed=4)
+
+    def test_in_vain(self):
+        """What waits makes no difference: PREPARE is refused for another reason, and soon."""
+        vmm = self.vmm("anna")
+        self.registered(2)
+        self.reboots(vmm, 1)
+        vmm.do("disable")
+        begin = time.monotonic()
+        self.assertEqual(vmm.do("reboot", error=True)["errno"], "EINVAL")
+        self.assertLess((time.monotonic() - begin) * 1e6, HURRY_USEC)
+        self.assertEqual(vmm.wait_outcomes(1)[0]["result"], "superseded")
+        # And nothing waits any more that would be looked for again.
+        begin = time.monotonic()
+        self.assertEqual(vmm.do("reboot", error=True)["errno"], "EINVAL")
+        self.assertLess(time.monotonic() - begin, 0.1)
+        self.puppet.done()
+        self.assert_all_cleared(disabled=1)
 
     def test_keeper_stopped(self):
         """It does not answer: a thread does it."""
