@@ -8,7 +8,8 @@
  * - an outcome is kept until DONE_ACK and repeated in REGISTER;
  * - UNGOVERNED in an older version than ours is how a daemon says that it knows no newer one: then
  *   that one is spoken, on the next connection;
- * - a GRANT is a slot for the current job, whatever number it names; without a job it goes back.
+ * - a GRANT is a slot for the current job, whatever number it names; without a job it goes back;
+ *   but one for a job that was begun without it means nothing: that job had this slot.
  *
  * Raw system calls, as in packet.c: a keeper runs this on a thread's state that it only borrows.
  */
@@ -146,6 +147,7 @@ void link_job_drop(struct link *l) {
 void link_begun(struct link *l) {
         union wire_message m = {.begun.seq = l->seq};
 
+        l->begun = l->seq;
         if (l->state != LINK_WELCOMED || l->version < 2)
                 return;
         if (!l->requested)
@@ -231,6 +233,9 @@ static enum link_event on_message(struct link *l, const union wire_message *m) {
                 outcome_send(l);
                 return LINK_NOTHING;
         case WIRE_GRANT:
+                /* It crossed our BEGUN: that job's slot, which is over. Model: VOID. */
+                if (m->grant.seq <= l->begun)
+                        return LINK_NOTHING;
                 /* A slot for the current job, whatever number it names. Model: keeper_grant. */
                 if (l->kind)
                         return LINK_GRANT;

@@ -47,6 +47,7 @@ struct link {
         uint32_t kind;
         bool requested; /* on this connection */
         uint64_t seq;   /* of the current or else the last job */
+        uint64_t begun; /* of the last job that was begun without waiting for its GRANT, or 0 */
         uint64_t bytes; /* to clear, as far as the worker knows */
         uint64_t grace; /* µs */
         uint64_t job_since;

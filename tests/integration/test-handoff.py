@@ -292,7 +292,9 @@ class LastWords(Case):
         self.assertEqual(vmm.wait_outcomes(1)[0]["result"], "done")
 
 
-class OldDaemon(Case):
+class Played(Case):
+    """A daemon that the test plays."""
+
     def listen(self):
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.addCleanup(listener.close)
@@ -312,6 +314,34 @@ class OldDaemon(Case):
         self.assertEqual(struct.unpack_from("=HH", register), (version, REGISTER))
         return link
 
+
+class Crossing(Played):
+    def test_grant_behind_begun(self):
+        """The slot is that of the job that began without it: the next one waits for its own."""
+        listener = self.listen()
+        vmm = self.vmm("anna")
+        link = self.accept(listener, 2)
+        link.send(pack(WELCOME, 0, version=2))
+        vmm.do("protect")
+        vmm.do("reboot")
+        vmm.do("reboot")
+        received = [unpack(link.recv(4096))[:3] for _ in range(3)]
+        self.assertEqual([message for message, *_ in received], [REQUEST, harness.BEGUN, DONE])
+        link.send(pack(GRANT, 0, 1, version=2))
+        link.send(pack(harness.DONE_ACK, 0, 1, version=2))
+        self.assertEqual(unpack(link.recv(4096))[0::2][:2], (REQUEST, 2))
+        link.send(pack(GRANT, 0, 1, version=2))
+        link.settimeout(0.5)
+        with self.assertRaises(TimeoutError):
+            link.recv(4096)
+        self.assertEqual(len(self.sim.performed()), 1)
+        link.settimeout(TIMEOUT)
+        link.send(pack(GRANT, 0, 2, version=2))
+        self.assertEqual(unpack(link.recv(4096))[0], DONE)
+        self.assertEqual([o["result"] for o in vmm.wait_outcomes(2)], ["ungoverned", "done"])
+
+
+class OldDaemon(Played):
     def test_of_version_1(self):
         """It knows no version 2, and says so in its own: then that one is spoken."""
         listener = self.listen()
