@@ -172,7 +172,7 @@ class Size(PreloadCase):
         self.daemon()
         vm = self.stand_in("-name", "anna", "-m", "3072")
         self.registered(1)
-        for n, (command, gib) in enumerate((("plug 1024", 4), ("plug 2048", 5), ("unplug", 3)), 1):
+        for n, (command, gib) in enumerate((("plug 1024", 4), ("unplug", 3), ("plug 2048", 5)), 1):
             vm.do(command)
             vm.reboot()
             vm.expect("cleaned")
