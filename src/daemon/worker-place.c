@@ -76,7 +76,7 @@ static int count_threads(const struct worker *w) {
  * made them on the way, to have them where its VM's limits are not. That is no worker, and it must
  * not stay there.
  */
-static int check_threads(struct worker *w) {
+int worker_check_threads(struct worker *w) {
         int r;
 
         r = count_threads(w);
@@ -147,7 +147,7 @@ int worker_enter_cgroup(struct worker *w) {
         if (r >= 0)
                 r = move(w);
         if (r >= 0)
-                r = check_threads(w);
+                r = worker_check_threads(w);
         if (r >= 0 && !worker_vmm_alive(w))
                 limit_memory(w);
         return r;

@@ -324,9 +324,10 @@ int worker_new_found(struct worker **ret, struct manager *m, pid_t pid, uint64_t
         r = find_closer(w, stat.ppid);
         if (r == 0)
                 r = cgroup_leaf_new(&w->cgroup, m->cgroup, pid, starttime);
-        if (r < 0)
-                return r;
-        r = worker_watch(w);
+        if (r >= 0 && !w->closer) /* an earlier daemon may have ended between move and look */
+                r = worker_check_threads(w);
+        if (r >= 0)
+                r = worker_watch(w);
         if (r < 0)
                 return r;
         if (!w->closer)

@@ -156,6 +156,9 @@ int worker_charge_unit(struct worker *worker);
  */
 int worker_enter_cgroup(struct worker *worker);
 
+/* Once it is in its cgroup. -EUSERS: it has more than one thread; it is killed. */
+int worker_check_threads(struct worker *worker);
+
 /* The end of its VMM is noticed from now on; what that changes for where it lives. */
 int worker_watch_vmm(struct worker *worker);
 void worker_on_vmm_end(struct worker *worker);
