@@ -4,7 +4,8 @@
  * Reads /proc/PID/ of whoever shares a QEMU's memory. Owns what it remembers of them: a process is
  * a pid and a start time. What holds: an answer "nobody" was true of each of them at some moment of
  * this look, after its QEMU's end, and a dead QEMU submits nothing more. Where it is not known
- * whose a process is, it is taken for the one that is asked for.
+ * whose a process is, it is taken for the one that is asked for; but only if it was there at the
+ * first look, or is a child of one: else others that come and go could keep us for ever.
  */
 
 #include "ctl/inflight.h"
@@ -29,6 +30,7 @@ struct helper {
 
         /* state */
         enum meant meant;
+        bool late;         /* it was not there at the first look */
         bool without_ring; /* and so it was at cpu_since */
         uint64_t cpu_since;
 
@@ -41,6 +43,7 @@ struct inflight {
         pid_t pid; /* that what names, or 0 */
 
         LIST_HEAD(, helper) helpers; /* all that were ever seen: a few for each QEMU */
+        bool looked;
         char who[COMM_SIZE + 32];
         char cmdline[CMDLINE_MAX], parents[CMDLINE_MAX];
 };
@@ -190,7 +193,7 @@ static int read_rings(const struct inflight *f, pid_t pid, struct inflight_task 
 /* The rings first: who waits for the last one has taken it away, and is seen to wait. */
 static int read_task(const struct inflight *f, pid_t pid, struct inflight_task *ret) {
         unsigned long long cpu;
-        char text[256];
+        char text[256] = "";
         int r;
 
         *ret = (struct inflight_task){.system_call = NO_SYSTEM_CALL};
@@ -226,20 +229,35 @@ static pid_t find_qemu(struct inflight *f, pid_t ppid, ssize_t size) {
 
 /* ---- whose it is ---- */
 
+static struct helper *known_helper(const struct inflight *f, pid_t pid) {
+        struct helper *h;
+
+        LIST_FOREACH(h, &f->helpers, link)
+        if (h->pid == pid)
+                return h;
+        return NULL;
+}
+
 /* qemu: the one that it is named after, or that lives, or 0. size: of its command line. */
 static enum meant whose(const struct inflight *f, const struct helper *h, pid_t qemu,
                         ssize_t size) {
+        if (f->pid != 0 && (h->pid == f->pid || qemu == f->pid))
+                return MEANT;
+        if (f->pid == 0 && size > 0)
+                return inflight_is_named(f->cmdline, (size_t)size, f->what) ? MEANT : MEANT_NOT;
+        return (f->pid != 0 && qemu != 0) || h->late ? MEANT_NOT : MEANT_PERHAPS;
+}
+
+/* What was settled stays so, also when it has no command line, and no QEMU, any more. */
+static void settle(const struct inflight *f, struct helper *h, const struct stat_line *stat,
+                   enum meant meant) {
+        const struct helper *parent = known_helper(f, stat->ppid);
+
         if (h->meant != MEANT_PERHAPS)
-                return h->meant; /* as long as it lives, also when it has no command line any more
-                                  */
-        if (f->pid != 0) {
-                if (h->pid == f->pid || qemu == f->pid)
-                        return MEANT;
-                return qemu != 0 ? MEANT_NOT : MEANT_PERHAPS;
-        }
-        if (size <= 0)
-                return MEANT_PERHAPS;
-        return inflight_is_named(f->cmdline, (size_t)size, f->what) ? MEANT : MEANT_NOT;
+                return;
+        h->meant = meant;
+        if (h->late && parent && meant == MEANT_NOT && f->pid != 0)
+                h->meant = parent->meant;
 }
 
 static struct helper *find_helper(struct inflight *f, pid_t pid, uint64_t starttime) {
@@ -251,7 +269,8 @@ static struct helper *find_helper(struct inflight *f, pid_t pid, uint64_t startt
         h = calloc(1, sizeof(*h));
         if (!h)
                 return NULL;
-        *h = (struct helper){.pid = pid, .starttime = starttime, .meant = MEANT_PERHAPS};
+        *h = (struct helper){
+                .pid = pid, .starttime = starttime, .meant = MEANT_PERHAPS, .late = f->looked};
         LIST_INSERT_HEAD(&f->helpers, h, link);
         return h;
 }
@@ -292,7 +311,7 @@ static int look_at(struct inflight *f, pid_t pid) {
                 return (int)size;
         if (size > 0)
                 qemu = find_qemu(f, stat.ppid, size);
-        h->meant = whose(f, h, qemu ?: named_after, size);
+        settle(f, h, &stat, whose(f, h, qemu ?: named_after, size));
         if (h->meant == MEANT_NOT || (h->meant == MEANT_PERHAPS && qemu != 0))
                 return 0;
         r = qemu != 0 ? 1 : may_be_in_flight(f, h);
@@ -319,6 +338,7 @@ int inflight_look(struct inflight *f) {
                 found = found || r > 0;
         }
         (void)closedir(dir);
+        f->looked = true;
         return r < 0 ? r : found;
 }
 

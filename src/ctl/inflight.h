@@ -44,7 +44,8 @@ struct inflight *inflight_free(struct inflight *inflight);
 /*
  * Looks once. 1: somebody is there of whom I/O is or may be in flight, or whose QEMU lives; 0:
  * nobody; -EACCES, ...: cannot tell. It remembers who is whose, so it is to be asked often: of a
- * process that exits the command line is gone, and whoever was not seen before could be anybody's.
+ * process that exits the command line is gone, and it could be anybody's. Who was not there at the
+ * first look is meant only if that is known.
  * A QEMU that nobody shares its memory with is not looked for: its own end waits for its I/O.
  */
 int inflight_look(struct inflight *inflight);

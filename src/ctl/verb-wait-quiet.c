@@ -5,6 +5,8 @@
  * the daemon is asked, which may not be there, or not know the VM; then, as root, /proc is looked
  * at, which shows the rest. What holds: success means that one of the two knew, and neither said
  * otherwise. Owns its connection, and what it remembers of /proc.
+ *
+ * PVREAPER_PROC names another directory than /proc, for tests.
  */
 
 #include <stdio.h>
@@ -15,7 +17,8 @@
 #include "ctl/say.h"
 #include "ctl/verbs.h"
 
-#define LOOK_USEC (50 * USEC_PER_MSEC)
+#define LOOK_USEC      (50 * USEC_PER_MSEC)
+#define LOOK_LIMIT_SEC 5 /* beyond the time that there is */
 
 /* Besides 0: see main.c, and the manual page. */
 enum { WAIT_TIME_IS_UP = 5, WAIT_CANNOT_TELL = 6 };
@@ -68,10 +71,20 @@ static int ask_daemon(const struct options *options, const char *what, uint32_t 
         return r;
 }
 
+/*
+ * A process's command line is memory of its own: it could let its reader wait for ever, and then
+ * only a signal that kills ends that.
+ */
+static void limit_look(uint64_t left) {
+        if (left < UINT32_MAX)
+                (void)alarm((unsigned)(left / USEC_PER_SEC) + LOOK_LIMIT_SEC);
+}
+
 /* 0; WAIT_TIME_IS_UP, WAIT_CANNOT_TELL: the user was told. */
 static int watch_proc(struct inflight *inflight, const char *what, uint64_t deadline) {
         int r;
 
+        limit_look(time_left(deadline));
         while ((r = inflight_look(inflight)) > 0 && time_left(deadline) > 0)
                 (void)usleep(LOOK_USEC);
         if (r == 0)
@@ -92,7 +105,7 @@ int verb_wait_quiet(const struct options *options, FILE *out) {
         bool is_root = geteuid() == 0;
         char buffer[32], why[1024] = "";
         uint32_t known = 0;
-        const char *what;
+        const char *what, *proc;
         int r;
 
         what = find_what(options, buffer, sizeof(buffer));
@@ -100,11 +113,15 @@ int verb_wait_quiet(const struct options *options, FILE *out) {
                 return -EINVAL;
         if (options->timeout_usec < USEC_INFINITY - now)
                 deadline = now + options->timeout_usec;
-        r = inflight_new(&inflight, "/proc", what);
+        proc = getenv("PVREAPER_PROC");
+        r = inflight_new(&inflight, proc && *proc ? proc : "/proc", what);
         if (r < 0)
                 return say_error(r, "cannot wait");
-        if (is_root)
+        if (is_root) {
+                limit_look(0);
                 (void)inflight_look(inflight);
+                (void)alarm(0);
+        }
         r = ask_daemon(options, what, &known, why, sizeof(why));
         if (r == CONNECTION_TIME_IS_UP) {
                 say_error(0, "%s", why);

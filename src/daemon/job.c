@@ -115,6 +115,31 @@ const char *job_uuid_to_string(const uint8_t uuid[16], char buffer[UUID_TEXT_SIZ
         return bits != 0 ? buffer : NULL;
 }
 
+static int hex_digit(char c) {
+        if (c >= '0' && c <= '9')
+                return c - '0';
+        c |= 0x20;
+        return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+bool job_uuid_from_string(const char *text, uint8_t ret[16]) {
+        uint8_t uuid[16] = {};
+
+        for (unsigned i = 0; i < 16; i++) {
+                if ((i == 4 || i == 6 || i == 8 || i == 10) && *text++ != '-')
+                        return false;
+                for (unsigned j = 0; j < 2; j++, text++) {
+                        if (hex_digit(*text) < 0)
+                                return false;
+                        uuid[i] = (uint8_t)(uuid[i] << 4 | hex_digit(*text));
+                }
+        }
+        if (*text != '\0')
+                return false;
+        memcpy(ret, uuid, sizeof(uuid));
+        return true;
+}
+
 bool job_has_outcome(const struct job *job) {
         return job->state >= JOB_DONE && job->state != JOB_LOST;
 }

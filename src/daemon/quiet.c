@@ -13,7 +13,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "daemon/manager.h"
 
@@ -59,9 +58,10 @@ static bool parse_pid(const char *what, uint64_t *ret) {
         return *end == '\0' && errno == 0;
 }
 
+/* A helper's QEMU has its name in memory of its own, which could hang whoever reads it. */
 static enum meant is_meant(const struct worker *w, const char *what) {
-        char uuid[UUID_TEXT_SIZE];
-        const char *text;
+        char text[UUID_TEXT_SIZE];
+        uint8_t uuid[16];
         uint64_t pid;
 
         if (parse_pid(what, &pid)) {
@@ -71,9 +71,11 @@ static enum meant is_meant(const struct worker *w, const char *what) {
         }
         if (w->found || w->adopted)
                 return MEANT_PERHAPS;
-        text = job_uuid_to_string(w->uuid, uuid);
-        return strcmp(w->name, what) == 0 || (text && strcasecmp(text, what) == 0) ? MEANT
-                                                                                   : MEANT_NOT;
+        if (strcmp(w->name, what) == 0 ||
+            (job_uuid_to_string(w->uuid, text) && job_uuid_from_string(what, uuid) &&
+             memcmp(uuid, w->uuid, sizeof(uuid)) == 0))
+                return MEANT;
+        return MEANT_NOT;
 }
 
 /* One that could be meant, and whose VMM lives, is not waited for: that could take for ever. */

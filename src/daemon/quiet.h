@@ -55,8 +55,8 @@ struct quiet *quiet_free(struct quiet *quiet);
 /*
  * Waits until no worker is left that is meant and not quiet, nor one that could be meant, whose VMM
  * is dead: of those found after a restart the names are not known until they register, of adopted
- * helpers never. Never calls done() itself, but from the loop. -EBUSY: too many wait already;
- * -ENOMEM.
+ * helpers never. Never calls done() itself, but
+ * from the loop. -EBUSY: too many wait already; -ENOMEM.
  */
 int quiet_wait(struct quiet *quiet, struct quiet_waiter *waiter);
 

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 
+import bus
 import harness
 import qemu
 from harness import tap
@@ -16,6 +17,8 @@ from helpers import SCHED_DEADLINE, SLOW, STAND_IN, AdoptCase, cpu_usec
 from raw import RawWorker
 
 GIB = 1 << 30
+UUID = "00112233-4455-6677-8899-aabbccddeeff"
+TIMEOUT = "org.pvreaper.Error.Timeout"
 
 
 def policy_of(pid):
@@ -193,6 +196,32 @@ class StandIns(AdoptCase):
         vm.end()
         self.job_of(vm.helper)
         self.wait("the cgroup is gone", lambda: not os.path.exists(cgroup))
+
+    def test_is_quiet_when_it_is_gone(self):
+        """It could be anybody's, once its QEMU is dead."""
+        if not bus.has_busctl():
+            self.skipTest("no busctl or dbus-send")
+        self.configure()
+        self.serve()
+        vm = self.standin()
+        self.adopt(vm.helper)
+        shown = self.adopted(vm.helper)
+        self.assertEqual((shown["quiet"], shown["fencing"]), (False, "unknown"))
+        self.assertEqual(self.wait_quiet(f"pid={vm.pid}"), TIMEOUT)
+        self.assertIsNone(self.wait_quiet("somebody"))
+        self.stop(vm.helper)
+        vm.end()
+        for what in (UUID, f"pid={vm.pid}", f"pid={vm.helper}", "somebody"):
+            self.assertEqual(self.wait_quiet(what), TIMEOUT, what)
+        self.assertIsNone(self.wait_quiet("pid=1"))
+        os.kill(vm.helper, signal.SIGCONT)
+        self.assertIsNone(self.wait_quiet("somebody", usec=harness.TIMEOUT * 10 ** 6))
+        self.assertEqual(self.job_of(vm.helper)["state"], "done")
+
+    def wait_quiet(self, what, usec=200000):
+        """The name of the daemon's error, None for success; pv-reaperctl would look at /proc."""
+        return bus.error_name(f"unix:path={self.control}", "WaitQuiet", f"string:{what}",
+                              f"uint64:{usec}")
 
     def test_keeper_comes_later(self):
         """The memory is the keeper's to release then, and the helper has no job."""

@@ -55,17 +55,28 @@ class QuietCase(PeerCase):
         vm, = (v for v in self.ctl_json("list") if v["pid"] == worker.pid)
         return vm["quiet"], vm["fencing"]
 
+    def setUp(self):
+        """Others have keepers on this host: pv-reaperctl is shown those of the test only."""
+        super().setUp()
+        self.proc = f"{self.directory}/proc"
+        os.mkdir(self.proc)
+        self.env = {**os.environ, "PVREAPER_PROC": self.proc}
+
+    def show(self, *pids):
+        for pid in pids:
+            os.symlink(f"/proc/{pid}", f"{self.proc}/{pid}")
+
     def wait_quiet(self, *arguments, timeout="0.3", program=harness.CTL, **popen):
         """The exit status of pv-reaperctl wait-quiet."""
         return subprocess.run([program, "--socket", self.control, "wait-quiet", "--timeout",
                                timeout, *arguments], stderr=subprocess.DEVNULL, check=False,
-                              timeout=harness.TIMEOUT, **popen).returncode
+                              env=self.env, timeout=harness.TIMEOUT, **popen).returncode
 
     @contextlib.contextmanager
     def somebody_waits(self, *arguments):
         """In the block it still does, and is told after it."""
         waiting = subprocess.Popen([harness.CTL, "--socket", self.control, "wait-quiet",
-                                    *arguments])
+                                    *arguments], env=self.env)
         try:
             with self.assertRaises(subprocess.TimeoutExpired):
                 waiting.wait(0.5)
@@ -273,7 +284,10 @@ class Proc(QuietCase):
         line = vmm.stdout.readline().split()
         if line[:1] != [b"ready"]:
             self.skipTest("no direct I/O on " + self.directory)
-        return vmm, int(line[1])
+        pid = int(line[1])
+        self.wait("it has its name", lambda: harness.read(f"/proc/{pid}/comm").startswith(comm))
+        self.show(1, vmm.pid, pid)
+        return vmm, pid
 
     def kill(self, vmm):
         vmm.kill()
@@ -295,6 +309,8 @@ class Proc(QuietCase):
             self.assertEqual(self.wait_quiet(*arguments), QUIET_NOW, arguments)
 
     def test_a_daemon_that_does_not_know_it(self):
+        """With /proc as it is."""
+        self.env = dict(os.environ)
         self.serve()
         vmm, _ = self.helper("pvr-guard")
         self.kill(vmm)

@@ -255,6 +255,29 @@ static void test_inflight_by_pid(void **state) {
         inflight_free(other);
 }
 
+/* Others come and go: whoever was not there at first is not waited for, unless it is known. */
+static void test_inflight_late(void **state) {
+        struct inflight *by_name = for_what("a,b"), *by_pid = for_what("pid=10");
+
+        process(20, "pvr-keeper", 1, 'S');
+        assert_int_equal(inflight_look(by_name), 1);
+        assert_int_equal(inflight_look(by_pid), 1);
+        process(21, "pvr-guard", 20, 'S'); /* a child of one that is perhaps meant */
+        process(20, "pvr-keeper", 1, 'Z');
+        assert_int_equal(inflight_look(by_name), 1);
+        assert_int_equal(inflight_look(by_pid), 1);
+        process(21, "pvr-guard", 1, 'Z');
+        process(22, "pvr-keeper", 1, 'S');
+        assert_int_equal(inflight_look(by_name), 1);
+        assert_int_equal(inflight_look(by_pid), 0);
+        process(22, "pvr-keeper", 1, 'Z');
+        process(23, "pvr-keeper", 1, 'S');
+        cmdline_gone(23);
+        assert_int_equal(inflight_look(by_name), 0);
+        inflight_free(by_name);
+        inflight_free(by_pid);
+}
+
 static void test_inflight_may_not_look(void **state) {
         char path[128];
 
@@ -274,11 +297,12 @@ static void test_inflight_may_not_look(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                checked_test(test_inflight_helpers),  checked_test(test_inflight_names),
-                checked_test(test_inflight_rings),    checked_test(test_inflight_judges),
-                with_proc(test_inflight_keeper),      with_proc(test_inflight_two_of_one),
-                with_proc(test_inflight_living_qemu), with_proc(test_inflight_exiting),
-                with_proc(test_inflight_by_pid),      with_proc(test_inflight_may_not_look),
+                checked_test(test_inflight_helpers),   checked_test(test_inflight_names),
+                checked_test(test_inflight_rings),     checked_test(test_inflight_judges),
+                with_proc(test_inflight_keeper),       with_proc(test_inflight_two_of_one),
+                with_proc(test_inflight_living_qemu),  with_proc(test_inflight_exiting),
+                with_proc(test_inflight_by_pid),       with_proc(test_inflight_late),
+                with_proc(test_inflight_may_not_look),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -105,6 +105,27 @@ static void test_job_holds_copies(void **state) {
         assert_null(job_free(job));
 }
 
+static void test_job_uuids(void **state) {
+        static const char text[] = "0ad0e3a2-4b3c-4cf0-9a8e-0123456789ab";
+        static const char *const wrong[] = {"",
+                                            "0ad0e3a2-4b3c-4cf0-9a8e-0123456789a",
+                                            "0ad0e3a2-4b3c-4cf0-9a8e-0123456789abc",
+                                            "0ad0e3a24b3c-4cf0-9a8e-0123456789ab",
+                                            "0ad0e3a2-4b3c-4cf0-9a8e-0123456789ag",
+                                            "0ad0e3a2-4b3c-4cf0-9a8e 0123456789ab",
+                                            "{ad0e3a2-4b3c-4cf0-9a8e-0123456789ab}"};
+        uint8_t uuid[16], same[16];
+        char buffer[UUID_TEXT_SIZE];
+
+        assert_true(job_uuid_from_string(text, uuid));
+        assert_string_equal(job_uuid_to_string(uuid, buffer), text);
+        assert_true(job_uuid_from_string("0AD0E3A2-4B3C-4CF0-9A8E-0123456789AB", same));
+        assert_memory_equal(uuid, same, sizeof(uuid));
+        for (size_t i = 0; i < ARRAY_SIZE(wrong); i++)
+                assert_false(job_uuid_from_string(wrong[i], same));
+        assert_memory_equal(uuid, same, sizeof(uuid));
+}
+
 /* Nothing is known yet: no time, no bill, no error. */
 static void test_job_begins_unknown(void **state) {
         struct worker worker = {.name = (char[]){"guest"}};
@@ -176,9 +197,10 @@ static void test_job_log_of_a_bad_end(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                checked_test(test_job_state_of_outcome),  checked_test(test_job_words),
-                checked_test(test_job_holds_copies),      checked_test(test_job_begins_unknown),
-                checked_test(test_job_log_of_a_good_end), checked_test(test_job_log_of_a_bad_end),
+                checked_test(test_job_state_of_outcome), checked_test(test_job_words),
+                checked_test(test_job_holds_copies),     checked_test(test_job_uuids),
+                checked_test(test_job_begins_unknown),   checked_test(test_job_log_of_a_good_end),
+                checked_test(test_job_log_of_a_bad_end),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
