@@ -9,6 +9,7 @@ import time
 
 import harness
 import qemu
+from harness import TIMEOUT
 from slow_disk import BLOCK, SlowDisk
 
 OLD, NEW, NOBODY = b"N", b"S", b"-"  # the dead QEMU's, its successor's
@@ -63,6 +64,10 @@ class FencingCase(qemu.QemuCase):
               "landed")
         self.assertLess(before, self.n_blocks, "too late to tell anything")
         return before, after
+
+    def wait_quiet(self, name):
+        """By its name: whoever's pid is gone cannot be told by it from others that are dying."""
+        self.ctl("--timeout", str(TIMEOUT), "wait-quiet", name)
 
     def stale(self):
         """Blocks, after all that may land has landed."""

@@ -93,7 +93,15 @@ class Kept(FencingCase):
         guard, = qemu.children_of(vm.keeper)
         self.kill_and_look_at_once(vm)
         self.wait("the guard has gone", lambda: not is_alive(guard))
-        self.assertTrue(is_alive(vm.keeper))
+        self.assertEqual(self.stale(), 0)
+
+    def test_quiet(self):
+        """That is what the daemon is told, and who waits for it is told."""
+        self.daemon()
+        vm = self.kept(self.with_disk("native", "-name", "guest=anna", env=DRAIN))
+        self.registered(1)
+        self.kill_and_look_at_once(vm)
+        self.wait_quiet("anna")
         self.assertEqual(self.stale(), 0)
 
 
