@@ -157,12 +157,16 @@ static void read_daemon(struct keeper *k) {
  * job any more. The VM fd goes (a held VM file keeps its irqfds alive); the mappings of the vCPUs
  * keep the VM itself, so this is not its end. Model: keeper_vmm_died.
  */
-static void on_vmm_gone(struct keeper *k) {
-        (void)drain_bell(k); /* its last words tell of a VM, or that the guest was protected */
-        k->vmm_gone = true;
-        raw_close(&k->bell);
+static void let_vm_go(struct keeper *k) {
         raw_close(&k->vm_fd);
         link_job_drop(&k->link);
+}
+
+static void on_vmm_gone(struct keeper *k) {
+        (void)drain_bell(k); /* its last words tell of a VM */
+        k->vmm_gone = true;
+        raw_close(&k->bell);
+        let_vm_go(k);
 }
 
 /* The guard has done its work, or we do: what is left is to be asked for. */
@@ -188,7 +192,7 @@ static void on_bell_end(struct keeper *k) {
         if (life == VMM_UNKNOWN)
                 k->linger_until = now_usec() + LINGER_USEC;
         else
-                raw_close(&k->vm_fd); /* as in on_vmm_gone() */
+                let_vm_go(k);
         raw_close(&k->bell);
 }
 
@@ -224,10 +228,11 @@ static void on_bell(struct keeper *k) {
 
         if (rang && !k->link.kind && k->vm_fd >= 0)
                 link_job_begin(&k->link, WIRE_KIND_REBOOT, k->link.mem, k->grace_reboot_usec);
-        if (!k->hurry || k->link.kind != WIRE_KIND_REBOOT)
-                return;
-        link_begun(&k->link);
-        run_job(k, false);
+        if (k->hurry && k->link.kind == WIRE_KIND_REBOOT) {
+                link_begun(&k->link);
+                run_job(k, false);
+        }
+        k->hurry = false; /* nothing waits any more that it could be about */
 }
 
 static void wait_for_events(struct keeper *k) {
