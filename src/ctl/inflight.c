@@ -97,7 +97,7 @@ bool inflight_is_named(const char *cmdline, size_t size, const char *what) {
 
         for (; arg < end; arg = value) {
                 value = arg + strnlen(arg, (size_t)(end - arg)) + 1;
-                if (value >= end)
+                if (value >= end || !memchr(value, '\0', (size_t)(end - value)))
                         break;
                 arg += arg[0] == '-' && arg[1] == '-';
                 if ((strcmp(arg, "-name") == 0 && has_name(value, what)) ||

@@ -317,6 +317,18 @@ class Proc(QuietCase):
         with self.somebody_waits("aio"):
             vmm.stdin.write(b"!")
 
+    def test_a_process_that_lets_its_reader_wait(self):
+        """As one may, whose command line is in a file that is not answered for."""
+        path = f"{self.proc}/77"
+        os.mkdir(path)
+        for name, text in (("comm", "pvr-keeper\n"), ("stat", f"77 (x) S {'1 ' * 30}\n")):
+            with open(f"{path}/{name}", "w", encoding="ascii") as file:
+                file.write(text)
+        os.mkfifo(f"{path}/cmdline")
+        start = time.monotonic()
+        self.assertEqual(self.wait_quiet("raw", timeout="1"), -signal.SIGALRM)
+        self.assertLess(time.monotonic() - start, 20)
+
     def test_not_root(self):
         """Without the daemon's word and the right to look: it says so."""
         program = shutil.copy(harness.CTL, self.directory)
