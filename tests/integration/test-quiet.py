@@ -35,6 +35,13 @@ def wait_quiet_call(what):
     return bus.padded(head + fields) + body
 
 
+def removed(group):
+    """Whether a cgroup could be removed: not before all in it have exited."""
+    with contextlib.suppress(OSError):
+        os.rmdir(group)
+    return not os.path.exists(group)
+
+
 class QuietCase(PeerCase):
     def newer(self, name="raw", flags=0):
         worker = self.worker(name)
@@ -349,8 +356,7 @@ class Proc(QuietCase):
         group = f"/sys/fs/cgroup/blkio/{os.path.basename(self.directory)}"
         try:
             os.mkdir(group)
-            self.addCleanup(harness.wait_until, "the group is empty", harness.TIMEOUT,
-                            lambda: not os.rmdir(group))
+            self.addCleanup(self.wait, "the group is empty", lambda: removed(group))
             loop = subprocess.check_output(["losetup", "--find", "--show", "--direct-io=on",
                                             self.disk], text=True, stderr=subprocess.DEVNULL)
         except (OSError, subprocess.CalledProcessError) as error:
