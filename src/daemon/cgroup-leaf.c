@@ -60,11 +60,12 @@ bool cgroup_is_closer_name(const char *name) {
  * more memory than its VM was given, as soon as the VMM ends, executes another program, or, of its
  * threads, ends the first.
  *
- * memory.high holds from the start: who takes more is slowed down, to 256 KiB in 2 s, and nobody is
- * killed. memory.max kills all who use the address space, the VMM too, so it is for when the VMM is
- * dead: what is killed then gives back what it has by that. While more is in use than memory.max
- * says, writing it waits for that end, which can take minutes. Newer kernels do not wait if it was
- * opened with O_NONBLOCK; for the others it is written larger than what is in use.
+ * memory.high holds from the start: who takes more is slowed down, to 1 MiB/s with huge pages on
+ * Linux 6.1, and nobody is killed. memory.max kills all who use the address space, the VMM too, so
+ * it is for when the VMM is dead: what is killed then gives back what it has by that. While more is
+ * in use than memory.max says, writing it waits for that end, which can take minutes. Newer kernels
+ * do not wait if it was opened with O_NONBLOCK; for the others it is written larger than what is in
+ * use.
  *
  * A worker needs what the kernel takes to serve it: 268 KiB from its first word to its VM's end, as
  * measured, of which 256 KiB are one batch. The kernel charges in batches of 64 pages for each CPU,

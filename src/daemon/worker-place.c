@@ -11,7 +11,7 @@
  * worker stays in its VM's cgroup and is served there: without a cgroup of its own, as with
  * --cgroup none. Once the VMM is dead nobody needs the policies any more; then it is moved if that
  * moves no page. It is never moved if that does: it would take as long as copying the guest, for
- * nothing, with the kernel's cgroup lock held (up to Linux 6.17), which all of the host waits for.
+ * nothing, and up to Linux 6.17 all that is done to cgroups on the host would wait as long.
  */
 
 #include "daemon/worker.h"
