@@ -2,8 +2,8 @@
 
 /*
  * Who waits until a VM is quiet. All workers are looked at for each of at most QUIET_WAITERS_MAX
- * waiters, when something changed, at a deadline, and once a second as long as somebody waits: of a
- * VMM's death nobody tells us, if its worker had spoken before. Owns its timer; waiters are their
+ * waiters, when something changed, at a deadline, and once a second as long as somebody waits: what
+ * a found worker shares is not watched. Owns its timer; waiters are their
  * owners' and take themselves out. What holds: a waiter is told that a VM is quiet only if
  * worker_is_quiet() said so of each worker that is meant, or could be, in the same turn of the
  * loop.

@@ -21,6 +21,7 @@
 #include "daemon/log.h"
 #include "daemon/manager.h"
 #include "daemon/process.h"
+#include "daemon/quiet.h"
 
 /* Lines that a VMM can cause as often as it likes. */
 static struct log_limit place_limit;
@@ -187,6 +188,7 @@ static int on_vmm_end(sd_event_source *source, int fd, uint32_t revents, void *u
 
         w->vmm_source = sd_event_source_disable_unref(w->vmm_source);
         worker_on_vmm_end(w);
+        quiet_changed(w->manager->quiet); /* it may have said so before */
         return 0;
 }
 
