@@ -119,12 +119,10 @@ class Deaths(CloserCase):
     """Who dies, and what becomes of the VM."""
 
     def test_no_daemon(self):
-        """The grace time over, it goes ahead, and tells a daemon that comes a little later."""
-        self.serve_slowly(0, error=0, PVREAPER_GRACE_MSEC="300")
-        start = time.monotonic()
+        """Nobody listens: it goes ahead, and tells a daemon that comes a little later."""
+        self.serve_slowly(0, error=0, PVREAPER_GRACE_MSEC="600000")
         closer = self.close_vm("guest")
         self.wait("the VM is closed", lambda: not closer.holds_vm())
-        self.assertGreaterEqual(time.monotonic() - start, 0.3)
         self.wait("it has said so", lambda: "without a grant" in closer.log())
         self.daemon()
         self.assertEqual(self.ended("guest"), ["ungoverned"])
@@ -148,7 +146,7 @@ class Deaths(CloserCase):
                 link.settimeout(harness.TIMEOUT)
                 self.assertEqual(harness.unpack(link.recv(4096))[0], harness.HELLO)
                 self.assertEqual(harness.unpack(link.recv(4096))[0], REGISTER)
-                link.send(pack(UNGOVERNED, 0))
+                link.send(pack(UNGOVERNED, 0, version=2))
                 start = time.monotonic()
                 self.assertEqual(closer.wait(), 0)
                 self.assertLess(time.monotonic() - start, 5)

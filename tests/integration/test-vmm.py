@@ -230,7 +230,7 @@ class Events(VmmCase):
         child, keeper = int(pids["child"]), int(pids["keeper"])
         process.kill()
         self.shut_down(keeper)
-        self.assertEqual(process_state(child), "S")
+        self.wait("the child waits as before", lambda: process_state(child) == "S")
 
     def test_exec(self):
         """The keeper leaves by itself, at once; the new program is left alone."""
