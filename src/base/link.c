@@ -156,11 +156,11 @@ void link_begun(struct link *l) {
                 link_failed(l, link_send(l, &m, WIRE_BEGUN));
 }
 
-void link_quiet(struct link *l, bool told) {
+void link_quiet(struct link *l) {
         union wire_message m = {};
 
         l->flags |= WIRE_FLAG_QUIET;
-        if (!told && l->state == LINK_WELCOMED && l->version >= 2)
+        if (l->state == LINK_WELCOMED && l->version >= 2)
                 link_failed(l, link_send(l, &m, WIRE_QUIET));
 }
 

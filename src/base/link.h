@@ -82,8 +82,8 @@ void link_job_drop(struct link *link);
 /* The job is begun now, without a GRANT: told, if there is somebody who understands it. */
 void link_begun(struct link *link);
 
-/* The VMM's I/O has ended: told now, unless told is true, and with each REGISTER from now on. */
-void link_quiet(struct link *link, bool told);
+/* The VMM's native AIO has ended: told now, and with each REGISTER from now on. */
+void link_quiet(struct link *link);
 
 /* How much of the job is left. Told if there is a connection and room in it, else forgotten. */
 void link_progress(const struct link *link, uint64_t bytes_left);

@@ -76,6 +76,7 @@ static const struct rule rules[] = {
         {SYS_userfaultfd, 0, ~0U, O_CLOEXEC | UFFD_USER_MODE_ONLY}, /* asks who watches memory */
         {SYS_ioctl, 1, ~0U, UFFDIO_API},
         {SYS_ioctl, 1, ~0U, UFFDIO_REGISTER},
+        {SYS_ioctl, 1, ~0U, (uint32_t)UFFDIO_UNREGISTER},
         {SYS_madvise, 2, ~0U, MADV_DONTNEED}, /* of a dead VMM's memory, slice by slice */
         {SYS_munmap, ANY},                    /* and of what others wait for */
         {SYS_openat, 2, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY}, /* /proc/self/maps and others */

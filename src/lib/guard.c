@@ -84,20 +84,20 @@ static bool await_end(const struct keeper *k) {
         }
 }
 
-/* The keeper tells it if it can. */
+/* The keeper says it again, and to the next daemon; but it may be inside PERFORM. */
 static void tell_quiet(struct keeper *k) {
         union wire_message m = {};
         int size = wire_encode(&m, k->link.version, WIRE_QUIET);
 
-        if (k->performing == 0 || k->link.state != LINK_WELCOMED || size < 0)
-                return;
-        k->told_quiet = raw_syscall(SYS_sendto, k->link.fd, &m, size, MSG_DONTWAIT | MSG_NOSIGNAL,
-                                    NULL, 0) == size;
+        if (k->quiet && k->performing != 0 && k->link.state == LINK_WELCOMED && size > 0)
+                (void)raw_syscall(SYS_sendto, k->link.fd, &m, size, MSG_DONTWAIT | MSG_NOSIGNAL,
+                                  NULL, 0);
 }
 
+/* If it cannot be done the VM is not quiet before the keeper has gone: exit_aio() is the fence. */
 static void fence(struct keeper *k) {
-        space_fence();
-        k->quiet = true;
+        k->quiet = space_fence() >= 0;
+        k->fenced = true;
 }
 
 static void give_back(struct keeper *k) {
@@ -139,7 +139,7 @@ void guard_reap(struct keeper *k) {
 }
 
 void guard_finish(struct keeper *k) {
-        if (!k->quiet)
+        if (!k->fenced)
                 fence(k);
         if (!k->gave_back)
                 give_back(k);

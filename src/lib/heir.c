@@ -69,18 +69,28 @@ static void look_who_it_is(const struct pvr_vm *vm) {
 }
 
 /*
- * Until the kernel clears the keeper's tid: a wait with a timeout is not begun anew behind a signal
- * handler, as waitid(2) would be.
+ * Until the kernel clears the keeper's tid. The wait has a timeout, or it would be begun anew
+ * behind a signal handler, as waitid(2) is; and because before Linux 5.16 a keeper that dumps core
+ * leaves its tid as it was.
  */
 static void await_end(const struct pvr_vm *vm, pid_t keeper) {
-        const struct timespec hour = {.tv_sec = 3600};
-        long r;
+        siginfo_t dead = {};
+        long r = 0;
 
-        do {
-                r = raw_syscall(SYS_futex, &vm->keeper->tid, FUTEX_WAIT, keeper, &hour);
+        while (r >= 0 && vm->keeper->tid == keeper) {
+                const struct timespec look = {.tv_sec = vm->heir_look_sec};
+
+                r = raw_syscall(SYS_futex, &vm->keeper->tid, FUTEX_WAIT, keeper, &look);
                 if (r == -EINTR)
                         look_who_it_is(vm);
-        } while (r == -EINTR || (r == 0 && vm->keeper->tid == keeper));
+                if (r == -ETIMEDOUT)
+                        r = raw_syscall(SYS_waitid, P_PID, keeper, &dead,
+                                        WEXITED | WNOHANG | WNOWAIT | __WALL, NULL);
+                if (dead.si_pid == keeper)
+                        break;
+                if (r == -EINTR || r == -EAGAIN)
+                        r = 0;
+        }
 }
 
 /*

@@ -46,7 +46,8 @@ void identity_read(struct identity *ret) {
 
         memset(ret, 0, sizeof(*ret));
         read_ids(ret);
-        if (raw_syscall(SYS_statx, AT_FDCWD, "/", 0, STATX_INO | STATX_MNT_ID, &stx) < 0)
+        if (raw_syscall(SYS_statx, AT_FDCWD, "/", AT_STATX_DONT_SYNC, STATX_INO | STATX_MNT_ID,
+                        &stx) < 0)
                 return;
         ret->device = (uint64_t)stx.stx_dev_major << 32 | stx.stx_dev_minor;
         ret->inode = stx.stx_ino;

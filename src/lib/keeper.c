@@ -175,7 +175,8 @@ static void begin_shutdown(struct keeper *k) {
         if (!k->has_vm)
                 leave(); /* there is nothing to be governed */
         k->released = true;
-        link_quiet(&k->link, k->told_quiet);
+        if (k->quiet)
+                link_quiet(&k->link);
         link_job_begin(&k->link, WIRE_KIND_SHUTDOWN, space_resident(), k->grace_shutdown_usec);
 }
 

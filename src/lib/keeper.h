@@ -72,10 +72,10 @@ struct keeper {
         uint64_t linger_until; /* ... and whether the VMM dies cannot be told; or 0 */
 
         /* the guard's */
-        _Atomic bool quiet;      /* no I/O of the dead VMM is in flight */
-        _Atomic bool gave_back;  /* what others wait for */
-        _Atomic bool told_quiet; /* the daemon was told, by the guard */
-        _Atomic int guard_tid;   /* the kernel sets it to 0 when the guard is gone */
+        _Atomic bool fenced;    /* the fence is over ... */
+        _Atomic bool quiet;     /* ... and no native AIO of the dead VMM is in flight */
+        _Atomic bool gave_back; /* what others wait for */
+        _Atomic int guard_tid;  /* the kernel sets it to 0 when the guard is gone */
 
         /* read by the heir, the guard and the VMM */
         _Atomic int tid;              /* of the keeper; the kernel sets it to 0 when that is gone */

@@ -111,16 +111,24 @@ static int watch_open(void) {
         return r < 0 ? r : fd;
 }
 
-/* A range has one userfaultfd at most: to a second one the kernel says EBUSY. */
+/*
+ * A range has one userfaultfd at most: to a second one the kernel says EBUSY. Where it took ours it
+ * is taken back at once: the range may have been merged with what we run on, and a page of that,
+ * touched for the first time, would wait for us.
+ */
 static bool is_watched(int watch, const struct range *r) {
         struct uffdio_register request = {
                 .range = {.start = r->start, .len = r->end - r->start},
                 .mode = UFFDIO_REGISTER_MODE_MISSING,
         };
+        long result;
 
         if (watch < 0)
                 return watch == -EINVAL;
-        return raw_syscall(SYS_ioctl, watch, UFFDIO_REGISTER, &request) == -EBUSY;
+        result = raw_syscall(SYS_ioctl, watch, UFFDIO_REGISTER, &request);
+        if (result >= 0)
+                (void)raw_syscall(SYS_ioctl, watch, UFFDIO_UNREGISTER, &request.range);
+        return result == -EBUSY;
 }
 
 /* ---- all mappings ---- */
@@ -139,21 +147,23 @@ static void read_filesystems(struct filesystems *f) {
         lines_close(&lines);
 }
 
-/* Calls action for each mapping, which may unmap it. */
-static void for_each_mapping(const struct filesystems *filesystems,
-                             void (*action)(void *userdata, const struct mapping *mapping,
-                                            enum mapping_kind kind),
-                             void *userdata) {
+/* Calls action for each mapping, which may unmap it. Negative: these were not all. */
+static int for_each_mapping(const struct filesystems *filesystems,
+                            void (*action)(void *userdata, const struct mapping *mapping,
+                                           enum mapping_kind kind),
+                            void *userdata) {
         struct mapping mapping;
         struct lines lines;
         const char *line;
         size_t size;
+        int r;
 
-        if (lines_open(&lines, "/proc/self/maps") >= 0)
-                while (lines_next(&lines, &line, &size) > 0)
-                        if (mapping_parse(&mapping, line, size) >= 0)
-                                action(userdata, &mapping, mapping_classify(&mapping, filesystems));
+        r = lines_open(&lines, "/proc/self/maps");
+        while (r >= 0 && (r = lines_next(&lines, &line, &size)) > 0)
+                if (mapping_parse(&mapping, line, size) >= 0)
+                        action(userdata, &mapping, mapping_classify(&mapping, filesystems));
         lines_close(&lines);
+        return r;
 }
 
 /* For what the name alone tells. */
@@ -165,21 +175,30 @@ static void note_aio(void *userdata, const struct mapping *mapping, enum mapping
         *found |= kind == MAPPING_AIO;
 }
 
-bool space_has_aio(void) {
+int space_has_aio(void) {
         bool found = false;
+        int r;
 
-        for_each_mapping(&no_filesystems, note_aio, &found);
-        return found;
+        r = for_each_mapping(&no_filesystems, note_aio, &found);
+        return r < 0 ? r : found;
 }
 
-/* It returns when the last request has ended. A context that somebody else ends is -EINVAL. */
+/* It returns when the last request has ended. -EINVAL: no ring, or a part of one that was ended. */
 static void end_aio(void *userdata, const struct mapping *mapping, enum mapping_kind kind) {
-        if (kind == MAPPING_AIO)
-                (void)raw_syscall(SYS_io_destroy, mapping->range.start);
+        int *result = userdata, r;
+
+        if (kind != MAPPING_AIO)
+                return;
+        r = (int)raw_syscall(SYS_io_destroy, mapping->range.start);
+        if (r < 0 && r != -EINVAL)
+                *result = r;
 }
 
-void space_fence(void) {
-        for_each_mapping(&no_filesystems, end_aio, NULL);
+int space_fence(void) {
+        int result = 0, r;
+
+        r = for_each_mapping(&no_filesystems, end_aio, &result);
+        return r < 0 ? r : result;
 }
 
 struct giving {
@@ -200,7 +219,7 @@ void space_give_back(struct space *s) {
         struct giving g = {.space = s, .watch = watch_open()};
 
         read_filesystems(&filesystems);
-        for_each_mapping(&filesystems, give_back, &g);
+        (void)for_each_mapping(&filesystems, give_back, &g);
         raw_close(&g.watch);
 }
 
@@ -320,10 +339,10 @@ void space_release(struct space *s, void (*progress)(void *userdata, uint64_t by
         const struct filesystems none = {.shmem = s->shmem};
 
         /* No mount makes a mapping a vCPU's or an anonymous one. */
-        for_each_mapping(&none, begin_release, &r);
+        (void)for_each_mapping(&none, begin_release, &r);
         for (unsigned i = 0; i < r.n_ranges; i++)
                 release_range(&r, &r.ranges[i]);
         if (r.n_ranges == RANGES_MAX) /* there may be more; what was dropped is cheap */
-                for_each_mapping(&none, release_mapping, &r);
+                (void)for_each_mapping(&none, release_mapping, &r);
         raw_close(&r.watch);
 }

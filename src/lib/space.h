@@ -33,14 +33,15 @@ void space_init(struct space *space);
 /* These size bytes are what the caller runs on: the slices that they are in are left alone. */
 void space_add_own(struct space *space, const void *start, size_t size);
 
-/* Whether this process has rings of native AIO. False also where that cannot be told. */
-bool space_has_aio(void);
+/* 1: this process has rings of native AIO; 0: it has none; negative: that cannot be told. */
+int space_has_aio(void);
 
 /*
  * Ends all native AIO of this address space: waits, without a limit, until no request is in flight
  * any more, as the kernel itself does in the exit of the last task that shares it.
+ * Negative: some may be in flight; the exit is the fence then.
  */
-void space_fence(void);
+int space_fence(void);
 
 /* Unmaps what somebody else may be waiting for: mapping_goes_at_once(). */
 void space_give_back(struct space *space);

@@ -31,12 +31,18 @@
 #define FLAGS (PVR_FLAG_DRAIN_NATIVE_AIO)
 
 /* Of the first version that had them. */
-#define OPTIONS_SIZE_MIN sizeof(struct pvr_vm_options)
-#define OUTCOME_SIZE_MIN sizeof(struct pvr_outcome)
+#define OPTIONS_SIZE_MIN 32
+#define OUTCOME_SIZE_MIN 48
+#define OPTIONS_SIZE_MAX 4096 /* more is no size */
+
+_Static_assert(sizeof(struct pvr_vm_options) >= OPTIONS_SIZE_MIN &&
+                       sizeof(struct pvr_outcome) >= OUTCOME_SIZE_MIN,
+               "members are only added");
 
 #define GRACE_REBOOT_USEC   (60 * USEC_PER_SEC)
 #define GRACE_SHUTDOWN_USEC (5 * USEC_PER_SEC)
 #define START_TIMEOUT_USEC  (10 * USEC_PER_SEC)
+#define HEIR_LOOK_SEC       3600
 #define MAPPING_SIZE        (KEEPER_BELOW + sizeof(struct keeper))
 
 /* ---- life and death ---- */
@@ -107,9 +113,17 @@ static void vm_freep(struct pvr_vm **vm) {
 
 /* ---- what a keeper must not be beside ---- */
 
-/* Whether a dead VMM's pid would promise more than is true: see "Fencing" in pv-reaper-qemu(7). */
-static bool uses_undrained_aio(const struct pvr_vm *vm) {
-        return !vm->drains && space_has_aio();
+/*
+ * Whether a dead VMM's pid would promise more than is true: see "Fencing" in pv-reaper-qemu(7).
+ * -EBUSY: native AIO is in use, or that cannot be told, and nobody waits for it. Who drains it must
+ * be able to find it.
+ */
+static int check_aio(const struct pvr_vm *vm) {
+        int r = space_has_aio();
+
+        if (r < 0)
+                return r;
+        return r > 0 && !vm->drains ? -EBUSY : 0;
 }
 
 static bool is_still_itself(const struct pvr_vm *vm) {
@@ -237,7 +251,7 @@ static int read_options(struct pvr_vm_options *ret, const struct pvr_vm_options 
         *ret = (struct pvr_vm_options){};
         if (!options)
                 return 0;
-        if (options->size < OPTIONS_SIZE_MIN)
+        if (options->size < OPTIONS_SIZE_MIN || options->size > OPTIONS_SIZE_MAX)
                 return -EINVAL;
         for (size_t i = sizeof(*ret); i < options->size; i++)
                 if (bytes[i] != 0)
@@ -261,11 +275,13 @@ _public_ int pvr_vm_new(struct pvr_vm **ret, const struct pvr_vm_options *option
                 return -ENOMEM;
         vm->owner = getpid();
         vm->n_refs = 1;
+        vm->heir_look_sec = HEIR_LOOK_SEC;
         vm->bell = vm->keeper_bell = vm->outcomes = vm->outcomes_sink = vm->vm_fd = -1;
         vm->drains = known.flags & PVR_FLAG_DRAIN_NATIVE_AIO;
         identity_read(&vm->identity);
-        if (uses_undrained_aio(vm))
-                return -EBUSY;
+        r = check_aio(vm);
+        if (r < 0)
+                return r;
         r = vm_init(vm, &known);
         if (r < 0)
                 return r;
@@ -317,8 +333,9 @@ _public_ int pvr_vm_set_fd(struct pvr_vm *vm, int vm_fd, uint64_t mem_bytes) {
                 return -ECHILD;
         if (!is_still_itself(vm))
                 return part(vm, -EPERM);
-        if (uses_undrained_aio(vm))
-                return part(vm, -EBUSY);
+        r = check_aio(vm);
+        if (r < 0)
+                return part(vm, r);
         r = bell_has_room(vm->bell);
         if (r < 0)
                 return r;

@@ -13,9 +13,10 @@
 #define _public_ __attribute__((visibility("default")))
 
 struct pvr_vm {
-        pid_t owner;              /* the process that made it: a fork may not use it */
-        bool drains;              /* PVR_FLAG_DRAIN_NATIVE_AIO */
-        struct identity identity; /* of the caller who made it, and of the keeper */
+        pid_t owner;                  /* the process that made it: a fork may not use it */
+        bool drains;                  /* PVR_FLAG_DRAIN_NATIVE_AIO */
+        _Atomic time_t heir_look_sec; /* how often the heir looks without being woken */
+        struct identity identity;     /* of the caller who made it, and of the keeper */
 
         /* owned; all in the VMM's fd table, CLOEXEC and above 2 */
         int bell;              /* our end of the doorbell */

@@ -80,8 +80,9 @@ static uint32_t run(const struct filter *f, const struct seccomp_data *data) {
 
 /* ---- what must come out ---- */
 
-#define UFFD_API_REQUEST      0xC018AA3F
-#define UFFD_REGISTER_REQUEST 0xC020AA00
+#define UFFD_API_REQUEST        0xC018AA3F
+#define UFFD_REGISTER_REQUEST   0xC020AA00
+#define UFFD_UNREGISTER_REQUEST 0x8010AA01
 
 /* Allowed whatever the arguments are. */
 static const int free_calls[] = {
@@ -102,7 +103,8 @@ static bool expected(int nr, const uint64_t *args) {
                 return (int)args[0] == AF_UNIX;
         case SYS_ioctl:
                 return (uint32_t)args[1] == 0xC020AEC5 || (uint32_t)args[1] == UFFD_API_REQUEST ||
-                       (uint32_t)args[1] == UFFD_REGISTER_REQUEST;
+                       (uint32_t)args[1] == UFFD_REGISTER_REQUEST ||
+                       (uint32_t)args[1] == UFFD_UNREGISTER_REQUEST;
         case SYS_userfaultfd:
                 return (int)args[0] == (O_CLOEXEC | 1); /* of faults in user mode only */
         case SYS_madvise:
@@ -117,9 +119,18 @@ static bool expected(int nr, const uint64_t *args) {
 
 static const uint64_t arg0[] = {0,    AF_UNIX,   AF_INET,       UINT64_MAX,          HIGH | AF_UNIX,
                                 HIGH, O_CLOEXEC, O_CLOEXEC | 1, HIGH | O_CLOEXEC | 1};
-static const uint64_t arg1[] = {
-        0,          0xC020AEC5,       HIGH | 0xC020AEC5,     0xC020AEC4, 0x4020AEC5, 0xAE01, 0xAEC5,
-        UINT64_MAX, UFFD_API_REQUEST, UFFD_REGISTER_REQUEST, 0x8010AA02};
+static const uint64_t arg1[] = {0,
+                                0xC020AEC5,
+                                HIGH | 0xC020AEC5,
+                                0xC020AEC4,
+                                0x4020AEC5,
+                                0xAE01,
+                                0xAEC5,
+                                UINT64_MAX,
+                                UFFD_API_REQUEST,
+                                UFFD_REGISTER_REQUEST,
+                                0x8010AA02,
+                                UFFD_UNREGISTER_REQUEST};
 static const uint64_t arg2[] = {
         O_RDONLY,           O_RDONLY | O_CLOEXEC, O_WRONLY,           O_RDWR,
         O_ACCMODE,          O_RDONLY | O_CREAT,   O_RDONLY | O_TRUNC, O_WRONLY | O_CREAT | O_TRUNC,

@@ -8,11 +8,16 @@
 
 #include "fds.h"
 
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/util.h"
@@ -102,11 +107,99 @@ static void test_guard_slow_exit(void **state) {
         assert_false(leaves_within(NULL, LONG_MSEC));
 }
 
+#define NOBODY 65534
+
+static void check_child(int (*function)(void)) {
+        pid_t pid = fork();
+        int status;
+
+        if (pid == 0)
+                _exit(function());
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+}
+
+static void await_gone(const struct pvr_vm *vm, int msec) {
+        for (int waited = 0; waited < msec && !vm->keeper_gone; waited += 10)
+                (void)usleep(10 * 1000);
+}
+
+/* The heir's wait ends now and then by itself, and it must go on as before. */
+static int give_up_rights_later(void) {
+        struct pvr_vm *vm = NULL;
+
+        if (pvr_vm_new(&vm, NULL) < 0)
+                return 1;
+        vm->heir_look_sec = 1;
+        if (setuid(getuid()) < 0) /* which wakes it: it waits for a second from now on */
+                return 2;
+        (void)usleep(2200 * 1000);
+        if (vm->keeper_gone)
+                return 3;
+        if (setresuid(NOBODY, NOBODY, NOBODY) < 0)
+                return 4;
+        await_gone(vm, SOON_MSEC);
+        return vm->keeper_gone ? 0 : 5;
+}
+
+static void test_guard_heir_goes_on(void **state) {
+        check_child(give_up_rights_later);
+}
+
+static const char *not_root(void) {
+        return geteuid() == 0 ? NULL : "needs root";
+}
+
+/* Where native AIO cannot be looked for there is no keeper, and a fence that cannot act says so. */
+static int look_without_maps(void) {
+        struct sock_filter code[] = {
+                BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+                BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_openat, 0, 1),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EACCES),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        };
+        struct sock_fprog program = {.len = ARRAY_SIZE(code), .filter = code};
+        struct pvr_vm *vm = NULL;
+
+        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+            prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+                return 1;
+        if (space_has_aio() != -EACCES || space_fence() != -EACCES)
+                return 2;
+        return pvr_vm_new(&vm, NULL) == -EACCES ? 0 : 3;
+}
+
+/* The call that ends a ring is refused: what was in flight may still be. */
+static int fence_without_io_destroy(void) {
+        struct sock_filter code[] = {
+                BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+                BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_destroy, 0, 1),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        };
+        struct sock_fprog program = {.len = ARRAY_SIZE(code), .filter = code};
+        unsigned long ring = 0;
+
+        if (syscall(SYS_io_setup, 8, &ring) < 0)
+                return 0; /* no native AIO here */
+        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+            prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+                return 1;
+        return space_fence() == -EPERM ? 0 : 2;
+}
+
+static void test_guard_no_false_fence(void **state) {
+        check_child(look_without_maps);
+        check_child(fence_without_io_destroy);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 checked_test(test_guard_looks),
                 checked_test(test_guard_execve),
                 checked_test(test_guard_slow_exit),
+                checked_test_unless(not_root(), test_guard_heir_goes_on),
+                checked_test(test_guard_no_false_fence),
         };
 
         return cmocka_run_group_tests(tests, make_directory, remove_directory);

@@ -133,19 +133,18 @@ static const char *no_disk(void) {
 
 static bool has_aio(void) {
         unsigned long ring = 0;
-        bool before = space_has_aio(), during;
+        int before = space_has_aio(), during;
 
         if (syscall(SYS_io_setup, 8, &ring) < 0)
                 _exit(102);
         during = space_has_aio();
-        return !before && during && ring != 0;
+        return before == 0 && during == 1 && ring != 0;
 }
 
 static int fence(void) {
         if (!has_aio())
                 return 1;
-        space_fence();
-        return space_has_aio() ? 2 : 0;
+        return space_fence() == 0 && space_has_aio() == 0 ? 0 : 2;
 }
 
 static void test_space_fence(void **state) {
