@@ -120,8 +120,8 @@ class Wire(unittest.TestCase):
     def test_man_page(self):
         """The table of messages in pv-reaper-protocol(7) is the one that is spoken here."""
         page = harness.read(f"{harness.HERE}/../../man/pv-reaper-protocol.7.scd")
-        rows = re.findall(r"^\|  (\w+)\n:  (all|\d|1, 2)\n:  (\d+)\n:  (\d+)\n:  to the (\w+)$", page,
-                          re.M)
+        row = r"^\|  (\w+)\n:  (all|\d|1, 2)\n:  (\d+)\n:  (\d+)\n:  to the (\w+)$"
+        rows = re.findall(row, page, re.M)
         self.assertEqual(len(rows), len(harness.LAYOUT) + 1)  # REGISTER has two
         for name, versions, kind, size, to in rows:
             register_2 = (name, versions) == ("REGISTER", "2")
