@@ -34,8 +34,7 @@
 extern "C" {
 #endif
 
-/* 0xMMmmpp: major, minor, patch, as numbers. What the caller was compiled with; see pvr_version().
- */
+/* What the caller was compiled with: 0xMMmmpp, major, minor and patch. See pvr_version(). */
 #define PVR_VERSION 0x000100
 
 /* The version of the library that is loaded, as PVR_VERSION. */
@@ -77,8 +76,9 @@ enum pvr_flags {
         /*
          * The VMM uses native AIO (io_submit(2)), and whoever may start its successor waits for
          * "pv-reaperctl wait-quiet" first. Without a keeper the kernel lets a VMM's pid go only
-         * when such I/O has ended; with one the pid goes at once, the keeper waits for the I/O, and
-         * then tells the daemon that the VM is quiet. See "Fencing" in pv-reaper-qemu(7).
+         * when such I/O has ended. With one the pid goes at once; the keeper's guard waits for the
+         * I/O, and then the daemon is told that the VM is quiet. See "Fencing" in
+         * pv-reaper-qemu(7).
          */
         PVR_FLAG_DRAIN_NATIVE_AIO = 1,
 };
@@ -98,12 +98,11 @@ struct pvr_vm_options {
  * - after the last fork of a process that daemonizes;
  * - after it has dropped privileges and changed its root directory: the keeper has the credentials
  *   and the root of this moment, and leaves when the VMM's differ later (see pvr_vm_set_fd());
- * - before it installs a sandbox that forbids clone(2), which would kill the caller or fail it
- * here. In upstream's QEMU, which installs its sandbox before it daemonizes, no place has all
- * three: there it is where "-run-with async-teardown=on" is handled, and not together with
- * "-sandbox spawn=deny",
- * "-daemonize", "-run-with user=" or "chroot=". pvreaper(3) lists the system calls that a sandbox
- * must allow afterwards.
+ * - before it installs a sandbox that forbids clone(2), which would kill the caller or fail this
+ *   call. pvreaper(3) lists the system calls that a sandbox must allow afterwards.
+ * Upstream's QEMU installs its sandbox before it daemonizes, so no place in it has all three. Call
+ * it there where "-run-with async-teardown=on" is handled, and not together with "-daemonize",
+ * "-run-with user=" or "-run-with chroot=". "-sandbox" excludes nothing: it is installed later.
  *
  * options: as above; NULL: all zero.
  * Without PVR_FLAG_DRAIN_NATIVE_AIO the VMM must not use native AIO while it has a keeper: it calls
@@ -131,8 +130,8 @@ int pvr_vm_new(struct pvr_vm **ret, const struct pvr_vm_options *options);
  * Does not block. If it fails, pvr_vm_handoff() gives -ENOTCONN until it succeeds (but after -EBADF
  * and -EMFILE, which change nothing). Before it replaces a VM, the outcome of that one's last
  * hand-off must have been read: rings do not say which VM they are about. Close the fds of the old
- * VM after this call, not before: else the keeper's is the last one, and it tears that VM down
- * before it does anything else.
+ * VM after this call. If they are closed before, the keeper's fd is the last one, and the keeper
+ * tears that VM down before it does anything else.
  * Errors: -EBADF, -EMFILE, -EPIPE (the keeper is gone), -EAGAIN (the keeper has not read earlier
  * calls yet), -EPERM (user, group, supplementary groups or root directory of the calling thread are
  * no longer those of the keeper, which leaves), -EBUSY (native AIO is in use without
@@ -141,12 +140,13 @@ int pvr_vm_new(struct pvr_vm **ret, const struct pvr_vm_options *options);
  */
 int pvr_vm_set_fd(struct pvr_vm *vm, int vm_fd, uint64_t mem_bytes);
 
-/* The guest has another size now, in bytes. A store; any thread, any time. */
+/* The guest has another size now, in bytes. Stores it, no more; any thread, any time. */
 void pvr_vm_set_mem(struct pvr_vm *vm, uint64_t mem_bytes);
 
 /*
- * Rings the keeper's doorbell: "something is set aside". Call it after PREPARE succeeded. One
- * non-blocking send(2); allocates nothing and takes no lock.
+ * Rings the keeper's doorbell: "something is set aside". Call it after PREPARE succeeded. It asks
+ * who the caller is by now (getpid, getgroups, getresuid, getresgid, statx of the root directory),
+ * then does one non-blocking send(2). It allocates nothing and takes no lock.
  * 0: the keeper will run PERFORM (several rings before it gets to it are one).
  * Negative: it will not: run PERFORM yourself, and there take -EINVAL for "already done", since
  * somebody who took over from a dying keeper may have been faster.
@@ -156,11 +156,11 @@ void pvr_vm_set_mem(struct pvr_vm *vm, uint64_t mem_bytes);
 int pvr_vm_handoff(struct pvr_vm *vm);
 
 /*
- * PREPARE and hand-off in one: the asynchronous form of KVM_PV_DISABLE. If an earlier hand-off is
- * still queued, and so the kernel has no room for another VM, that one is begun at once, over the
- * daemon's limit, and PREPARE tried again: the guest does not wait for the queue.
+ * PREPARE and hand-off in one: the asynchronous form of KVM_PV_DISABLE. The kernel has room for one
+ * VM that is set aside. If an earlier hand-off is still queued, that one is begun at once, over the
+ * daemon's limit, and PREPARE is tried again: the guest does not wait for the queue.
  * 0: the old VM is set aside and somebody tears it down: the keeper, or, if it is gone, a thread
- * made for it, or, where even that cannot be had, this call itself, which then blocks that long.
+ * made for it, or, where no thread can be made, this call itself, which then blocks that long.
  * Negative: nothing was set aside (the error of PREPARE, e.g. -EINVAL for a guest of 2 GiB and less
  * or with an earlier one still set aside; -ENOTCONN; -ECHILD): use KVM_PV_DISABLE.
  * Blocks as long as PREPARE does (which destroys the first 2 GiB itself), and for what it takes to
