@@ -24,8 +24,8 @@
 #endif
 
 /*
- * A peer that died with something of ours unread is announced once, by ECONNRESET, ahead of its own
- * last words, which are still there: they count.
+ * A peer that died before it had read all that we sent is announced once, by ECONNRESET, ahead of
+ * its own last words, which are still there: they count.
  */
 static ssize_t raw_recvmsg(int fd, struct msghdr *mh, int flags) {
         bool reset = false;

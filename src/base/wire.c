@@ -6,7 +6,7 @@
  * that is not the row's, a message in the wrong direction, a number outside its range.
  *
  * Invariant: every message struct has no padding and fits WIRE_SIZE_MAX, so memcpy() neither leaks
- * bytes of ours nor reads beyond a packet. The fuzzers and tests walk the same table.
+ * our memory nor reads beyond a packet. The fuzzers and tests walk the same table.
  */
 
 #include "base/wire.h"

@@ -94,7 +94,7 @@ struct wire_header {
 
 enum wire_flags {
         WIRE_FLAG_QUIET = 1,  /* as QUIET says: the daemon that was told may be another one */
-        WIRE_FLAG_DRAINS = 2, /* the VMM may use native AIO: its pid's end alone proves nothing */
+        WIRE_FLAG_DRAINS = 2, /* the VMM may use native AIO: its pid's end does not end that */
         _WIRE_FLAGS = 3,
 };
 
@@ -147,7 +147,10 @@ struct wire_done {
         struct wire_outcome outcome;
 };
 
-/* The VMM is gone, and no I/O that it submitted is in flight any more. */
+/*
+ * The VM is quiet: its VMM is dead, no native AIO of it is in flight, and the guard has given back
+ * what it gives back. See FENCING in pv-reaper-qemu(7).
+ */
 struct wire_quiet {
         struct wire_header header;
         uint32_t reserved;

@@ -3,7 +3,7 @@
 /*
  * Prints what bash or zsh sources to complete pv-reaperctl's command line. It is run while the
  * project is built, by the machine that builds it, which need not be the one that it is for; so it
- * has libc only, and not even a line of ours but the table. Owns nothing.
+ * has libc only, and nothing else of this program than the table. Owns nothing.
  */
 
 #include <stdio.h>

@@ -35,7 +35,7 @@ struct verb {
 #define VERB(name, min, max, function, complete, help) {name, min, max, function, help},
 static const struct verb verbs[] = {VERB_LIST(VERB)};
 
-/* Makes sure that 0 to 2 are taken: else a socket of ours would become stdout. */
+/* Makes sure that 0 to 2 are taken: else one of our sockets would become stdout. */
 static int reserve_stdio(void) {
         int fd;
 

@@ -2,9 +2,10 @@
 
 /*
  * A walk through /proc for helpers. There may be tens of thousands of processes, each costs a read
- * of its name, and nothing else of ours may wait for that: so it goes in turns of a millisecond at
- * most, each of which comes only when the loop has nothing else to do. One pass at a time; the next
- * begins an interval after the last has ended, so a slow host is not kept busy by it.
+ * of its name, and the rest of the daemon must not wait for that: so it goes in turns of a
+ * millisecond at most, each of which comes only when the loop has nothing else to do. One pass at a
+ * time; the next begins an interval after the last has ended, so a slow host is not kept busy by
+ * it.
  *
  * getdents64(2) rather than readdir(3), whose buffer is 32 KiB: to fill that from /proc takes
  * longer than a turn.

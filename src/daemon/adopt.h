@@ -5,7 +5,7 @@
  * Adoption: a QEMU that knows nothing of us can have a helper for its own end, cleanup/<pid>
  * (-async-teardown of 7.2 and later, -run-with async-teardown=on, libvirt's <async-teardown/>),
  * which shares QEMU's memory and exits after it, so that it is the helper that pays for the
- * release. We move it into a cgroup of ours, account for it, hold it to the CPU quota, and count
+ * release. We move it into one of our cgroups, account for it, hold it to the CPU quota, and count
  * it while it works. Nothing is asked of it and nothing told: what happens to the guest does not
  * depend on us.
  *

@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * An object of ours as a D-Bus a{sv}: a table says which keys there are, of which type, and where
+ * One of our objects as a D-Bus a{sv}: a table says which keys there are, of which type, and where
  * the values come from. What is not known is left out of the dictionary.
  */
 

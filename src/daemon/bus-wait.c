@@ -136,7 +136,7 @@ static struct wait *wait_new(sd_bus_message *call) {
         return wait;
 }
 
-/* r: of the function that lets it wait. What is not answered later is answered now. */
+/* r: of the function that lets it wait. A call that does not wait is answered now. */
 static int begin(struct wait *wait, int r, unsigned max, sd_bus_error *error) {
         if (r >= 0)
                 r = watch_caller(wait);

@@ -61,7 +61,7 @@ struct bus {
         sd_id128_t id;
 
         /* owned */
-        struct bus_system *system; /* NULL: no business of ours */
+        struct bus_system *system; /* NULL: we are not on it */
 
         /* state */
         struct bus_properties properties; /* as last told */

@@ -55,21 +55,21 @@ bool cgroup_is_closer_name(const char *name) {
 /* ---- limits ---- */
 
 /*
- * What is taken through an address space is charged to the cgroup of mm->owner, which is the VMM as
- * long as it has this address space, and then the worker. Without a limit here a worker would have
- * more memory than its VM was given, as soon as the VMM ends, executes another program, or, of its
- * threads, ends the first.
+ * New memory in an address space is charged to the cgroup of mm->owner. That is the VMM, and the
+ * worker after the VMM has ended, has executed another program, or has ended its first thread.
+ * Without a limit here a worker would have more memory from then on than its VM was given.
  *
- * memory.high holds from the start: who takes more is slowed down, to 1 MiB/s with huge pages on
- * Linux 6.1, and nobody is killed. memory.max kills all who use the address space, the VMM too, so
- * it is for when the VMM is dead: what is killed then gives back what it has by that. While more is
- * in use than memory.max says, writing it waits for that end, which can take minutes. Newer kernels
- * do not wait if it was opened with O_NONBLOCK; for the others it is written larger than what is in
- * use.
+ * memory.high holds from the start. Above it a process is slowed down, to 1 MiB/s with huge pages
+ * on Linux 6.1, and none is killed.
+ *
+ * memory.max kills all processes that use the address space, the VMM too. So it is for when the VMM
+ * is dead: a worker that is killed then gives its memory back by that. If more than memory.max is
+ * in use, writing it waits for that end, which can take minutes. Newer kernels do not wait if the
+ * file was opened with O_NONBLOCK; for older ones a value larger than what is in use is written.
  *
  * A worker needs what the kernel takes to serve it: 268 KiB from its first word to its VM's end, as
  * measured, of which 256 KiB are one batch. The kernel charges in batches of 64 pages for each CPU,
- * so each CPU counts with one.
+ * so each CPU counts with one batch.
  */
 #define MEMORY_HIGH    (16ULL << 20)
 #define MEMORY_MAX     (2 * MEMORY_HIGH)
@@ -92,7 +92,7 @@ static uint64_t for_cpus(void) {
         return MEMORY_PER_CPU * (uint64_t)sysconf(_SC_NPROCESSORS_CONF);
 }
 
-/* Nor is there more for who is swapped out. A kernel without swap has no such file. */
+/* Swap would be more memory. A kernel without swap has no such file. */
 static int hold_memory(struct cgroup_leaf *leaf) {
         int r = write_bytes(leaf, "memory.swap.max", 0);
 

@@ -1,19 +1,22 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Memory nodes. A process that comes into a cgroup whose effective nodes (cpuset.mems.effective)
- * are others takes its address space along: the kernel binds the memory policies in it to the new
- * nodes, and moves pages from the old ones to them (cpuset_attach() in kernel/cgroup/cpuset.c). A
- * worker's address space is the guest's. So a worker's cgroup gets the nodes that the worker has
- * already, and where it cannot have them nobody is moved there.
+ * Memory nodes. When a process enters a cgroup with other effective nodes (cpuset.mems.effective),
+ * the kernel changes its address space (cpuset_attach() in kernel/cgroup/cpuset.c):
+ * - it binds the memory policies in there to the new nodes;
+ * - it moves pages from the old nodes to the new ones.
+ * A worker's address space is the guest's. So a worker's cgroup gets the nodes that the worker has
+ * already. If it cannot have them the worker is not moved there.
  *
- * The kernel moves no page between equal sets, and none out of a node that is in both sets, unless
- * both have the same number of nodes (do_migrate_pages() in mm/mempolicy.c). So with policies that
- * nobody needs any more, more nodes than before do no harm.
+ * Pages (do_migrate_pages() in mm/mempolicy.c): the kernel moves none between equal sets. It moves
+ * none out of a node that is in both sets, unless both sets have the same number of nodes. So once
+ * nobody needs the policies any more, a cgroup with more nodes than before does no harm.
  *
- * Writing cpuset.mems here moves nothing: there is no process in that cgroup yet. cpuset is enabled
- * for the workers' cgroups when the first of them needs other nodes than PATH has, and then stays:
- * it costs memory, and the kernel resets the CPU mask of each process that comes in.
+ * Writing cpuset.mems here moves nothing, since there is no process in that cgroup yet.
+ *
+ * cpuset is enabled for the workers' cgroups when the first of them needs other nodes than PATH
+ * has, and stays enabled. Not earlier: it costs memory, and the kernel resets the CPU mask of each
+ * process that enters.
  */
 
 #include "daemon/cgroup.h"

@@ -104,12 +104,12 @@ int cgroup_leaf_take_nodes(struct cgroup_leaf *leaf, struct cgroup_root *root, c
 bool cgroup_nodes_include(const char *nodes, const char *others);
 
 /*
- * Its VMM is dead, so what its worker still takes is charged here, and limited from now on: see
- * cgroup-leaf.c. What it has keeps being charged where it was. -ENOENT: no memory controller.
+ * Its VMM is dead, so new memory of its worker is charged here, and limited from now on: see
+ * cgroup-leaf.c. Older memory stays charged where it was. -ENOENT: no memory controller.
  */
 int cgroup_leaf_limit_memory(struct cgroup_leaf *leaf);
 
-/* Kills whatever is in it. */
+/* Kills all processes in it. An error before Linux 5.14, which has no cgroup.kill. */
 int cgroup_leaf_kill(struct cgroup_leaf *leaf);
 
 /*

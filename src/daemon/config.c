@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Configuration files. inih does the parsing, line by line through a reader of ours, which counts
- * lines for the messages and rejects what inih would misread: lines beyond its buffer (the tail
- * would become a key of its own), NUL bytes, and indented lines (continuations of the previous
+ * Configuration files. inih does the parsing, line by line through a reader in this file, which
+ * counts lines for the messages and rejects what inih would misread: lines beyond its buffer (the
+ * tail would become a key of its own), NUL bytes, and indented lines (continuations of the previous
  * value, to inih).
  */
 

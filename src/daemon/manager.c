@@ -88,7 +88,7 @@ static bool accept_again(struct manager *m) {
         return true;
 }
 
-/* Someone is in it yet, but no worker of ours. */
+/* A process is still in it. Unless that is a worker that we know, the purge is repeated. */
 static void on_left(void *userdata, pid_t pid, uint64_t starttime) {
         struct manager *m = userdata;
 

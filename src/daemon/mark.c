@@ -2,9 +2,9 @@
 
 /*
  * The text of a mark: numbers by name in a fixed order, the unit last, since it may hold anything.
- * What mark_format() writes mark_parse() gives back exactly. What came later (AWAY, ...) is
- * written only where it says something, so that older daemons understand all the others. A daemon
- * that does not understand a mark goes without, and says "unknown" where it would have needed it.
+ * mark_parse() gives back exactly what mark_format() wrote. Newer names (AWAY, ...) are written
+ * only where they say something, so that older daemons understand all other marks. A daemon that
+ * does not understand a mark goes without, and says "unknown" where it would have needed it.
  */
 
 #include "daemon/mark.h"

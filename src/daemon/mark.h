@@ -31,5 +31,5 @@ struct mark {
 
 void mark_format(const struct mark *mark, char buffer[static MARK_SIZE_MAX]);
 
-/* -EBADMSG: not one of ours; *ret is left alone. */
+/* -EBADMSG: it is no mark; *ret is left alone. */
 int mark_parse(struct mark *ret, const char *text);

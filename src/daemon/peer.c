@@ -294,7 +294,7 @@ static int on_packet(sd_event_source *source, int fd, uint32_t revents, void *us
                 log_refused(peer, 0, "sent file descriptors: disconnected");
         else if (r == -EBADMSG || r == -EPROTO)
                 log_refused(peer, 0,
-                            "sent something that is no message of ours, or not at this point: "
+                            "sent something that is no known message, or not at this point: "
                             "disconnected");
         peer_free(peer);
         return 0;

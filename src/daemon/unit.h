@@ -11,7 +11,8 @@
  * others of that sort. Pure: no clock, no system call; times are µs of CLOCK_MONOTONIC.
  *
  * What is limited per unit, and against what:
- * - connections: fds and memory of ours. One unit that opens thousands must not keep others out.
+ * - connections: they cost us fds and memory. One unit that opens thousands must not keep others
+ * out.
  * - workers: they cost fds and a cgroup as long as their process lives, connected or not, and one
  *   process makes as many as it likes. They also bound what waits: a worker has one request.
  * - arrivals, i.e. connections per second: each costs a look into /proc, before we know anything.

@@ -437,8 +437,8 @@ static void start(struct worker *w) {
 }
 
 /*
- * Model: daemon_begun. A reboot only: that is what a living VMM can need the kernel's slot for. A
- * GRANT of ours that it crossed is a slot for the same job.
+ * Model: daemon_begun. A reboot only: for nothing else can a living VMM need the kernel's slot. If
+ * our GRANT crossed it, that was a slot for the same job.
  */
 int worker_on_begun(struct worker *w, const struct wire_begun *begun) {
         struct job *job = w->job;

@@ -3,15 +3,15 @@
 /*
  * Where workers live in the cgroup tree, and what a worker may have there. A worker comes out of
  * its VM's cgroup, whose limits hold it no longer, so ours has limits instead: one thread, which
- * stays one (pids.max), and hardly any memory of its own (cgroup-leaf.c). Who has more threads is
- * no worker: pids.max stops none that there are.
+ * stays one (pids.max), and hardly any memory of its own (cgroup-leaf.c). A process with more
+ * threads is refused as a worker: pids.max stops no thread that is there already.
  *
  * A worker's address space is its VMM's, and others may share it as well. A move must not change
  * the memory policies in it and must not migrate its pages, see cgroup-nodes.c. Where it would, the
  * worker stays in its VM's cgroup and is served there: without a cgroup of its own, as with
- * --cgroup none. Once the VMM is dead nobody needs the policies any more; then it is moved if that
- * moves no page. It is never moved if that does: it would take as long as copying the guest, for
- * nothing, and up to Linux 6.17 all that is done to cgroups on the host would wait as long.
+ * --cgroup none. Once the VMM is dead nobody needs the policies any more. Then the worker is moved
+ * if no page moves with it, else it stays: moving the pages would take as long as copying the
+ * guest, and up to Linux 6.17 all that is done to cgroups on the host would wait as long.
  */
 
 #include "daemon/worker.h"
@@ -40,9 +40,8 @@ static void limit_memory(struct worker *w) {
 }
 
 /*
- * -EXDEV: a move would do harm. The worker and its VMM were together when it was made, and one of
- * them may have been moved since; to which of both nodes the policies are bound then, nobody can
- * know.
+ * -EXDEV: a move would do harm. The worker and its VMM were in one cgroup when the worker was made.
+ * If one of them has been moved since, nobody can know to whose nodes the policies are bound.
  */
 static int take_nodes(struct worker *w, char own[static NODES_TEXT_MAX]) {
         char vmm[NODES_TEXT_MAX];
@@ -73,9 +72,9 @@ static int count_threads(const struct worker *w) {
 }
 
 /*
- * It had one thread before the move, and has more behind it, where pids.max lets it make none: it
- * made them on the way, to have them where its VM's limits are not. That is no worker, and it must
- * not stay there.
+ * It had one thread before the move, and has more after it, where pids.max lets it make none: so it
+ * made them during the move, to have them where its VM's limits do not hold. It is no worker, and
+ * must not stay there. Before Linux 5.14, which has no cgroup.kill, it does.
  */
 int worker_check_threads(struct worker *w) {
         int r;
@@ -161,8 +160,8 @@ bool worker_stays(const struct worker *w) {
 /* ---- the end of its VMM ---- */
 
 /*
- * A job that runs is billed where it began. Whoever is moved here had nothing to do before, or its
- * job was not granted yet.
+ * A job that runs is billed where it began. A worker that is moved here has no job, or one that was
+ * not granted yet.
  */
 void worker_on_vmm_end(struct worker *w) {
         int r;

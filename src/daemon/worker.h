@@ -72,7 +72,7 @@ TAILQ_HEAD(worker_list, worker);
 /*
  * A worker for a process that registered, of which /proc says stat; takes *pidfd over. Verifies
  * that it is in a closer's cgroup, or else that it shares its address space with its parent, the
- * VMM; then it makes and enters its cgroup. -EPERM: it is none of ours to govern; -EEXIST: its VMM
+ * VMM; then it makes and enters its cgroup. -EPERM: it is not for us to govern; -EEXIST: its VMM
  * or cgroup has another worker; -ESRCH: it is gone; -EDQUOT: its unit has its share of workers;
  * -EUSERS: it has more than one thread.
  */

@@ -20,7 +20,7 @@
 
 #include "base/util.h"
 
-#define NUMBERS_MAX 1000 /* no architecture of ours counts as far */
+#define NUMBERS_MAX 1000 /* no architecture that we build for has more */
 
 static void release(scmp_filter_ctx *filter) {
         if (*filter)
