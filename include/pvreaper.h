@@ -115,9 +115,11 @@ struct pvr_vm_options {
  * As with every process made by clone(CLONE_VM), unshare(CLONE_NEWUSER) fails with -EINVAL from
  * then on, and whoever else shares the VMM's memory (a CLONE_VM process of its own) must not
  * outlive it: that memory is released at the VMM's end.
- * Errors: -EINVAL (an unknown flag, or bytes that are not zero behind the known members), -EBUSY
- * (native AIO is in use and the flag is not set), -ENOMEM, -EAGAIN (no more processes), -EMFILE,
- * -EPERM, -ENAMETOOLONG (PVREAPER_SOCKET), -ENOSYS (Linux before 5.9), -ETIMEDOUT.
+ * Errors: -EINVAL (an unknown flag, a size that is less than 32 or more than 4096, or bytes that
+ * are not zero behind the known members), -EBUSY (native AIO is in use and the flag is not set),
+ * -ENOMEM, -EAGAIN (no more processes), -EMFILE, -EPERM, -ENAMETOOLONG (PVREAPER_SOCKET), -ENOSYS
+ * (Linux before 5.9), -ETIMEDOUT; also those of open(2) and read(2) for /proc/self/maps, which says
+ * whether native AIO is in use.
  */
 int pvr_vm_new(struct pvr_vm **ret, const struct pvr_vm_options *options);
 
@@ -135,8 +137,8 @@ int pvr_vm_new(struct pvr_vm **ret, const struct pvr_vm_options *options);
  * Errors: -EBADF, -EMFILE, -EPIPE (the keeper is gone), -EAGAIN (the keeper has not read earlier
  * calls yet), -EPERM (user, group, supplementary groups or root directory of the calling thread are
  * no longer those of the keeper, which leaves), -EBUSY (native AIO is in use without
- * PVR_FLAG_DRAIN_NATIVE_AIO; the keeper leaves), -ETOOMANYREFS (too many fds of this user in
- * flight), -ENOBUFS, -ENOMEM, -ECHILD.
+ * PVR_FLAG_DRAIN_NATIVE_AIO; the keeper leaves), those of /proc/self/maps as above (the keeper
+ * leaves), -ETOOMANYREFS (too many fds of this user in flight), -ENOBUFS, -ENOMEM, -ECHILD.
  */
 int pvr_vm_set_fd(struct pvr_vm *vm, int vm_fd, uint64_t mem_bytes);
 

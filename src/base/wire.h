@@ -17,7 +17,7 @@
  *   worker                                   daemon
  *   HELLO, REGISTER ------------------------>       (once per connection, in this order)
  *          <------------------------------ WELCOME  (moved into our cgroup and accounted from now)
- *   QUIET ---------------------------------->       (version 2; once, after the VMM's end)
+ *   QUIET ---------------------------------->       (version 2; after the VMM's end)
  *   REQUEST -------------------------------->       (one outstanding; a new one replaces it)
  *          <-------------------------------- GRANT  (a slot for the worker's current job)
  *   BEGUN ---------------------------------->       (version 2; instead of waiting for GRANT)
