@@ -147,7 +147,7 @@ void pvr_vm_set_mem(struct pvr_vm *vm, uint64_t mem_bytes);
 
 /*
  * Rings the keeper's doorbell: "something is set aside". Call it after PREPARE succeeded. It asks
- * who the caller is by now (getpid, getgroups, getresuid, getresgid, statx of the root directory),
+ * who the caller is by now (getgroups, getresuid, getresgid, statx of the root directory),
  * then does one non-blocking send(2). It allocates nothing and takes no lock.
  * 0: the keeper will run PERFORM (several rings before it gets to it are one).
  * Negative: it will not: run PERFORM yourself, and there take -EINVAL for "already done", since

@@ -136,7 +136,8 @@ void link_job_begin(struct link *l, uint32_t kind, uint64_t bytes, uint64_t grac
         l->job_since = l->clock_since = now_usec();
         l->retry_delay = RETRY_MIN_USEC;
         l->retry_at = min_u64(l->retry_at, max_u64(l->job_since, l->tried_at + RETRY_MIN_USEC));
-        l->nobody = false; /* that was before; now it is asked again */
+        if (l->retry_at <= l->job_since)
+                l->nobody = false; /* that was before; now it is asked again */
 }
 
 void link_job_drop(struct link *l) {

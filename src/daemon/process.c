@@ -239,7 +239,7 @@ int process_nodes(pid_t pid, char *ret, size_t size) {
                         r = strlen(line + strlen(key)) < size ? 0 : -ERANGE;
                 }
         if (r == 0)
-                (void)strcpy(ret, line + strlen(key));
+                memcpy(ret, line + strlen(key), strlen(line + strlen(key)) + 1);
         else if (ferror(f))
                 r = -ESRCH; /* all that reading it can say */
         (void)fclose(f);

@@ -33,7 +33,7 @@
 
 #define HEIR_STACK_SIZE (64UL * 1024)
 
-#define GUARD_LOOK_NSEC (100 * 1000)
+#define GUARD_LOOK_NSEC 100000L
 #define GUARD_LOOKS     10000 /* a second in all */
 
 void perform_here(struct pvr_vm *vm) {
@@ -64,7 +64,7 @@ static void report_lost(struct pvr_vm *vm) {
  * who it was the keeper leaves: the end of the doorbell tells it.
  */
 static void look_who_it_is(const struct pvr_vm *vm) {
-        if (!identity_has_same_ids(&vm->identity))
+        if (!identity_has_same_ids(&vm->identity) && vm_has_its_fds(vm))
                 (void)raw_syscall(SYS_shutdown, vm->bell, SHUT_RDWR);
 }
 
@@ -103,12 +103,17 @@ static void outlast(void) {
                 (void)raw_syscall(SYS_exit, 0);
 }
 
-/* It gets SIGKILL as the keeper ends, and its stack is in a mapping that may be freed soon. */
-static void await_guard(const struct pvr_vm *vm) {
+/*
+ * It gets SIGKILL as the keeper ends, and its stack is in the mapping, which may be freed soon. If
+ * somebody holds it up (a debugger, a freezer) the mapping is never freed.
+ */
+static void await_guard(struct pvr_vm *vm) {
         const struct timespec moment = {.tv_nsec = GUARD_LOOK_NSEC};
 
         for (unsigned i = 0; i < GUARD_LOOKS && vm->keeper->guard_tid != 0; i++)
                 (void)raw_syscall(SYS_nanosleep, &moment, NULL);
+        if (vm->keeper->guard_tid != 0)
+                (void)vm_ref(vm);
 }
 
 /* Nothing but system calls from the clone to the keeper's end: the keeper runs on our TLS. */
@@ -139,13 +144,14 @@ static bool clone_and_wait(struct pvr_vm *vm) {
 static void *heir_main(void *userdata) {
         struct pvr_vm *vm = userdata;
 
-        if (clone_and_wait(vm)) {
+        if (clone_and_wait(vm) && vm_has_its_fds(vm)) {
                 /* Or a fork of the VMM, with a copy of the keeper's end, would let rings go on. */
                 (void)shutdown(vm->bell, SHUT_RDWR);
                 vm->keeper_gone = true;
                 report_lost(vm);
                 perform_here(vm);
         }
+        vm->keeper_gone = true;
         vm_unref(vm);
         return NULL;
 }

@@ -30,7 +30,7 @@ static uint64_t hash_groups(const gid_t *groups, long n) {
 }
 
 static void read_ids(struct identity *ret) {
-        gid_t groups[GROUPS_MAX];
+        gid_t groups[GROUPS_MAX] = {};
         long n = raw_syscall(SYS_getgroups, GROUPS_MAX, groups);
 
         if (n >= 0)

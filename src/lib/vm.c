@@ -15,17 +15,20 @@
 #include "lib/vm.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include "base/environment.h"
 #include "base/kvm-pv.h"
 #include "base/packet.h"
 #include "base/result.h"
 #include "base/util.h"
+#include "lib/raw.h"
 #include "lib/teardown.h"
 
 #define FLAGS (PVR_FLAG_DRAIN_NATIVE_AIO)
@@ -43,6 +46,8 @@ _Static_assert(sizeof(struct pvr_vm_options) >= OPTIONS_SIZE_MIN &&
 #define GRACE_SHUTDOWN_USEC (5 * USEC_PER_SEC)
 #define START_TIMEOUT_USEC  (10 * USEC_PER_SEC)
 #define HEIR_LOOK_SEC       3600
+#define LEAVE_LOOK_USEC     100
+#define KILL_LOOKS          10000 /* a second in all */
 #define MAPPING_SIZE        (KEEPER_BELOW + sizeof(struct keeper))
 
 /* ---- life and death ---- */
@@ -74,8 +79,24 @@ struct pvr_vm *vm_unref(struct pvr_vm *vm) {
         return NULL;
 }
 
+/* The mapping is empty in a fork (MADV_WIPEONFORK), whatever pid that has. */
 bool vm_is_fork(const struct pvr_vm *vm) {
-        return vm->owner != getpid();
+        return vm->keeper && vm->keeper->vmm_pid != vm->owner;
+}
+
+/* 0: it is no socket, or there is no such fd. */
+static uint64_t inode_of(int fd) {
+        struct statx stx = {};
+
+        if (fd < 0 ||
+            raw_syscall(SYS_statx, fd, "", AT_EMPTY_PATH, STATX_INO | STATX_TYPE, &stx) < 0)
+                return 0;
+        return S_ISSOCK(stx.stx_mode) ? stx.stx_ino : 0;
+}
+
+bool vm_has_its_fds(const struct pvr_vm *vm) {
+        return inode_of(vm->bell) == vm->bell_inode &&
+               inode_of(vm->outcomes_sink) == vm->sink_inode;
 }
 
 static void send_leave(struct pvr_vm *vm) {
@@ -95,14 +116,24 @@ _public_ struct pvr_vm *pvr_vm_free(struct pvr_vm *vm) {
         return vm_unref(vm);
 }
 
+/* It does not leave by itself. Inside PERFORM it must not be killed; elsewhere nothing is lost. */
+static int stop_keeper(struct pvr_vm *vm) {
+        if (vm->keeper->performing != 0)
+                return -EBUSY;
+        (void)kill(vm->keeper->pid, SIGKILL);
+        for (int i = 0; i < KILL_LOOKS && !vm->keeper_gone; i++)
+                (void)usleep(LEAVE_LOOK_USEC);
+        return vm->keeper_gone ? 0 : -EBUSY;
+}
+
 int vm_let_go(struct pvr_vm *vm, uint64_t timeout_usec) {
         uint64_t deadline = now_usec() + timeout_usec;
 
         send_leave(vm);
         while (!vm->keeper_gone) {
                 if (now_usec() >= deadline)
-                        return -EBUSY;
-                (void)usleep(100);
+                        return stop_keeper(vm);
+                (void)usleep(LEAVE_LOOK_USEC);
         }
         return 0;
 }
@@ -170,7 +201,8 @@ static int map_keeper(struct keeper **ret) {
                 return negative_errno();
         /* A stack that grows too far must not reach somebody else's memory. */
         if (mprotect(start, KEEPER_GUARD_SIZE, PROT_NONE) < 0 ||
-            mprotect(start + half, KEEPER_GUARD_SIZE, PROT_NONE) < 0) {
+            mprotect(start + half, KEEPER_GUARD_SIZE, PROT_NONE) < 0 ||
+            madvise(start + KEEPER_BELOW, MAPPING_SIZE - KEEPER_BELOW, MADV_WIPEONFORK) < 0) {
                 int r = negative_errno();
 
                 (void)munmap(start, MAPPING_SIZE);
@@ -178,6 +210,13 @@ static int map_keeper(struct keeper **ret) {
         }
         *ret = (struct keeper *)(void *)(start + KEEPER_BELOW);
         return 0;
+}
+
+/* /proc may be that of another pid namespace, where our number is somebody else's. */
+static bool is_own_proc(void) {
+        char text[32] = "";
+
+        return readlink("/proc/self", text, sizeof(text) - 1) > 0 && atoi(text) == getpid();
 }
 
 /* "/proc/PID/stat", without stdio, which this library does not use. */
@@ -213,10 +252,13 @@ static int vm_init(struct pvr_vm *vm, const struct pvr_vm_options *options) {
         r = pass_credentials(vm->keeper_bell);
         if (r < 0)
                 return r;
+        vm->bell_inode = inode_of(vm->bell);
+        vm->sink_inode = inode_of(vm->outcomes_sink);
         k->vmm_pid = vm->owner;
         k->vmm_uid = vm->identity.uids[0];
         k->vmm_gid = vm->identity.gids[0];
-        format_stat_path(k->vmm_stat, vm->owner);
+        if (is_own_proc())
+                format_stat_path(k->vmm_stat, vm->owner);
         k->link.flags = vm->drains ? WIRE_FLAG_DRAINS : 0;
         k->bell = vm->keeper_bell;
         k->outcomes = vm->outcomes_sink;

@@ -19,12 +19,13 @@ struct pvr_vm {
         struct identity identity;     /* of the caller who made it, and of the keeper */
 
         /* owned; all in the VMM's fd table, CLOEXEC and above 2 */
-        int bell;              /* our end of the doorbell */
-        int keeper_bell;       /* the keeper's end, until it has its copy */
-        int outcomes;          /* where outcomes are read */
-        int outcomes_sink;     /* where keeper and heir send them; kept open, so no POLLHUP */
-        int vm_fd;             /* our duplicate, always the same number once set; or -1 */
-        struct keeper *keeper; /* the mapping: guard page, stack, struct keeper */
+        int bell;          /* our end of the doorbell */
+        int keeper_bell;   /* the keeper's end, until it has its copy */
+        int outcomes;      /* where outcomes are read */
+        int outcomes_sink; /* where keeper and heir send them; kept open, so no POLLHUP */
+        int vm_fd;         /* our duplicate, always the same number once set; or -1 */
+        uint64_t bell_inode, sink_inode; /* of bell and outcomes_sink */
+        struct keeper *keeper;           /* the mapping: guard page, stack, struct keeper */
 
         /* state */
         _Atomic unsigned n_refs;    /* the user, the heir, threads that perform */
@@ -32,6 +33,12 @@ struct pvr_vm {
         _Atomic int clone_error;    /* why there is no keeper, or 0 */
         _Atomic bool keeper_gone;   /* its end was seen */
 };
+
+/*
+ * Whether the numbers are still those of its own sockets: a VMM may close all its fds and give the
+ * numbers to others. Without libc (raw.h).
+ */
+bool vm_has_its_fds(const struct pvr_vm *vm);
 
 /* Not the process that made it, but a child of fork(2). */
 bool vm_is_fork(const struct pvr_vm *vm);
@@ -50,8 +57,8 @@ int vm_prepare(struct pvr_vm *vm, int vm_fd, struct pv_cmd *cmd);
 
 /*
  * The keeper leaves, for good, as by pvr_vm_free(), but vm stays valid: any thread may still be in
- * a call on it. Waits until it is gone, timeout_usec at most. 0, or -EBUSY: it is still there, in
- * the middle of a PERFORM, and leaves after it. Any thread.
+ * a call on it. Waits until it is gone, timeout_usec at most; then it is killed, unless it is inside
+ * PERFORM. 0, or -EBUSY: it is still there, and leaves after that. Any thread.
  */
 int vm_let_go(struct pvr_vm *vm, uint64_t timeout_usec);
 

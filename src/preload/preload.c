@@ -215,32 +215,45 @@ _public_ int ioctl(int fd, unsigned long request, ...) {
 
 /*
  * vm stays, since other threads may be in a call on it, and what the keeper had taken its heir will
- * do. A child of fork() has no keeper to let go.
+ * do. A child of fork() has no keeper to let go. -EAGAIN: it cannot leave now.
  */
-static void let_keeper_go(struct pvr_vm *vm) {
-        if (let_go || pvr_vm_get_fd(vm) < 0)
-                return;
+static int let_keeper_go(struct pvr_vm *vm) {
+        static bool gone;
+        int r;
+
+        if (gone || pvr_vm_get_fd(vm) < 0)
+                return 0;
         let_go = true;
-        if (vm_let_go(vm, LET_GO_USEC) == -EBUSY)
-                say("native AIO: the keeper is in the middle of a teardown, and leaves after it",
+        r = vm_let_go(vm, LET_GO_USEC);
+        if (r < 0) {
+                say("native AIO: refused, as the keeper is in the middle of a teardown; try later",
                     SEE);
-        else
-                say("native AIO: no keeper from now on; PVREAPER_NATIVE_AIO=drain keeps it", SEE);
+                return -EAGAIN;
+        }
+        gone = true;
+        say("native AIO: no keeper from now on; PVREAPER_NATIVE_AIO=drain keeps it", SEE);
+        return 0;
 }
 
-/* libaio's: 0 or a negative errno; errno itself is left alone. May come from any thread. */
+/*
+ * libaio's: 0 or a negative errno; errno itself is left alone. May come from any thread.
+ * -EAGAIN, as where the kernel has no more contexts: with a keeper that cannot leave, QEMU's writes
+ * could land after its pid is gone.
+ */
 _public_ int io_setup(int maxevents, void *ret) {
         static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* whoever comes second waits */
         int (*next)(int, void *) = (int (*)(int, void *))dlsym(RTLD_NEXT, "io_setup");
         struct pvr_vm *vm = keeper;
-        int saved = errno, r;
+        int saved = errno, r = 0;
 
         if (vm && !drains) {
                 (void)pthread_mutex_lock(&mutex);
-                let_keeper_go(vm);
+                r = let_keeper_go(vm);
                 (void)pthread_mutex_unlock(&mutex);
         }
-        if (next)
+        if (r < 0)
+                ;
+        else if (next)
                 r = next(maxevents, ret);
         else /* libaio is not among the program's own libraries */
                 r = syscall(SYS_io_setup, maxevents, ret) < 0 ? negative_errno() : 0;
