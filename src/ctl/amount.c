@@ -2,8 +2,8 @@
 
 /*
  * One number and one unit, in a notation that systemd's users know. A table of units per sort, one
- * parser for both. Nothing is guessed: signs, blanks, hexadecimal, a second unit or what does not
- * fit 64 bits is an error.
+ * parser for both; a pid has no unit. Nothing is guessed: signs, blanks, hexadecimal, a second unit
+ * or what does not fit 64 bits is an error.
  */
 
 #include "ctl/amount.h"
@@ -77,4 +77,18 @@ int amount_parse_size(const char *text, uint64_t *ret) {
 
 int amount_parse_time(const char *text, uint64_t *ret) {
         return parse(text, times, ret);
+}
+
+int amount_parse_pid(const char *text, pid_t *ret) {
+        unsigned long n;
+        char *end;
+
+        if (*text < '1' || *text > '9')
+                return -EINVAL;
+        errno = 0;
+        n = strtoul(text, &end, 10);
+        if (*end != '\0' || errno != 0 || n > INT32_MAX)
+                return -EINVAL;
+        *ret = (pid_t)n;
+        return 0;
 }

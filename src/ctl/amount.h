@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Sizes and times as people type them. Pure; -EINVAL: it is none. */
+/* Sizes, times and pids as people type them. Pure; -EINVAL: it is none. */
+
+#include <sys/types.h>
 
 #include "base/util.h"
 
@@ -10,3 +12,6 @@ int amount_parse_size(const char *text, uint64_t *ret);
 
 /* "30", "1.5", "10min", "2h": µs; a plain number is seconds. */
 int amount_parse_time(const char *text, uint64_t *ret);
+
+/* "123": above 0. */
+int amount_parse_pid(const char *text, pid_t *ret);

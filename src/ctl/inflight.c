@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Reads /proc/PID/ of whoever shares a QEMU's memory. Owns what it remembers of them: a process is
- * a pid and a start time. What holds: an answer "nobody" was true of each of them at some moment of
- * this look, after its QEMU's end, and a dead QEMU submits nothing more. Where it is not known
- * whose a process is, it is taken for the one that is asked for; but only if it was there at the
- * first look, or is a child of one: else others that come and go could keep us for ever.
+ * Reads /proc/PID/ of QEMUs, and of processes that share a QEMU's memory. Owns what it remembers of
+ * them: a process is a pid and a start time. What holds: an answer "nobody" was true of each of
+ * them at some moment of this look, after its QEMU's end, and a dead QEMU submits nothing more. A
+ * process that cannot be told whose it is counts as the one that is asked for; but only if it was
+ * there at the first look, or is a child of one: else others that come and go could keep us for
+ * ever.
  */
 
 #include "ctl/inflight.h"
 
-#include <dirent.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/queue.h>
+
+#include "ctl/amount.h"
 
 #define CMDLINE_MAX    (128 * 1024)
 #define PARENTS_MAX    8
@@ -24,17 +26,18 @@
 
 enum meant { MEANT_NOT, MEANT_PERHAPS, MEANT };
 
-struct helper {
+struct process {
         pid_t pid;
         uint64_t starttime;
 
         /* state */
+        unsigned look; /* the last one that saw it */
         enum meant meant;
         bool late;         /* it was not there at the first look */
         bool without_ring; /* and so it was at cpu_since */
         uint64_t cpu_since;
 
-        LIST_ENTRY(helper) link; /* in inflight.helpers */
+        LIST_ENTRY(process) link; /* in inflight.processes */
 };
 
 struct inflight {
@@ -42,14 +45,17 @@ struct inflight {
         char *what;
         pid_t pid; /* that what names, or 0 */
 
-        LIST_HEAD(, helper) helpers; /* all that were ever seen: a few for each QEMU */
-        bool looked;
-        char who[COMM_SIZE + 32];
+        LIST_HEAD(, process) processes; /* those of the last whole look, and of this one */
+        unsigned look;
+        bool looked, knows;
+
+        enum meant why_meant; /* of the process that why is about */
+        char why[COMM_SIZE + 96];
         char cmdline[CMDLINE_MAX], parents[CMDLINE_MAX];
 };
 
 struct stat_line {
-        char state;
+        bool ended; /* all of its threads */
         pid_t ppid;
         uint64_t starttime;
 };
@@ -111,6 +117,16 @@ bool inflight_is_ring(const char *line) {
         return strstr(line, " /[aio]");
 }
 
+/* -name process= lets a QEMU have any name: by that it is not found. */
+static bool is_qemu(const char *comm) {
+        return strncmp(comm, "qemu", 4) == 0 || strcmp(comm, "kvm") == 0;
+}
+
+/* A worker by its pid, but there is no VMM whose memory it keeps. */
+static bool is_closer(const char *comm) {
+        return strcmp(comm, "pv-reaper-close") == 0;
+}
+
 bool inflight_may_be(const struct inflight_task *task, uint64_t cpu_since) {
         if (task->has_ring)
                 return true;
@@ -121,7 +137,19 @@ bool inflight_may_be(const struct inflight_task *task, uint64_t cpu_since) {
 
 /* ---- looking ---- */
 
-/* Its length; the text ends with NUL. What is too long is cut. */
+int inflight_next_pid(DIR *dir, pid_t *ret) {
+        const struct dirent *entry;
+
+        do {
+                entry = readdir(dir);
+                if (!entry)
+                        return 0;
+        } while (*entry->d_name < '1' || *entry->d_name > '9');
+        *ret = (pid_t)strtol(entry->d_name, NULL, 10);
+        return 1;
+}
+
+/* Its length; the text ends with NUL. A longer text is cut. */
 static ssize_t read_proc(const struct inflight *f, pid_t pid, const char *name, char *buffer,
                          size_t size) {
         _cleanup_(close_fd) int fd = -1;
@@ -150,11 +178,12 @@ static int read_comm(const struct inflight *f, pid_t pid, char ret[COMM_SIZE]) {
         return n < 0 ? (int)n : 0;
 }
 
+/* A dead first thread is shown as a zombie also while others exit, and wait for I/O in that. */
 static int read_stat(const struct inflight *f, pid_t pid, struct stat_line *ret) {
         unsigned long long starttime;
-        char text[1024], *p;
+        char text[1024], state, *p;
+        int ppid, n_threads;
         ssize_t n;
-        int ppid;
 
         n = read_proc(f, pid, "stat", text, sizeof(text));
         if (n < 0)
@@ -162,9 +191,10 @@ static int read_stat(const struct inflight *f, pid_t pid, struct stat_line *ret)
         p = strrchr(text, ')');
         if (!p || sscanf(p,
                          ") %c %d %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
-                         "%*s %*s %llu",
-                         &ret->state, &ppid, &starttime) != 3)
+                         "%d %*s %llu",
+                         &state, &ppid, &n_threads, &starttime) != 4)
                 return -EBADMSG;
+        ret->ended = (state == 'Z' && n_threads <= 1) || state == 'X';
         ret->ppid = ppid;
         ret->starttime = starttime;
         return 0;
@@ -229,121 +259,191 @@ static pid_t find_qemu(struct inflight *f, pid_t ppid, ssize_t size) {
 
 /* ---- whose it is ---- */
 
-static struct helper *known_helper(const struct inflight *f, pid_t pid) {
-        struct helper *h;
+/* starttime: NULL if any will do. */
+static struct process *find_process(const struct inflight *f, pid_t pid,
+                                    const uint64_t *starttime) {
+        struct process *p;
 
-        LIST_FOREACH(h, &f->helpers, link)
-        if (h->pid == pid)
-                return h;
+        LIST_FOREACH(p, &f->processes, link)
+        if (p->pid == pid && (!starttime || p->starttime == *starttime))
+                return p;
         return NULL;
 }
 
+/* It is seen in this look. NULL: no memory. */
+static struct process *see_process(struct inflight *f, pid_t pid, uint64_t starttime) {
+        struct process *p = find_process(f, pid, &starttime);
+
+        if (!p) {
+                p = calloc(1, sizeof(*p));
+                if (!p)
+                        return NULL;
+                *p = (struct process){.pid = pid,
+                                      .starttime = starttime,
+                                      .meant = MEANT_PERHAPS,
+                                      .late = f->looked};
+                LIST_INSERT_HEAD(&f->processes, p, link);
+        }
+        p->look = f->look;
+        return p;
+}
+
+static void forget_unseen(struct inflight *f) {
+        struct process *p, *next;
+
+        for (p = LIST_FIRST(&f->processes); p; p = next) {
+                next = LIST_NEXT(p, link);
+                if (p->look == f->look)
+                        continue;
+                LIST_REMOVE(p, link);
+                free(p);
+        }
+}
+
 /* qemu: the one that it is named after, or that lives, or 0. size: of its command line. */
-static enum meant whose(const struct inflight *f, const struct helper *h, pid_t qemu,
+static enum meant whose(const struct inflight *f, const struct process *p, pid_t qemu,
                         ssize_t size) {
-        if (f->pid != 0 && (h->pid == f->pid || qemu == f->pid))
+        if (f->pid != 0 && ((p->pid == f->pid && !p->late) || qemu == f->pid))
                 return MEANT;
         if (f->pid == 0 && size > 0)
                 return inflight_is_named(f->cmdline, (size_t)size, f->what) ? MEANT : MEANT_NOT;
-        return (f->pid != 0 && qemu != 0) || h->late ? MEANT_NOT : MEANT_PERHAPS;
+        return (f->pid != 0 && qemu != 0) || p->late ? MEANT_NOT : MEANT_PERHAPS;
 }
 
-/* What was settled stays so, also when it has no command line, and no QEMU, any more. */
-static void settle(const struct inflight *f, struct helper *h, const struct stat_line *stat,
-                   enum meant meant) {
-        const struct helper *parent = known_helper(f, stat->ppid);
+/* A settled answer stays, also when the process has no command line, and no QEMU, any more. */
+static void settle(struct inflight *f, struct process *p, pid_t ppid, enum meant meant) {
+        const struct process *parent = find_process(f, ppid, NULL);
 
-        if (h->meant != MEANT_PERHAPS)
+        if (p->meant != MEANT_PERHAPS)
                 return;
-        h->meant = meant;
-        if (h->late && parent && meant == MEANT_NOT && f->pid != 0)
-                h->meant = parent->meant;
+        p->meant = meant;
+        if (p->late && parent && meant == MEANT_NOT && f->pid != 0)
+                p->meant = parent->meant;
+        f->knows = f->knows || p->meant == MEANT;
 }
 
-static struct helper *find_helper(struct inflight *f, pid_t pid, uint64_t starttime) {
-        struct helper *h;
-
-        LIST_FOREACH(h, &f->helpers, link)
-        if (h->pid == pid && h->starttime == starttime)
-                return h;
-        h = calloc(1, sizeof(*h));
-        if (!h)
-                return NULL;
-        *h = (struct helper){
-                .pid = pid, .starttime = starttime, .meant = MEANT_PERHAPS, .late = f->looked};
-        LIST_INSERT_HEAD(&f->helpers, h, link);
-        return h;
+/* Of several that there are, the first that is meant for sure, or else the first. */
+static void note_why(struct inflight *f, const struct process *p, const char *comm,
+                     const char *does) {
+        if (p->meant <= f->why_meant)
+                return;
+        f->why_meant = p->meant;
+        if (p->meant == MEANT_PERHAPS)
+                does = "may keep its memory: whose it is cannot be told";
+        (void)snprintf(f->why, sizeof(f->why), "%s (pid %d) %s", comm, (int)p->pid, does);
 }
 
-static int may_be_in_flight(const struct inflight *f, struct helper *h) {
+/* ---- a look ---- */
+
+static int may_be_in_flight(const struct inflight *f, struct process *p) {
         struct inflight_task task;
         int r;
 
-        r = read_task(f, h->pid, &task);
+        r = read_task(f, p->pid, &task);
         if (r < 0)
                 return r;
-        if (!task.has_ring && !h->without_ring)
-                h->cpu_since = task.cpu_nsec;
-        h->without_ring = !task.has_ring;
-        return inflight_may_be(&task, h->cpu_since);
+        if (!task.has_ring && !p->without_ring)
+                p->cpu_since = task.cpu_nsec;
+        p->without_ring = !task.has_ring;
+        return inflight_may_be(&task, p->cpu_since);
 }
 
-/* As inflight_look(), of one process. Negative also if it is gone. */
-static int look_at(struct inflight *f, pid_t pid) {
-        pid_t named_after, qemu = 0;
-        struct stat_line stat;
-        char comm[COMM_SIZE];
-        struct helper *h;
+/* As inflight_look(), of a process that shares a QEMU's memory. named_after: QEMU's pid, or 0. */
+static int look_at_helper(struct inflight *f, struct process *p, pid_t ppid, pid_t named_after) {
+        pid_t qemu = 0;
         ssize_t size;
-        int r;
 
-        r = read_comm(f, pid, comm);
-        if (r < 0 || !inflight_is_helper(comm, &named_after))
-                return r;
-        r = read_stat(f, pid, &stat);
-        if (r < 0 || stat.state == 'Z' || stat.state == 'X')
-                return r;
-        h = find_helper(f, pid, stat.starttime);
-        if (!h)
-                return -ENOMEM;
-        size = read_proc(f, pid, "cmdline", f->cmdline, sizeof(f->cmdline));
+        size = read_proc(f, p->pid, "cmdline", f->cmdline, sizeof(f->cmdline));
         if (size < 0)
                 return (int)size;
         if (size > 0)
-                qemu = find_qemu(f, stat.ppid, size);
-        settle(f, h, &stat, whose(f, h, qemu ?: named_after, size));
-        if (h->meant == MEANT_NOT || (h->meant == MEANT_PERHAPS && qemu != 0))
+                qemu = find_qemu(f, ppid, size);
+        settle(f, p, ppid, whose(f, p, qemu ?: named_after, size));
+        if (p->meant == MEANT_NOT || (p->meant == MEANT_PERHAPS && qemu != 0))
                 return 0;
-        r = qemu != 0 ? 1 : may_be_in_flight(f, h);
+        return qemu != 0 ? 1 : may_be_in_flight(f, p);
+}
+
+/* The same of a QEMU, or of the process that has the pid that is asked for. */
+static int look_at_vmm(struct inflight *f, struct process *p, pid_t ppid) {
+        ssize_t size = 0;
+
+        if (f->pid == 0)
+                size = read_proc(f, p->pid, "cmdline", f->cmdline, sizeof(f->cmdline));
+        if (size < 0)
+                return (int)size;
+        settle(f, p, ppid, whose(f, p, 0, size));
+        return p->meant != MEANT_NOT;
+}
+
+/* The same of any. Negative also if it is gone. */
+static int look_at(struct inflight *f, pid_t pid) {
+        struct stat_line stat;
+        char comm[COMM_SIZE];
+        pid_t named_after;
+        struct process *p;
+        bool helper;
+        int r;
+
+        r = read_comm(f, pid, comm);
+        if (r < 0)
+                return r;
+        helper = inflight_is_helper(comm, &named_after);
+        if (!helper && (f->pid != 0 ? pid != f->pid || is_closer(comm) : !is_qemu(comm)))
+                return 0;
+        r = read_stat(f, pid, &stat);
+        if (r < 0 || stat.ended)
+                return r;
+        p = see_process(f, pid, stat.starttime);
+        if (!p)
+                return -ENOMEM;
+        if (helper)
+                r = look_at_helper(f, p, stat.ppid, named_after);
+        else
+                r = look_at_vmm(f, p, stat.ppid);
         if (r > 0)
-                (void)snprintf(f->who, sizeof(f->who), "%s (pid %d)", comm, (int)pid);
+                note_why(f, p, comm, helper ? "keeps its memory" : "lives");
         return r;
 }
 
-int inflight_look(struct inflight *f) {
-        const struct dirent *entry;
+static int look_at_all(struct inflight *f, DIR *dir) {
         bool found = false;
-        int r = 0;
+        pid_t pid;
+        int r;
+
+        while ((r = inflight_next_pid(dir, &pid)) > 0) {
+                r = look_at(f, pid);
+                if (r < 0 && r != -ENOENT && r != -ESRCH) /* those are gone */
+                        return r;
+                found = found || r > 0;
+        }
+        return r < 0 ? r : found;
+}
+
+int inflight_look(struct inflight *f) {
         DIR *dir;
+        int r;
 
         dir = opendir(f->proc);
         if (!dir)
                 return negative_errno();
-        while (r >= 0 && (entry = readdir(dir))) {
-                if (*entry->d_name < '1' || *entry->d_name > '9')
-                        continue;
-                r = look_at(f, (pid_t)strtol(entry->d_name, NULL, 10));
-                if (r == -ENOENT || r == -ESRCH)
-                        r = 0; /* it is gone */
-                found = found || r > 0;
-        }
+        f->look++;
+        f->why_meant = MEANT_NOT;
+        r = look_at_all(f, dir);
         (void)closedir(dir);
+        if (r < 0)
+                return r; /* some were not seen: they are not forgotten, and not late either */
+        forget_unseen(f);
         f->looked = true;
-        return r < 0 ? r : found;
+        return r;
 }
 
-const char *inflight_who(const struct inflight *f) {
-        return f->who;
+bool inflight_knows(const struct inflight *f) {
+        return f->knows;
+}
+
+const char *inflight_why(const struct inflight *f) {
+        return f->why;
 }
 
 /* ---- life and death ---- */
@@ -353,7 +453,7 @@ int inflight_new(struct inflight **ret, const char *proc, const char *what) {
 
         if (!f)
                 return -ENOMEM;
-        LIST_INIT(&f->helpers);
+        LIST_INIT(&f->processes);
         f->proc = strdup(proc);
         f->what = strdup(what);
         if (!f->proc || !f->what) {
@@ -361,19 +461,19 @@ int inflight_new(struct inflight **ret, const char *proc, const char *what) {
                 return -ENOMEM;
         }
         if (strncmp(what, "pid=", 4) == 0)
-                f->pid = (pid_t)strtol(what + 4, NULL, 10);
+                (void)amount_parse_pid(what + 4, &f->pid); /* or it is a name */
         *ret = f;
         return 0;
 }
 
 struct inflight *inflight_free(struct inflight *f) {
-        struct helper *h;
+        struct process *p;
 
         if (!f)
                 return NULL;
-        while ((h = LIST_FIRST(&f->helpers))) {
-                LIST_REMOVE(h, link);
-                free(h);
+        while ((p = LIST_FIRST(&f->processes))) {
+                LIST_REMOVE(p, link);
+                free(p);
         }
         free(f->proc);
         free(f->what);

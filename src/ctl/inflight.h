@@ -2,9 +2,10 @@
 #pragma once
 
 /*
- * Native AIO of QEMUs that are gone, as far as /proc shows it, which root alone may look at. Who
- * shares a QEMU's memory (pvr-keeper, pvr-guard, QEMU's own cleanup/<pid>) keeps its I/O in flight:
- * the kernel waits for that in io_destroy(2), or when the memory's last user exits.
+ * Whether a QEMU is gone, and its native AIO, as far as /proc shows it, which root alone may look
+ * at. A process that shares a QEMU's memory (pvr-keeper, pvr-guard, QEMU's own cleanup/<pid>) keeps
+ * its I/O in flight: the kernel waits for that in io_destroy(2), or when the memory's last user
+ * exits.
  *
  * A context's ring, "/[aio]" in maps, is a sign of one, but its absence is no sign of the end:
  * io_destroy(2) takes the ring away first and waits afterwards, and who exits has no maps. So a
@@ -12,6 +13,7 @@
  * 10 ms of CPU since the last ring was there: io_destroy(2) and exit_aio() sleep while they wait.
  */
 
+#include <dirent.h>
 #include <sys/types.h>
 
 #include "base/util.h"
@@ -35,20 +37,30 @@ struct inflight_task {
 /* cpu_since: its cpu_nsec when it was first seen without a ring. */
 bool inflight_may_be(const struct inflight_task *task, uint64_t cpu_since);
 
+/* The next process of an open /proc: 1; 0: there are no more. */
+int inflight_next_pid(DIR *dir, pid_t *ret);
+
 struct inflight;
 
-/* proc: "/proc". what: NAME, UUID or pid=NUMBER, of QEMU or of who shares its memory. -ENOMEM. */
+/*
+ * proc: "/proc". what: NAME, UUID or pid=NUMBER, of QEMU or of a process that shares its memory; of
+ * a pid the process may be any VMM. -ENOMEM.
+ */
 int inflight_new(struct inflight **ret, const char *proc, const char *what);
 struct inflight *inflight_free(struct inflight *inflight);
 
 /*
- * Looks once. 1: somebody is there of whom I/O is or may be in flight, or whose QEMU lives; 0:
- * nobody; -EACCES, ...: cannot tell. It remembers who is whose, so it is to be asked often: of a
- * process that exits the command line is gone, and it could be anybody's. Who was not there at the
- * first look is meant only if that is known.
- * A QEMU that nobody shares its memory with is not looked for: its own end waits for its I/O.
+ * Looks once. 1: QEMU lives, or somebody is there of whom I/O is or may be in flight; 0: nobody;
+ * -EACCES, ...: cannot tell. It remembers which process is whose, so it is to be asked often: of a
+ * process that exits the command line is gone, and it could be anybody's. One that was not there at
+ * the first look is meant only if that is known.
+ *
+ * By name a QEMU is found if its process is called qemu... or kvm.
  */
 int inflight_look(struct inflight *inflight);
 
-/* Who that was: "pvr-keeper (pid 123)". The object's. */
-const char *inflight_who(const struct inflight *inflight);
+/* Whether any look has seen a process that is meant for sure. */
+bool inflight_knows(const struct inflight *inflight);
+
+/* Why the last look returned 1: "pvr-keeper (pid 123) keeps its memory". The object's. */
+const char *inflight_why(const struct inflight *inflight);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The verb wait-quiet: until a VM's QEMU is gone, and no I/O that it submitted is in flight. First
- * the daemon is asked, which may not be there, or not know the VM; then, as root, /proc is looked
- * at, which shows the rest. What holds: success means that one of the two knew, and neither said
- * otherwise. Owns its connection, and what it remembers of /proc.
+ * The verb wait-quiet: until a VM's QEMU is gone, and no native AIO of it is in flight. First the
+ * daemon is asked, which may not be there, or not know the VM; then, as root, /proc is looked at,
+ * which shows QEMUs and the processes that share their memory. What holds: success of root means
+ * that /proc was looked at and neither of the two said otherwise; of others, that the daemon knew
+ * the VM. A VM that neither knows is gone, or never was: that is told. Owns its connection, and
+ * what it remembers of /proc.
  *
  * PVREAPER_PROC names another directory than /proc, for tests.
  */
@@ -90,12 +92,21 @@ static int watch_proc(struct inflight *inflight, const char *what, uint64_t dead
         if (r == 0)
                 return 0;
         if (r > 0) {
-                say_error(0, "%s is not quiet yet: %s keeps its memory", what,
-                          inflight_who(inflight));
+                say_error(0, "%s is not quiet yet: %s", what, inflight_why(inflight));
                 return WAIT_TIME_IS_UP;
         }
         say_error(r, "cannot tell whether %s is quiet: cannot look at /proc", what);
         return WAIT_CANNOT_TELL;
+}
+
+/* It is no error: a QEMU without a keeper leaves nothing behind. But the name may be mistyped. */
+static void say_nobody_knows(const char *what, const char *why_no_daemon) {
+        if (*why_no_daemon)
+                say_error(0, "/proc does not know %s: it is gone, or never was (%s)", what,
+                          why_no_daemon);
+        else
+                say_error(0, "neither the daemon nor /proc knows %s: it is gone, or never was",
+                          what);
 }
 
 /* A first look before the daemon is asked: later it may be too late to tell whose a process is. */
@@ -127,8 +138,12 @@ int verb_wait_quiet(const struct options *options, FILE *out) {
                 say_error(0, "%s", why);
                 return WAIT_TIME_IS_UP;
         }
-        if (is_root)
-                return watch_proc(inflight, what, deadline);
+        if (is_root) {
+                r = watch_proc(inflight, what, deadline);
+                if (r == 0 && known == 0 && !inflight_knows(inflight) && !options->quiet)
+                        say_nobody_knows(what, why);
+                return r;
+        }
         if (r >= 0 && known > 0)
                 return 0;
         say_error(0, "cannot tell whether %s is quiet: %s, and only root may look at /proc", what,

@@ -12,6 +12,7 @@ import shutil
 import signal
 import struct
 import subprocess
+import sys
 import time
 
 import bus
@@ -74,10 +75,12 @@ class QuietCase(PeerCase):
             os.symlink(f"/proc/{pid}", f"{self.proc}/{pid}")
 
     def wait_quiet(self, *arguments, timeout="0.3", program=harness.CTL, **popen):
-        """The exit status of pv-reaperctl wait-quiet."""
-        return subprocess.run([program, "--socket", self.control, "wait-quiet", "--timeout",
-                               timeout, *arguments], stderr=subprocess.DEVNULL, check=False,
-                              env=self.env, timeout=harness.TIMEOUT, **popen).returncode
+        """The exit status of pv-reaperctl wait-quiet; what it said is in self.said."""
+        done = subprocess.run([program, "--socket", self.control, "wait-quiet", "--timeout",
+                               timeout, *arguments], stderr=subprocess.PIPE, check=False,
+                              text=True, env=self.env, timeout=harness.TIMEOUT, **popen)
+        self.said = done.stderr
+        return done.returncode
 
     @contextlib.contextmanager
     def somebody_waits(self, *arguments):
@@ -178,6 +181,11 @@ class Waiters(QuietCase):
         self.newer()
         for what in ("other", UUID, "pid=1", "pid=x"):
             self.assertEqual(self.wait_quiet(what, timeout="10"), QUIET_NOW, what)
+            if os.geteuid() == 0:
+                self.assertEqual(self.said, "pv-reaperctl: neither the daemon nor /proc knows "
+                                 f"{what}: it is gone, or never was\n")
+            self.assertEqual(self.wait_quiet("-q", what), QUIET_NOW, what)
+            self.assertEqual(self.said, "")
 
     def test_each_that_is_meant(self):
         """Two of one name: both must be quiet."""
@@ -314,6 +322,49 @@ class Proc(QuietCase):
         self.assertTrue(harness.is_alive(pid))
         for arguments in (("aio",), (UUID,), ("--pid", str(pid))):
             self.assertEqual(self.wait_quiet(*arguments), QUIET_NOW, arguments)
+
+    def qemu(self, comm="qemu-system-x"):
+        """One without a keeper."""
+        os.symlink(sys.executable, f"{self.directory}/{comm}")
+        vmm = subprocess.Popen([f"{self.directory}/{comm}", "-c", "print(flush=True); input()",
+                                "-name", "guest=live,x=y", "-uuid", UUID],
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.addCleanup(vmm.wait)
+        self.addCleanup(vmm.stdout.close)
+        self.addCleanup(vmm.stdin.close)
+        self.addCleanup(vmm.kill)
+        vmm.stdout.readline()
+        self.show(1, vmm.pid)
+        return vmm
+
+    def test_a_qemu_that_lives(self):
+        """Nobody shares its memory, and no daemon knows it."""
+        vmm = self.qemu()
+        for arguments in (("live",), (UUID,), ("--pid", str(vmm.pid)), (f"pid={vmm.pid}",)):
+            self.assertEqual(self.wait_quiet(*arguments), TIME_IS_UP, arguments)
+            self.assertIn(f" is not quiet yet: qemu-system-x (pid {vmm.pid}) lives\n", self.said)
+        for arguments in (("other",), ("--pid", "99999999")):
+            self.assertEqual(self.wait_quiet(*arguments, timeout="10"), QUIET_NOW, arguments)
+            self.assertRegex(self.said, "/proc does not know .*never was .no daemon listens on ")
+        with self.somebody_waits("live"), self.somebody_waits("--pid", str(vmm.pid)):
+            self.kill(vmm)
+
+    def test_a_process_that_lives(self):
+        """By pid it need not be a QEMU; by name it must."""
+        vmm = self.qemu("python-x")
+        self.assertEqual(self.wait_quiet("--pid", str(vmm.pid)), TIME_IS_UP)
+        self.assertEqual(self.wait_quiet("live", timeout="10"), QUIET_NOW)
+
+    def test_a_qemu_that_is_known(self):
+        """Nothing is said of it when it is gone."""
+        vmm = self.qemu()
+        waiting = subprocess.Popen([harness.CTL, "--socket", self.control, "wait-quiet", "live"],
+                                   env=self.env, stderr=subprocess.PIPE, text=True)
+        with self.assertRaises(subprocess.TimeoutExpired):
+            waiting.wait(0.5)
+        self.kill(vmm)
+        self.assertEqual((waiting.communicate(timeout=harness.TIMEOUT)[1], waiting.returncode),
+                         ("", QUIET_NOW))
 
     def test_a_daemon_that_does_not_know_it(self):
         """With /proc as it is."""

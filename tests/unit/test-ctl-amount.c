@@ -42,10 +42,23 @@ static void test_amount_time(void **state) {
         assert_int_equal(n, 600 * USEC_PER_SEC);
 }
 
+static void test_amount_pid(void **state) {
+        static const char *const bad[] = {
+                "", "0", "x", "-1", " 1", "1 ", "01", "2147483648", "18446744073709551617"};
+        pid_t pid = 7;
+
+        for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+                assert_int_equal(amount_parse_pid(bad[i], &pid), -EINVAL);
+        assert_int_equal(pid, 7);
+        assert_int_equal(amount_parse_pid("2147483647", &pid), 0);
+        assert_int_equal(pid, INT32_MAX);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 checked_test(test_amount_size),
                 checked_test(test_amount_time),
+                checked_test(test_amount_pid),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

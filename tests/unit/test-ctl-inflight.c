@@ -112,13 +112,19 @@ static void put(int pid, const char *name, const char *text, size_t size) {
 
 #define PUT(pid, name, text) put(pid, name, text, sizeof(text) - 1)
 
-static void process(int pid, const char *comm, int ppid, char state) {
+static void put_stat(int pid, char state, int ppid, int n_threads, int starttime) {
         char text[256];
 
         (void)snprintf(text, sizeof(text),
-                       "%d (%s) %c %d 1 1 0 -1 1 0 0 0 0 0 0 0 0 20 0 1 0 777 0 0\n", pid, comm,
-                       state, ppid);
+                       "%d (a) b) %c %d 1 1 0 -1 1 0 0 0 0 0 0 0 0 20 0 %d 0 %d 0 0\n", pid, state,
+                       ppid, n_threads, starttime);
         put(pid, "stat", text, strlen(text));
+}
+
+static void process(int pid, const char *comm, int ppid, char state) {
+        char text[256];
+
+        put_stat(pid, state, ppid, 1, 777);
         (void)snprintf(text, sizeof(text), "%s\n", comm);
         put(pid, "comm", text, strlen(text));
         put(pid, "cmdline", QEMU, sizeof(QEMU));
@@ -169,7 +175,7 @@ static void test_inflight_keeper(void **state) {
         assert_int_equal(inflight_look(inflight), 0); /* nobody */
         process(20, "pvr-keeper", 1, 'S');
         assert_int_equal(inflight_look(inflight), 1);
-        assert_string_equal(inflight_who(inflight), "pvr-keeper (pid 20)");
+        assert_string_equal(inflight_why(inflight), "pvr-keeper (pid 20) keeps its memory");
         assert_int_equal(look_once(UUID), 1);
         assert_int_equal(look_once("b"), 0);
         PUT(20, "maps", MEMORY);
@@ -204,7 +210,7 @@ static void test_inflight_two_of_one(void **state) {
 }
 
 static void test_inflight_living_qemu(void **state) {
-        process(10, "qemu-system-s39", 1, 'S');
+        process(10, "emulator", 1, 'S');
         process(20, "pvr-keeper", 10, 'S');
         process(21, "pvr-guard", 20, 'S');
         PUT(20, "maps", MEMORY);
@@ -214,9 +220,68 @@ static void test_inflight_living_qemu(void **state) {
         assert_int_equal(look_once("pid=21"), 1);
         assert_int_equal(look_once("pid=11"), 0);
         assert_int_equal(look_once("b"), 0);
-        process(10, "qemu-system-s39", 1, 'Z');
+        process(10, "emulator", 1, 'Z');
         PUT(10, "cmdline", "");
         assert_int_equal(look_once("a,b"), 0);
+}
+
+static void test_inflight_qemu_alone(void **state) {
+        struct inflight *by_name = for_what("a,b"), *by_pid = for_what("pid=10");
+        struct inflight *other = for_what("b");
+
+        process(10, "qemu-system-s39", 1, 'S');
+        assert_int_equal(inflight_look(by_name), 1);
+        assert_string_equal(inflight_why(by_name), "qemu-system-s39 (pid 10) lives");
+        assert_true(inflight_knows(by_name));
+        assert_int_equal(inflight_look(by_pid), 1);
+        assert_int_equal(inflight_look(other), 0);
+        assert_false(inflight_knows(other));
+        assert_int_equal(look_once(UUID), 1);
+        assert_int_equal(look_once("pid=11"), 0);
+        assert_int_equal(look_once("pid=1"), 1);
+        process(10, "kvm", 1, 'S');
+        assert_int_equal(look_once("a,b"), 1);
+        process(10, "pv-reaper-close", 1, 'S'); /* it has a VM fd, but no VMM */
+        assert_int_equal(look_once("pid=10"), 0);
+
+        /* Its first thread is gone, others exit: they may wait for its I/O. */
+        process(10, "qemu-system-s39", 1, 'S');
+        PUT(10, "cmdline", "");
+        put_stat(10, 'Z', 1, 2, 777);
+        assert_int_equal(inflight_look(by_name), 1);
+        assert_int_equal(inflight_look(by_pid), 1);
+        assert_int_equal(inflight_look(other), 0);
+        assert_int_equal(look_once("b"), 1);
+        put_stat(10, 'Z', 1, 1, 777);
+        assert_int_equal(inflight_look(by_name), 0);
+        assert_int_equal(inflight_look(by_pid), 0);
+        assert_true(inflight_knows(by_name));
+
+        /* Another process has its pid by now. */
+        put_stat(10, 'S', 1, 1, 888);
+        assert_int_equal(inflight_look(by_pid), 0);
+        inflight_free(by_name);
+        inflight_free(by_pid);
+        inflight_free(other);
+}
+
+/* What is not sure is not told for a fact; and a fact before it. */
+static void test_inflight_why(void **state) {
+        struct inflight *inflight = for_what("b");
+
+        process(20, "pvr-keeper", 1, 'S');
+        cmdline_gone(20);
+        assert_int_equal(inflight_look(inflight), 1);
+        assert_string_equal(inflight_why(inflight),
+                            "pvr-keeper (pid 20) may keep its memory: whose it is cannot be told");
+        assert_false(inflight_knows(inflight));
+        for (int pid = 19; pid <= 21; pid += 2) {
+                process(pid, "qemu-system-s39", 1, 'S');
+                put(pid, "cmdline", "q\0-name\0b", sizeof("q\0-name\0b"));
+        }
+        assert_int_equal(inflight_look(inflight), 1);
+        assert_non_null(strstr(inflight_why(inflight), " lives"));
+        inflight_free(inflight);
 }
 
 /* Of one that exits nothing tells whose it is, unless it was seen before, or its name does. */
@@ -300,7 +365,8 @@ int main(void) {
                 checked_test(test_inflight_helpers),   checked_test(test_inflight_names),
                 checked_test(test_inflight_rings),     checked_test(test_inflight_judges),
                 with_proc(test_inflight_keeper),       with_proc(test_inflight_two_of_one),
-                with_proc(test_inflight_living_qemu),  with_proc(test_inflight_exiting),
+                with_proc(test_inflight_living_qemu),  with_proc(test_inflight_qemu_alone),
+                with_proc(test_inflight_why),          with_proc(test_inflight_exiting),
                 with_proc(test_inflight_by_pid),       with_proc(test_inflight_late),
                 with_proc(test_inflight_may_not_look),
         };
