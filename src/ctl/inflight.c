@@ -141,9 +141,10 @@ int inflight_next_pid(DIR *dir, pid_t *ret) {
         const struct dirent *entry;
 
         do {
+                errno = 0;
                 entry = readdir(dir);
                 if (!entry)
-                        return 0;
+                        return -errno;
         } while (*entry->d_name < '1' || *entry->d_name > '9');
         *ret = (pid_t)strtol(entry->d_name, NULL, 10);
         return 1;

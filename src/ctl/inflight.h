@@ -37,7 +37,7 @@ struct inflight_task {
 /* cpu_since: its cpu_nsec when it was first seen without a ring. */
 bool inflight_may_be(const struct inflight_task *task, uint64_t cpu_since);
 
-/* The next process of an open /proc: 1; 0: there are no more. */
+/* The next process of an open /proc: 1; 0: there are no more; -EIO, ...: they cannot be read. */
 int inflight_next_pid(DIR *dir, pid_t *ret);
 
 struct inflight;

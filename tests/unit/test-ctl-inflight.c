@@ -8,6 +8,7 @@
 
 #include "fds.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,28 @@
 #define MEMORY "7f0000002000-7f0000003000 rw-p 00000000 00:00 0 \n"
 
 static char proc[64];
+
+/* Entries of a directory before an error; with 64-bit offsets libc calls it readdir64. */
+static int readable = INT_MAX;
+
+struct dirent *__real_readdir(DIR *dir);
+struct dirent *__real_readdir64(DIR *dir);
+struct dirent *__wrap_readdir(DIR *dir);
+struct dirent *__wrap_readdir64(DIR *dir);
+
+struct dirent *__wrap_readdir(DIR *dir) {
+        if (readable-- > 0)
+                return __real_readdir(dir);
+        errno = EIO;
+        return NULL;
+}
+
+struct dirent *__wrap_readdir64(DIR *dir) {
+        if (readable-- > 0)
+                return __real_readdir64(dir);
+        errno = EIO;
+        return NULL;
+}
 
 /* ---- the pure parts ---- */
 
@@ -150,6 +173,7 @@ static int make_proc(void **state) {
 static int remove_proc(void **state) {
         char command[128];
 
+        readable = INT_MAX;
         (void)snprintf(command, sizeof(command), "rm -r %s", proc);
         return system(command) == 0 ? fds_teardown(state) : -1;
 }
@@ -358,6 +382,19 @@ static void test_inflight_may_not_look(void **state) {
         proc[strlen(proc) - 1] = '\0';
 }
 
+/* Neither is an end that is none one of /proc, nor does such a look count as the first. */
+static void test_inflight_unreadable(void **state) {
+        struct inflight *inflight = for_what("b");
+
+        process(20, "pvr-keeper", 1, 'S');
+        readable = 0;
+        assert_int_equal(inflight_look(inflight), -EIO);
+        readable = INT_MAX;
+        cmdline_gone(20);
+        assert_int_equal(inflight_look(inflight), 1);
+        inflight_free(inflight);
+}
+
 #define with_proc(test) cmocka_unit_test_setup_teardown(test, make_proc, remove_proc)
 
 int main(void) {
@@ -368,7 +405,7 @@ int main(void) {
                 with_proc(test_inflight_living_qemu),  with_proc(test_inflight_qemu_alone),
                 with_proc(test_inflight_why),          with_proc(test_inflight_exiting),
                 with_proc(test_inflight_by_pid),       with_proc(test_inflight_late),
-                with_proc(test_inflight_may_not_look),
+                with_proc(test_inflight_may_not_look), with_proc(test_inflight_unreadable),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
