@@ -121,7 +121,8 @@ static int parse_option(int option, struct options *options, const struct verb *
                                          optarg);
                 return 0;
         case OPT_PID:
-                options->pid = optarg;
+                if (amount_parse_pid(optarg, &options->pid) < 0)
+                        return say_error(0, "--pid is a process number, not \"%s\"", optarg);
                 return 0;
         case OPT_NO_LEGEND:
                 options->legend = false;
@@ -173,6 +174,10 @@ static const struct verb *parse_command_line(struct options *options, int argc, 
         verb = find_verb(argv + optind, argc - optind);
         if (!verb)
                 return NULL;
+        if (options->pid != 0 && verb->run != verb_wait_quiet) {
+                say_error(0, "%s: --pid is for wait-quiet", verb->name);
+                return NULL;
+        }
         options->args = argv + optind + 1;
         options->n_args = argc - optind - 1;
         return verb;

@@ -23,8 +23,7 @@
           "Take over PID, the async teardown helper of a QEMU")                                    \
         V("wait-memory", 1, 1, verb_wait_memory, NOTHING,                                          \
           "Wait until SIZE of memory is available")                                                \
-        V("wait-quiet", 0, 1, verb_wait_quiet, VMS,                                                \
-          "Wait until a VM is gone, and its native AIO")                                   \
+        V("wait-quiet", 0, 1, verb_wait_quiet, VMS, "Wait until a VM is gone, and its native AIO") \
         V("drain", 0, 0, verb_drain, NOTHING, "Hurry, and take in no new VMs")                     \
         V("resume", 0, 0, verb_resume, NOTHING, "Call the drain off")                              \
         V("reload", 0, 0, verb_reload, NOTHING, "Read the configuration again")

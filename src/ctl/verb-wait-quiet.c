@@ -12,7 +12,6 @@
  */
 
 #include <stdio.h>
-#include <string.h>
 
 #include "ctl/connection.h"
 #include "ctl/inflight.h"
@@ -23,7 +22,7 @@
 #define LOOK_LIMIT_SEC 5 /* beyond the time that there is */
 
 /* Besides 0: see main.c, and the manual page. */
-enum { WAIT_TIME_IS_UP = 5, WAIT_CANNOT_TELL = 6 };
+enum { WAIT_WRONG_USAGE = 2, WAIT_TIME_IS_UP = 5, WAIT_CANNOT_TELL = 6 };
 
 static void connection_freep(struct connection **connection) {
         connection_free(*connection);
@@ -35,19 +34,13 @@ static void inflight_freep(struct inflight **inflight) {
 
 /* As the daemon's methods take it; NULL: the user was told. */
 static const char *find_what(const struct options *options, char *buffer, size_t size) {
-        const char *p = options->pid;
-
-        if ((p != NULL) == (options->n_args == 1)) {
-                say_error(0, "wait-quiet: a VM, or --pid PID");
+        if ((options->pid != 0) == (options->n_args == 1)) {
+                say_error(0, "wait-quiet: give a VM or --pid PID, not both");
                 return NULL;
         }
-        if (!p)
+        if (options->pid == 0)
                 return options->args[0];
-        if (*p < '1' || *p > '9' || strspn(p, "0123456789") != strlen(p) || strlen(p) > 9) {
-                say_error(0, "--pid is a process number, not \"%s\"", p);
-                return NULL;
-        }
-        (void)snprintf(buffer, size, "pid=%s", p);
+        (void)snprintf(buffer, size, "pid=%d", (int)options->pid);
         return buffer;
 }
 
@@ -75,10 +68,10 @@ static int ask_daemon(const struct options *options, const char *what, uint32_t 
 
 /*
  * A process's command line is memory of its own: it could let its reader wait for ever, and then
- * only a signal that kills ends that.
+ * only a signal that kills ends that. So SIGALRM has no handler, see the manual page.
  */
 static void limit_look(uint64_t left) {
-        if (left < UINT32_MAX)
+        if (left / USEC_PER_SEC < UINT32_MAX - LOOK_LIMIT_SEC)
                 (void)alarm((unsigned)(left / USEC_PER_SEC) + LOOK_LIMIT_SEC);
 }
 
@@ -121,7 +114,7 @@ int verb_wait_quiet(const struct options *options, FILE *out) {
 
         what = find_what(options, buffer, sizeof(buffer));
         if (!what)
-                return -EINVAL;
+                return WAIT_WRONG_USAGE;
         if (options->timeout_usec < USEC_INFINITY - now)
                 deadline = now + options->timeout_usec;
         proc = getenv("PVREAPER_PROC");

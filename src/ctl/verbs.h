@@ -3,6 +3,8 @@
 
 /* What pv-reaperctl can be asked for. */
 
+#include <sys/types.h>
+
 #include "ctl/json.h"
 
 struct options {
@@ -13,7 +15,7 @@ struct options {
         bool quiet;            /* the exit status says it */
         bool pager;            /* may be used */
         bool terminal, colour; /* what stdout is good for */
-        const char *pid;       /* of wait-quiet; NULL: none */
+        pid_t pid;             /* of wait-quiet; 0: none */
         uint64_t timeout_usec; /* of wait-memory, wait-quiet; USEC_INFINITY: none */
         char **args;           /* of the verb */
         int n_args;
@@ -36,5 +38,5 @@ int verb_check(const struct options *options, FILE *out);
 int verb_metrics(const struct options *options, FILE *out);
 int verb_wait_memory(const struct options *options, FILE *out);
 
-/* Also returns 5: not in time; 6: it cannot tell. */
+/* Also returns 2: neither a VM nor a pid, or both; 5: not in time; 6: it cannot tell. */
 int verb_wait_quiet(const struct options *options, FILE *out);

@@ -165,7 +165,7 @@ class ExitCodes(CtlCase):
     def test_usage_errors(self):
         for arguments in ([], ["no-such-verb"], ["status", "extra"], ["show"], ["set"],
                           ["--json=x"], ["--no-such-option", "status"],
-                          ["--timeout=soon", "status"]):
+                          ["--timeout=soon", "status"], ["--pid=5", "list"], ["--pid=x", "list"]):
             done = self.run_ctl(*arguments)
             self.assertEqual((done.returncode, done.stdout), (USAGE, ""), arguments)
             self.assertIn("pv-reaperctl: ", done.stderr)

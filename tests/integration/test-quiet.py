@@ -8,6 +8,7 @@ with one that does not know the VM, /proc is looked at.
 import contextlib
 import os
 import pathlib
+import re
 import shutil
 import signal
 import struct
@@ -20,7 +21,7 @@ import harness
 from harness import DONE, FLAG_DRAINS, FLAG_QUIET, GRANT, QUIET, hello, pack, register_2, tap
 from raw import PeerCase
 
-QUIET_NOW, TIME_IS_UP, CANNOT_TELL = 0, 5, 6  # exit statuses
+QUIET_NOW, WRONG_USAGE, TIME_IS_UP, CANNOT_TELL = 0, 2, 5, 6  # exit statuses
 HELPER = f"{harness.BUILD}/tests/integration/aio-helper"
 UUID = "00112233-4455-6677-8899-aabbccddeeff"
 
@@ -240,9 +241,14 @@ class Waiters(QuietCase):
         self.assertEqual(bus.call(address, "WaitQuiet", "st", "raw", str(1 << 63))[1]["data"], [1])
 
     def test_wrong_usage(self):
-        for arguments in ((), ("raw", "--pid", "5"), ("--pid", "x"), ("--pid", "0"),
-                          ("--pid", "99999999999")):
-            self.assertEqual(self.wait_quiet(*arguments), 1, arguments)
+        for arguments in ((), ("raw", "--pid", "5")):
+            self.assertEqual(self.wait_quiet(*arguments), WRONG_USAGE, arguments)
+            self.assertEqual(self.said,
+                             "pv-reaperctl: wait-quiet: give a VM or --pid PID, not both\n")
+        for pid in ("x", "0", "", "99999999999"):
+            self.assertEqual(self.wait_quiet("--pid", pid), WRONG_USAGE, pid)
+            self.assertEqual(self.said,
+                             f'pv-reaperctl: --pid is a process number, not "{pid}"\n')
 
 
 class Restart(QuietCase):
@@ -386,6 +392,22 @@ class Proc(QuietCase):
         start = time.monotonic()
         self.assertEqual(self.wait_quiet("raw", timeout="1"), -signal.SIGALRM)
         self.assertLess(time.monotonic() - start, 20)
+
+    def test_the_limit_of_a_read(self):
+        """It ends a wait of hours, too; not before the wait is over."""
+        if not harness.has_tool("strace"):
+            self.skipTest("no strace")
+        vmm = self.qemu()
+        trace = f"{self.directory}/trace"
+        pathlib.Path(trace).touch()
+        waiting = subprocess.Popen(["strace", "-o", trace, "-e", "trace=?alarm,setitimer",
+                                    harness.CTL, "--socket", self.control, "--timeout", "2h",
+                                    "wait-quiet", "live"], env=self.env)
+        try:
+            self.wait("it is set", lambda: re.search(r"\b720[45]\b", harness.read(trace)))
+        finally:
+            self.kill(vmm)
+            self.assertEqual(waiting.wait(harness.TIMEOUT), QUIET_NOW)
 
     def test_not_root(self):
         """Without the daemon's word and the right to look: it says so."""
