@@ -18,17 +18,37 @@
 
 /* ---- what the wrapper of QEMU reads ---- */
 
-/* Whether keepers stay with native AIO, to end it: the last line that says so counts. */
+/* Without the blanks at its ends, as the shell reads it. */
+static char *strip(char *line) {
+        size_t n;
+
+        line += strspn(line, " \t");
+        n = strlen(line);
+        while (n > 0 && strchr(" \t\n", line[n - 1]))
+                n--;
+        line[n] = '\0';
+        return line;
+}
+
+/*
+ * Whether keepers stay with native AIO, to end it. As the wrapper: the last of the two lines that
+ * it understands counts, and others are skipped.
+ */
 static bool keepers_drain(const struct check_host *host) {
-        char path[CHECK_PATH_MAX], line[1024], value[CHECK_WORD_MAX];
+        char path[CHECK_PATH_MAX], *line = NULL;
         FILE *file = fopen(check_path(host, path, "%s", QEMU_CONF), "re");
         bool drain = false;
+        size_t size = 0;
 
-        while (file && fgets(line, sizeof(line), file))
-                if (sscanf(line, " PVREAPER_NATIVE_AIO = \"%127[^\"\n]", value) == 1 ||
-                    sscanf(line, " PVREAPER_NATIVE_AIO = '%127[^'\n]", value) == 1 ||
-                    sscanf(line, " PVREAPER_NATIVE_AIO = %127s", value) == 1)
-                        drain = strcmp(value, "drain") == 0;
+        while (file && getline(&line, &size, file) > 0) {
+                const char *setting = strip(line);
+
+                if (strcmp(setting, "PVREAPER_NATIVE_AIO=drain") == 0)
+                        drain = true;
+                else if (strcmp(setting, "PVREAPER_NATIVE_AIO=let-go") == 0)
+                        drain = false;
+        }
+        free(line);
         if (file)
                 (void)fclose(file);
         return drain;
@@ -92,20 +112,23 @@ static void check_hook(const struct check_host *host, struct check_report *ret) 
 
 /* ---- helpers that nobody can make end it ---- */
 
-/* Calls look for each process until it returns more than 0, or for all: what it returned last. */
+/* Calls look for each process until it returns something else than 0: that; or why it could not. */
 static int for_each_process(const struct check_host *host, void *userdata,
                             int (*look)(const struct check_host *host, pid_t pid, void *userdata)) {
         char path[CHECK_PATH_MAX];
-        const struct dirent *entry;
+        pid_t pid;
         DIR *dir;
-        int r = 0;
+        int r;
 
         dir = opendir(check_path(host, path, "/proc"));
-        while (dir && r <= 0 && (entry = readdir(dir)))
-                if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9')
-                        r = look(host, (pid_t)strtol(entry->d_name, NULL, 10), userdata);
-        if (dir)
-                (void)closedir(dir);
+        if (!dir)
+                return negative_errno();
+        while ((r = inflight_next_pid(dir, &pid)) > 0) {
+                r = look(host, pid, userdata);
+                if (r != 0)
+                        break;
+        }
+        (void)closedir(dir);
         return r;
 }
 
@@ -157,9 +180,11 @@ static int count_helper(const struct check_host *host, pid_t pid, void *userdata
         pid_t qemu;
         int r;
 
-        if (!inflight_is_helper(read_comm(host, pid, comm), &qemu) || qemu == 0 ||
-            for_each_process(host, &qemu, is_keeper_of) > 0)
+        if (!inflight_is_helper(read_comm(host, pid, comm), &qemu) || qemu == 0)
                 return 0;
+        r = for_each_process(host, &qemu, is_keeper_of);
+        if (r != 0)
+                return r < 0 ? r : 0;
         r = has_native_aio(host, pid);
         helpers->hidden = helpers->hidden || r == -EACCES || r == -EPERM;
         if (r > 0) {
@@ -171,8 +196,9 @@ static int count_helper(const struct check_host *host, pid_t pid, void *userdata
 
 void check_fencing(const struct check_host *host, struct check_report *ret) {
         struct helpers helpers = {};
+        int r;
 
-        (void)for_each_process(host, &helpers, count_helper);
+        r = for_each_process(host, &helpers, count_helper);
         check_hook(host, ret);
         if (helpers.n > 0) {
                 check_say(ret, CHECK_WARN,
@@ -182,6 +208,8 @@ void check_fencing(const struct check_host *host, struct check_report *ret) {
                 check_advise(ret,
                              "give these guests io='threads' or io='io_uring' disks, or no async "
                              "teardown; until then wait for pv-reaperctl wait-quiet");
+        } else if (r < 0 && ret->result == CHECK_PASS) {
+                check_say(ret, CHECK_SKIP, "cannot look at /proc: %s", strerror(-r));
         } else if (helpers.hidden && ret->result == CHECK_PASS) {
                 check_say(ret, CHECK_SKIP, "you may not look at QEMU's helpers: run this as root");
         }

@@ -129,10 +129,9 @@ CASES = (
      "too old"),
     ("fencing", {QEMU_CONF: DRAIN, HOOK: "#!/bin/sh\n# wait-quiet\n"}, "WARN", "no hook"),
     ("fencing", {QEMU_CONF: DRAIN, HOOK: "pv-reaperctl wait-quiet x\n"}, "WARN", "no hook"),
-    ("fencing", {QEMU_CONF: "PVREAPER_NATIVE_AIO='drain'\n",
-                 HOOK: "#!/bin/sh\npv-reaperctl wait-quiet x\n"}, "PASS", "libvirt waits"),
-    ("fencing", {QEMU_CONF: 'PVREAPER_NATIVE_AIO="drain"\n',
-                 "etc/libvirt/hooks/qemu": OWN_HOOK}, "PASS", "libvirt waits"),
+    ("fencing", {QEMU_CONF: DRAIN, HOOK: "#!/bin/sh\npv-reaperctl wait-quiet x\n"}, "PASS",
+     "libvirt waits"),
+    ("fencing", {QEMU_CONF: DRAIN, "etc/libvirt/hooks/qemu": OWN_HOOK}, "PASS", "libvirt waits"),
     ("fencing", {"proc/77/comm": "cleanup/76\n", "proc/77/maps": f"7f0-7f1 rw-p 0 0 0 \n{RING}"},
      "WARN", "1 of QEMU's own helpers .one is pid 77.*io_uring"),
     ("fencing", {"proc/77/comm": "cleanup/76\n", "proc/77/maps": "7f0-7f1 rw-p 0 0 0 \n"},
@@ -143,6 +142,18 @@ CASES = (
     ("fencing", {"proc/77/comm": "cleanup/76\n", "proc/77/maps": RING, "proc/78/maps": RING,
                  "proc/78/comm": "pvr-keeper\n", "proc/78/stat": "78 (pvr-keeper) S 75 1\n"},
      "WARN", "one is pid 77"),
+)
+
+
+# What it makes of a line, and of several; test-wrapper.py shows the same of the wrapper.
+LINES = (
+    (DRAIN, True), (DRAIN.strip(), True), (f" \t{DRAIN.strip()} \t\n", True),
+    (f"{DRAIN}# x\n\nPVREAPER_NATIVE_AIO=x\n", True),
+    (f"{DRAIN}PVREAPER_NATIVE_AIO=let-go\n", False),
+    ("PVREAPER_NATIVE_AIO='drain'\n", False), ('PVREAPER_NATIVE_AIO="drain"\n', False),
+    ("PVREAPER_NATIVE_AIO = drain\n", False), ("PVREAPER_NATIVE_AIO=drain # x\n", False),
+    ("PVREAPER_NATIVE_AIO=drain\r\n", False), ("export PVREAPER_NATIVE_AIO=drain\n", False),
+    (f"#{DRAIN}", False), (f"{'x' * 1023}{DRAIN}", False),
 )
 
 
@@ -211,6 +222,18 @@ class Hosts(CheckCase):
                 finally:
                     harness.shutil.rmtree(self.root)
                     self.root = saved
+
+    def test_lines_of_qemu_conf(self):
+        """As the wrapper of QEMU takes them."""
+        for text, drain in LINES:
+            with self.subTest(text=text):
+                self.put(QEMU_CONF, text)
+                self.expect("fencing", "PASS", "keepers end" if drain else "keepers leave")
+
+    def test_unreadable_processes(self):
+        """That is not the same as none."""
+        self.put("proc", None)
+        self.expect("fencing", "SKIP", "cannot look at /proc: No such file")
 
     def test_kvm(self):
         self.expect("kvm", "PASS", "/dev/kvm")
