@@ -152,6 +152,15 @@ struct connection *connection_free(struct connection *connection) {
 
 /* ---- calling ---- */
 
+static int say_bus_error(sd_bus_message *call, const sd_bus_error *error) {
+        const char *text = error->message ?: error->name;
+
+        if (!sd_bus_error_has_name(error, ERROR_TIMEOUT))
+                return say_error(0, "%s failed: %s", sd_bus_message_get_member(call), text);
+        say_error(0, "%s", text); /* nothing failed */
+        return CONNECTION_TIME_IS_UP;
+}
+
 /* timeout: µs, USEC_INFINITY: none. */
 static int call_bus(struct connection *connection, sd_bus_message *call, uint64_t timeout,
                     sd_bus_message **ret) {
@@ -159,12 +168,8 @@ static int call_bus(struct connection *connection, sd_bus_message *call, uint64_
         int r;
 
         r = sd_bus_call(connection->bus, call, timeout, &error, ret);
-        if (r < 0 && sd_bus_error_is_set(&error) && r != -ETIMEDOUT && r != -ECONNRESET) {
-                say_error(0, "%s failed: %s", sd_bus_message_get_member(call),
-                          error.message ?: error.name);
-                return sd_bus_error_has_name(&error, ERROR_TIMEOUT) ? CONNECTION_TIME_IS_UP
-                                                                    : -EINVAL;
-        }
+        if (r < 0 && sd_bus_error_is_set(&error) && r != -ETIMEDOUT && r != -ECONNRESET)
+                return say_bus_error(call, &error);
         return r < 0 ? explain(r, connection->path) : 0;
 }
 

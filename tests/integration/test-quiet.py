@@ -109,6 +109,7 @@ class Claims(QuietCase):
             self.end_vmm(worker)
             time.sleep(0.3)
             self.assertEqual(self.known(worker), (False, "drain"))
+            self.assertEqual(self.said, f"pv-reaperctl: {what} is not quiet yet\n")
             worker.say(QUIET, 0)
         self.assertEqual(self.known(worker), (True, "drain"))
 
