@@ -330,6 +330,8 @@ int worker_on_register(struct worker *w, const struct wire_register *reg) {
 int worker_on_quiet(struct worker *w) {
         if (w->closer)
                 return -EPROTO;
+        if (w->says_quiet)
+                return 0;
         w->says_quiet = true;
         worker_mark(w);
         quiet_changed(w->manager->quiet);

@@ -5,7 +5,9 @@ waits (WaitQuiet, pv-reaperctl wait-quiet) is told neither too early nor never; 
 with one that does not know the VM, /proc is looked at.
 """
 
+import array
 import contextlib
+import fcntl
 import os
 import pathlib
 import re
@@ -14,6 +16,7 @@ import signal
 import struct
 import subprocess
 import sys
+import termios
 import time
 
 import bus
@@ -23,6 +26,7 @@ from raw import PeerCase
 
 QUIET_NOW, WRONG_USAGE, TIME_IS_UP, CANNOT_TELL = 0, 2, 5, 6  # exit statuses
 HELPER = f"{harness.BUILD}/tests/integration/aio-helper"
+MARK = "user.pvreaper"
 UUID = "00112233-4455-6677-8899-aabbccddeeff"
 
 
@@ -105,11 +109,11 @@ class Claims(QuietCase):
         self.assertEqual(self.known(worker), (False, "drain"))
         for what in ("raw", f"pid={worker.pid}", f"pid={worker.process.pid}"):
             self.assertEqual(self.wait_quiet(what), TIME_IS_UP, what)
+            self.assertEqual(self.said, f"pv-reaperctl: {what} is not quiet yet\n")
         with self.somebody_waits("raw"), self.somebody_waits("--pid", str(worker.process.pid)):
             self.end_vmm(worker)
             time.sleep(0.3)
             self.assertEqual(self.known(worker), (False, "drain"))
-            self.assertEqual(self.said, f"pv-reaperctl: {what} is not quiet yet\n")
             worker.say(QUIET, 0)
         self.assertEqual(self.known(worker), (True, "drain"))
 
@@ -250,6 +254,24 @@ class Waiters(QuietCase):
             self.assertEqual(self.wait_quiet("--pid", pid), WRONG_USAGE, pid)
             self.assertEqual(self.said,
                              f'pv-reaperctl: --pid is a process number, not "{pid}"\n')
+
+
+    def test_said_again(self):
+        """It costs nothing then: the mark is not written anew."""
+        self.need_cgroup()
+        self.serve()
+        worker = self.newer()
+        self.end_vmm(worker)
+        worker.say(QUIET, 0)
+        self.wait("it is quiet", lambda: self.known(worker)[0])
+        leaf, = (v["cgroup"] for v in self.ctl_json("list") if v["pid"] == worker.pid)
+        os.removexattr(leaf, MARK)
+        for _ in range(3):
+            worker.say(QUIET, 0)
+        self.wait("they are read", lambda: array.array("i", fcntl.ioctl(
+            worker.link, termios.TIOCOUTQ, bytes(4)))[0] == 0)
+        self.assertTrue(self.known(worker)[0])
+        self.assertNotIn(MARK, os.listxattr(leaf))
 
 
 class Restart(QuietCase):
