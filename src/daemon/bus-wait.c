@@ -14,7 +14,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/queue.h>
 
 #include "base/size.h"
@@ -43,7 +42,6 @@ static void wait_free(struct wait *wait) {
         sd_bus_slot_unref(wait->gone_slot);
         sd_bus_slot_unref(wait->owner_slot);
         sd_bus_message_unref(wait->call);
-        free(wait->quiet.what);
         free(wait);
 }
 
@@ -70,7 +68,7 @@ static void on_quiet(struct quiet_waiter *waiter, int error) {
                 (void)sd_bus_reply_method_return(wait->call, "u", waiter->n_known);
         else
                 (void)sd_bus_reply_method_errorf(wait->call, BUS_ERROR_TIMEOUT,
-                                                 "%s is not quiet yet", waiter->what);
+                                                 "%s is not quiet yet", waiter->name);
         wait_free(wait);
 }
 
@@ -185,9 +183,8 @@ int bus_method_wait_quiet(sd_bus_message *call, void *userdata, sd_bus_error *er
         wait = wait_new(call);
         if (!wait)
                 return -ENOMEM;
-        wait->quiet.what = strdup(what);
         wait->quiet.done = on_quiet;
         wait->quiet.deadline = deadline(m, timeout);
-        r = wait->quiet.what ? quiet_wait(m->quiet, &wait->quiet) : -ENOMEM;
+        r = quiet_wait(m->quiet, &wait->quiet, what);
         return begin(wait, r, QUIET_WAITERS_MAX, error);
 }

@@ -3,14 +3,15 @@
 /*
  * Who waits until a VM is quiet. All workers are looked at for each of at most QUIET_WAITERS_MAX
  * waiters, when something changed, at a deadline, and once a second as long as somebody waits: what
- * a found worker shares is not watched. Owns its timer; waiters are their
- * owners' and take themselves out. What holds: a waiter is told that a VM is quiet only if
- * worker_is_quiet() said so of each worker that is meant, or could be, in the same turn of the
- * loop.
+ * a found worker shares is not watched. So what a waiter waits for is parsed once, and compared
+ * often. Owns its timer; waiters are their owners' and take themselves out. What holds: a waiter is
+ * told that a VM is quiet only if worker_is_quiet() said so of each worker that is meant, or could
+ * be, in the same turn of the loop.
  */
 
 #include "daemon/quiet.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,49 +50,65 @@ const char *worker_fencing(const struct worker *w) {
 enum meant { MEANT_NOT, MEANT_PERHAPS, MEANT };
 
 static bool parse_pid(const char *what, uint64_t *ret) {
+        uint64_t pid;
         char *end;
 
         if (strncmp(what, "pid=", 4) != 0 || what[4] < '0' || what[4] > '9')
                 return false;
         errno = 0;
-        *ret = strtoull(what + 4, &end, 10);
-        return *end == '\0' && errno == 0;
+        pid = strtoull(what + 4, &end, 10);
+        if (*end != '\0' || errno != 0)
+                return false;
+        *ret = pid;
+        return true;
 }
 
-/* A helper's QEMU has its name in memory of its own, which could hang whoever reads it. */
-static enum meant is_meant(const struct worker *w, const char *what) {
-        char text[UUID_TEXT_SIZE];
-        uint8_t uuid[16];
-        uint64_t pid;
+/* The claims of workers are escaped, so what is asked for must be, too. */
+static int set_what(struct quiet_waiter *waiter, const char *what) {
+        _cleanup_(freep) char *name = worker_escape_name(what, strlen(what) + 1);
 
-        if (parse_pid(what, &pid)) {
-                if ((uint64_t)w->pid == pid || (uint64_t)w->vmm_pid == pid)
+        if (!name)
+                return -ENOMEM;
+        (void)snprintf(waiter->name, sizeof(waiter->name), "%s", name);
+        memset(waiter->uuid, 0, sizeof(waiter->uuid));
+        (void)job_uuid_from_string(what, waiter->uuid);
+        waiter->pid = 0;
+        (void)parse_pid(what, &waiter->pid);
+        return 0;
+}
+
+/* The name of a helper's QEMU is in QEMU's own memory, which could let its reader wait for ever. */
+static enum meant is_meant(const struct worker *w, const struct quiet_waiter *waiter) {
+        static const uint8_t no_uuid[16];
+
+        if (waiter->pid != 0) {
+                if ((uint64_t)w->pid == waiter->pid || (uint64_t)w->vmm_pid == waiter->pid)
                         return MEANT;
                 return w->vmm_pid == 0 && !w->closer ? MEANT_PERHAPS : MEANT_NOT;
         }
         if (w->found || w->adopted)
                 return MEANT_PERHAPS;
-        if (strcmp(w->name, what) == 0 ||
-            (job_uuid_to_string(w->uuid, text) && job_uuid_from_string(what, uuid) &&
-             memcmp(uuid, w->uuid, sizeof(uuid)) == 0))
+        if (strcmp(w->name, waiter->name) == 0 ||
+            (memcmp(w->uuid, no_uuid, sizeof(no_uuid)) != 0 &&
+             memcmp(w->uuid, waiter->uuid, sizeof(waiter->uuid)) == 0))
                 return MEANT;
         return MEANT_NOT;
 }
 
 /* One that could be meant, and whose VMM lives, is not waited for: that could take for ever. */
-static bool holds_up(const struct worker *w, const char *what) {
-        enum meant meant = is_meant(w, what);
+static bool holds_up(const struct worker *w, const struct quiet_waiter *waiter) {
+        enum meant meant = is_meant(w, waiter);
 
         if (meant == MEANT_NOT || worker_is_quiet(w))
                 return false;
         return meant == MEANT || !worker_vmm_alive(w);
 }
 
-static bool is_quiet(const struct quiet *q, const char *what) {
+static bool is_quiet(const struct quiet *q, const struct quiet_waiter *waiter) {
         const struct worker *w;
 
         TAILQ_FOREACH (w, &q->manager->workers, link)
-                if (holds_up(w, what))
+                if (holds_up(w, waiter))
                         return false;
         return true;
 }
@@ -103,14 +120,14 @@ static void look_at(struct quiet *q, uint64_t usec) {
         (void)sd_event_source_set_enabled(q->look_source, SD_EVENT_ONESHOT);
 }
 
-/* Whoever is told may leave, and come back: at the end of the list. */
+/* A waiter that is told may leave, and come back: at the end of the list. */
 static int on_look(sd_event_source *source, uint64_t usec, void *userdata) {
         struct quiet *q = userdata;
         uint64_t now = manager_now(q->manager), next_look = now + LOOK_USEC;
         struct quiet_waiter *w, *next;
 
         for (w = TAILQ_FIRST(&q->waiters); w; w = next) {
-                bool quiet = is_quiet(q, w->what);
+                bool quiet = is_quiet(q, w);
 
                 next = TAILQ_NEXT(w, link);
                 if (quiet || w->deadline <= now) {
@@ -132,29 +149,18 @@ void quiet_changed(struct quiet *q) {
 
 /* ---- who waits ---- */
 
-/* The claims of workers are escaped, so what is asked for must be, too. */
-static int escape(struct quiet_waiter *w) {
-        char *what = worker_escape_name(w->what, strlen(w->what) + 1);
-
-        if (!what)
-                return -ENOMEM;
-        free(w->what);
-        w->what = what;
-        return 0;
-}
-
-int quiet_wait(struct quiet *q, struct quiet_waiter *w) {
+int quiet_wait(struct quiet *q, struct quiet_waiter *w, const char *what) {
         const struct worker *worker;
         int r;
 
         if (q->n_waiters >= QUIET_WAITERS_MAX)
                 return -EBUSY;
-        r = escape(w);
+        r = set_what(w, what);
         if (r < 0)
                 return r;
         w->n_known = 0;
         TAILQ_FOREACH (worker, &q->manager->workers, link)
-                w->n_known += is_meant(worker, w->what) == MEANT;
+                w->n_known += is_meant(worker, w) == MEANT;
         w->quiet = q;
         TAILQ_INSERT_TAIL(&q->waiters, w, link);
         q->n_waiters++;

@@ -37,8 +37,8 @@ int memory_wait(struct memory *memory, struct memory_waiter *waiter) {
 void memory_leave(struct memory_waiter *waiter) {
 }
 
-int quiet_wait(struct quiet *quiet, struct quiet_waiter *waiter) {
-        check(waiter->what && waiter->deadline >= manager_now(NULL));
+int quiet_wait(struct quiet *quiet, struct quiet_waiter *waiter, const char *what) {
+        check(what && waiter->deadline >= manager_now(NULL));
         return -EBUSY;
 }
 

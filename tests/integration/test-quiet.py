@@ -184,8 +184,9 @@ class Claims(QuietCase):
 class Waiters(QuietCase):
     def test_nobody_is_meant(self):
         self.serve()
-        self.newer()
-        for what in ("other", UUID, "pid=1", "pid=x"):
+        worker = self.newer()
+        for what in ("other", UUID, "00000000-0000-0000-0000-000000000000", "pid=1", "pid=x",
+                     f"pid={worker.pid}x"):
             self.assertEqual(self.wait_quiet(what, timeout="10"), QUIET_NOW, what)
             if os.geteuid() == 0:
                 self.assertEqual(self.said, "pv-reaperctl: neither the daemon nor /proc knows "
