@@ -19,7 +19,11 @@
  *
  * Fork: a struct pvr_vm belongs to the process that made it. In a child of fork() every call on it
  * fails with -ECHILD, pvr_vm_free() excepted, which releases the child's copy and touches nothing
- * else.
+ * else. A child that lives has a copy of the keeper's socket: the keeper then hears of the VMM's
+ * end, and not of an execve(2) of the VMM.
+ *
+ * Execve: the keeper leaves at once. With PVR_FLAG_DRAIN_NATIVE_AIO no native AIO may be in flight:
+ * without a keeper execve(2) would wait for it.
  *
  * Environment, ignored in secure-execution mode (see secure_getenv(3)): PVREAPER_SOCKET is the
  * daemon's socket instead of /run/pv-reaper/handoff.sock; PVREAPER_GRACE_MSEC is how long a keeper
@@ -97,7 +101,8 @@ struct pvr_vm_options {
  * Starts a keeper for a new guest. Where in a VMM's start:
  * - after the last fork of a process that daemonizes;
  * - after it has dropped privileges and changed its root directory: the keeper has the credentials
- *   and the root of this moment, and leaves when the VMM's differ later (see pvr_vm_set_fd());
+ *   and the root of this moment, and leaves when the VMM's differ later (see pvr_vm_set_fd()). It
+ *   does not hear of a chroot(2) before the next pvr_vm_set_fd() or hand-off;
  * - before it installs a sandbox that forbids clone(2), which would kill the caller or fail this
  *   call. pvreaper(3) lists the system calls that a sandbox must allow afterwards.
  * Upstream's QEMU installs its sandbox before it daemonizes, so no place in it has all three. Call

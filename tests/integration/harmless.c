@@ -14,6 +14,7 @@
 #include <linux/kvm.h>
 #include <linux/seccomp.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -24,6 +25,7 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -260,6 +262,69 @@ static void test_aio(const char *argument) {
         check(syscall(SYS_io_destroy, ring) == 0); /* the VMM lives: nobody else ended it */
 }
 
+/* ---- fds and pids that mean something else by now ---- */
+
+#define PAIRS 8
+
+/* The numbers of the library's own are given to others, and its processes end. */
+static void test_closed(const char *argument) {
+        struct helper helper = {};
+        int pairs[PAIRS][2];
+
+        helper_start(&helper, "closed");
+        check(close_range(3, ~0U, 0) == 0);
+        for (int i = 0; i < PAIRS; i++)
+                check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pairs[i]) == 0);
+        await_no_keeper();
+        await_threads(1);
+        for (int i = 0; i < PAIRS; i++)
+                for (int end = 0; end < 2; end++) {
+                        char c = 0;
+
+                        check(send(pairs[i][end], "x", 1, MSG_NOSIGNAL | MSG_DONTWAIT) == 1);
+                        check(recv(pairs[i][!end], &c, 1, MSG_DONTWAIT) == 1 && c == 'x');
+                }
+}
+
+static pid_t fork_into_pid_namespace(void) {
+#ifdef __s390x__
+        return (pid_t)syscall(SYS_clone, 0UL, CLONE_NEWPID | SIGCHLD, NULL, NULL, NULL);
+#else
+        return (pid_t)syscall(SYS_clone, CLONE_NEWPID | SIGCHLD, 0UL, NULL, NULL, NULL);
+#endif
+}
+
+/* A VMM that is pid 1 of a container makes a child that is pid 1 of another one. */
+static int be_pid_1(void) {
+        struct helper helper = {};
+        int status;
+        pid_t pid;
+
+        check(syscall(SYS_getpid) == 1);
+        check(new_vm(&helper.vm, "pid 1") == 0);
+        pid = fork_into_pid_namespace();
+        if (pid == 0) {
+                check(syscall(SYS_getpid) == 1);
+                check(pvr_vm_handoff(helper.vm) == -ECHILD);
+                check(pvr_vm_free(helper.vm) == NULL);
+                _exit(EXIT_SUCCESS);
+        }
+        check(pid > 0 && waitpid(pid, &status, 0) == pid && status == 0);
+        check(pvr_vm_handoff(helper.vm) == -ENOTCONN); /* its keeper is there, without a VM */
+        return EXIT_SUCCESS;
+}
+
+static void test_pid_1(const char *argument) {
+        int status;
+        pid_t pid;
+
+        need_root();
+        pid = fork_into_pid_namespace();
+        if (pid == 0)
+                _exit(be_pid_1());
+        check(pid > 0 && waitpid(pid, &status, 0) == pid && status == 0);
+}
+
 static const struct {
         const char *name;
         void (*run)(const char *argument);
@@ -268,6 +333,7 @@ static const struct {
         {"exec", test_exec},           {"setuid", test_setuid},
         {"setgroups", test_setgroups}, {"raw-setgid", test_raw_setgid},
         {"chroot", test_chroot},       {"aio", test_aio},
+        {"closed", test_closed},       {"pid-1", test_pid_1},
 };
 
 int main(int argc, char **argv) {

@@ -66,6 +66,13 @@ class SmallVmms(Case):
     def test_native_aio(self):
         self.case("aio")
 
+    def test_all_fds_closed(self):
+        for _ in range(10):
+            self.case("closed")
+
+    def test_fork_of_the_same_pid(self):
+        self.case("pid-1")
+
 
 def status(pid, key):
     return next(line.split()[1] for line in read(f"/proc/{pid}/status").splitlines()
