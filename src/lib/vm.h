@@ -57,8 +57,8 @@ int vm_prepare(struct pvr_vm *vm, int vm_fd, struct pv_cmd *cmd);
 
 /*
  * The keeper leaves, for good, as by pvr_vm_free(), but vm stays valid: any thread may still be in
- * a call on it. Waits until it is gone, timeout_usec at most; then it is killed, unless it is inside
- * PERFORM. 0, or -EBUSY: it is still there, and leaves after that. Any thread.
+ * a call on it. Waits until it is gone, timeout_usec at most; then it is killed, unless it is
+ * inside PERFORM. 0, or -EBUSY: it is still there, and leaves after that. Any thread.
  */
 int vm_let_go(struct pvr_vm *vm, uint64_t timeout_usec);
 
