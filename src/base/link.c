@@ -234,7 +234,7 @@ static enum link_event on_message(struct link *l, const union wire_message *m) {
                 outcome_send(l);
                 return LINK_NOTHING;
         case WIRE_GRANT:
-                /* It crossed our BEGUN: that job's slot, which is over. Model: VOID. */
+                /* It crossed our BEGUN: that job's slot, which is over. */
                 if (m->grant.seq <= l->begun)
                         return LINK_NOTHING;
                 /* A slot for the current job, whatever number it names. Model: keeper_grant. */

@@ -409,7 +409,7 @@ static int look_at(struct inflight *f, pid_t pid) {
 
 static int look_at_all(struct inflight *f, DIR *dir) {
         bool found = false;
-        pid_t pid;
+        pid_t pid = 0;
         int r;
 
         while ((r = inflight_next_pid(dir, &pid)) > 0) {

@@ -70,7 +70,7 @@ static int try_prepare(int vm_fd, struct pv_cmd *cmd) {
         return ioctl(vm_fd, PV_COMMAND, cmd) < 0 ? negative_errno() : 0;
 }
 
-/* Whoever issues PERFORM takes the kernel's one place in its first moment. Model: vmm_hurry. */
+/* PERFORM takes the kernel's one place in its first moment. Model: keeper_begun. */
 int vm_prepare(struct pvr_vm *vm, int vm_fd, struct pv_cmd *cmd) {
         int r = try_prepare(vm_fd, cmd);
         uint64_t deadline;

@@ -42,6 +42,7 @@ class Ledger:
     def __init__(self, path):
         self.path, self.offset, self.n_lines = path, 0, 0
         self.ends, self.aside, self.inside, self.performs = {}, {}, {}, {}
+        self.refused = {}  # {vm: when a PREPARE found the kernel's place taken}
         self.unknown = []  # somebody took what nobody had set aside
         self.deaths = {}  # {pid: when they were killed or told to leave}
 
@@ -87,6 +88,8 @@ class Ledger:
         take = self.inside.pop(event["tid"], None)
         if take:
             take.finish(event)
+        if event["cmd"] == "PREPARE" and event["ret"] == EINVAL:
+            self.refused.setdefault(event["vm"], []).append(int(event["t"]))
 
     def death_of(self, take):
         """When whoever was in there was killed, or None."""
