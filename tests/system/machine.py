@@ -100,6 +100,13 @@ def build_module(cache, directory):
     """pvsim.ko for the cache's kernel, in a directory below this one. Returns its path."""
     directory = f"{directory}/pvsim-{cache.release}"
     os.makedirs(directory, exist_ok=True)
+    with open(f"{directory}/lock", "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # several machines begin at the same time
+        make_module(cache, directory)
+    return f"{directory}/pvsim.ko"
+
+
+def make_module(cache, directory):
     for path in glob.glob(f"{HERE}/pvsim/*"):
         copy = f"{directory}/{os.path.basename(path)}"
         if not os.path.exists(copy) or read(copy) != read(path):
@@ -108,7 +115,6 @@ def build_module(cache, directory):
         raise Unavailable(f"no {cache.headers}")
     run(["make", "-C", cache.headers, f"M={directory}", *KBUILD[cache.arch], "KBUILD_MODPOST_WARN=",
          "modules"])
-    return f"{directory}/pvsim.ko"
 
 
 def merge_usr(top):

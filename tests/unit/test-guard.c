@@ -146,8 +146,17 @@ static void test_guard_heir_goes_on(void **state) {
         check_child(give_up_rights_later);
 }
 
+/* Not under qemu-user, nor valgrind, which have no clone(2) of our sort either. */
+static const char *no_keeper(void) {
+        const char *preload = getenv("LD_PRELOAD");
+
+        if (preload && strstr(preload, "valgrind"))
+                return "valgrind knows no process that shares memory";
+        return prctl(PR_GET_SECCOMP, 0, 0, 0, 0) < 0 ? "no seccomp in this kernel" : NULL;
+}
+
 static const char *not_root(void) {
-        return geteuid() == 0 ? NULL : "needs root";
+        return geteuid() == 0 ? no_keeper() : "needs root";
 }
 
 /* From now on this process is refused one call, with EACCES. */
@@ -194,10 +203,10 @@ static void test_guard_no_false_fence(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 checked_test(test_guard_looks),
-                checked_test(test_guard_execve),
-                checked_test(test_guard_slow_exit),
+                checked_test_unless(no_keeper(), test_guard_execve),
+                checked_test_unless(no_keeper(), test_guard_slow_exit),
                 checked_test_unless(not_root(), test_guard_heir_goes_on),
-                checked_test(test_guard_no_false_fence),
+                checked_test_unless(no_keeper(), test_guard_no_false_fence),
         };
 
         return cmocka_run_group_tests(tests, make_directory, remove_directory);

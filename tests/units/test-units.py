@@ -52,6 +52,7 @@ RELIED_ON = {
         Service.Slice=system.slice
         Install.Also=pv-reaper.socket""",
     "pv-reaper-workers.service": """
+        Service.DevicePolicy=closed
         Unit.RefuseManualStop=yes Unit.IgnoreOnIsolate=yes Service.Type=oneshot
         Service.RemainAfterExit=yes Service.User=pv-reaper Service.Slice=pvreaper.slice
         Service.KillMode=control-group Service.TimeoutStopSec=3min
@@ -69,7 +70,7 @@ HARMFUL = {
     "pv-reaper.service": """ProtectControlGroups PrivateUsers RuntimeDirectory PropagatesStopTo
         BindsTo FileDescriptorStoreMax DynamicUser""",
     "pv-reaper-workers.service": """ProtectControlGroups MemoryMax MemoryHigh PrivateDevices
-        DeviceAllow DevicePolicy ProtectClock IPAddressDeny Restart ExecStop""",
+        DeviceAllow ProtectClock IPAddressDeny Restart ExecStop""",
     "pv-reaper-closer@.service": "PrivateUsers RuntimeMaxSec SendSIGKILL",
 }
 
