@@ -222,7 +222,7 @@ class Soak(Case):
             if said := closer.log():
                 self.assertRegex(said, r"\A\S* ?closed the VM without a grant of pv-reaperd's\n\Z")
                 at = os.stat(closer.log_path).st_mtime_ns - time.time_ns() + time.monotonic_ns()
-                self.assert_was_away(at, closer.unit)
+                self.assert_was_away(at, closer.unit, grace=0)
             closer.collect()
             self.n_closed += 1
 
@@ -262,10 +262,10 @@ class Soak(Case):
             self.absences.append((self.away_since, time.monotonic_ns()))
             self.away_since = None
 
-    def was_away(self, at):
-        """Whether who began then had waited for a daemon in vain."""
+    def was_away(self, at, grace=GRACE):
+        """Whether who began then had waited for a daemon in vain, so long."""
         now = [(self.away_since, at)] if self.away_since is not None else []
-        return any(since + GRACE <= at <= until + BACK + self.pauses.between(until, at)
+        return any(since + grace <= at <= until + BACK + self.pauses.between(until, at)
                    for since, until in self.absences + now)
 
     def was_hurried(self, take):
@@ -273,10 +273,10 @@ class Soak(Case):
         return any(0 <= take.begin - at - self.pauses.between(at, take.begin) < SLACK
                    for at in self.ledger.refused.get(take.vm, []) if at <= take.begin)
 
-    def assert_was_away(self, at, what):
+    def assert_was_away(self, at, what, grace=GRACE):
         """If not: when daemons were away, in seconds from then; how long all stood still."""
         around = [tuple((end - at) / 10**9 for end in absence) for absence in self.absences]
-        self.assertTrue(self.was_away(at), f"{what} without a grant, daemons were away {around}, "
+        self.assertTrue(self.was_away(at, grace), f"{what} without a grant, daemons were away {around}, "
                         f"paused {self.pauses.between(at - 10**10, at) / 10**9} of 10 s before")
 
     # ---- the loop ----
@@ -291,7 +291,8 @@ class Soak(Case):
             if reaped:
                 del self.orphans[pid]
                 ended = os.waitstatus_to_exitcode(status)
-                self.assertIn(ended, (0, -signal.SIGKILL) if expected is None else (expected,))
+                self.assertIn(ended, (0, -signal.SIGKILL) if expected is None else (expected,),
+                              f"process {pid}")
 
     def next_event(self):
         if not self.deck:
@@ -371,14 +372,18 @@ class Soak(Case):
         """G3, G5, G8: not too many; without a grant only for want of a daemon, or of a place for
         the next VM; all as told.
         """
-        governed, results = [], collections.Counter()
+        governed, results, welcomed = [], collections.Counter(), set()
         for take, result in self.keeper_performs():
             results[result] += 1
+            if result == "done":
+                welcomed.add(take.pid)
             if result:
                 self.assertIn(take.word, SAME[result], take)
             if result == "ungoverned":
+                # One that never heard of a daemon does not wait for it.
+                grace = GRACE if take.pid in welcomed else 0
                 if not self.was_hurried(take):
-                    self.assert_was_away(take.begin, take)
+                    self.assert_was_away(take.begin, take, grace)
             elif result or not self.was_away(take.begin):
                 governed.append(take)
         self.assertEqual(most_at_once(governed), MAX_CONCURRENT)
