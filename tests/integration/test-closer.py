@@ -294,9 +294,9 @@ class Hostile(CloserCase):
         vm = make_vm()
         self.addCleanup(os.close, vm)
         for packet, fds in ((release_packet(), (vm, vm)), (b"", (vm,)), (b"x", (vm,))):
-            client = Client(self)
+            number, client = len(self.closers.started), Client(self)
             self.assertEqual(client.receive(), (READY, 0))
-            closer = self.closers.started[-1]
+            closer = self.started(number)
             self.stop(closer.pid)
             client.send(packet, *fds)
             client.send(b"", vm)
