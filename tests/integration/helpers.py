@@ -5,6 +5,7 @@ for them (teardown-helper.c), and what the daemon says of either.
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -38,12 +39,18 @@ def cpu_usec(cgroup):
     return int(re.search(r"usage_usec (\d+)", harness.read(f"{cgroup}/cpu.stat"))[1])
 
 
+def own_copy(case, program):
+    """For a daemon that looks at all processes: no test beside this one runs that."""
+    return shutil.copy(program, case.directory)
+
+
 class StandIn:
     """A process with such a helper."""
 
-    def __init__(self, case, mem=1 << 20, grace_msec=5000, prefix=()):
-        env = {**os.environ, "PVREAPER_SOCKET": case.socket, "PVREAPER_GRACE_MSEC": str(grace_msec)}
-        self.process = subprocess.Popen([*prefix, STAND_IN, str(mem)], stdin=subprocess.PIPE,
+    def __init__(self, case, mem=1 << 20, *, grace_msec=5000, prefix=(), program=STAND_IN):
+        env = {**os.environ, "PVREAPER_SOCKET": case.socket, "PVREAPER_GRACE_MSEC": str(grace_msec),
+               "LD_LIBRARY_PATH": f"{harness.BUILD}/src/lib"}  # for a copy
+        self.process = subprocess.Popen([*prefix, program, str(mem)], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, bufsize=0, env=env)
         case.addCleanup(self.end)
         self.pid = self.process.pid
@@ -81,6 +88,8 @@ class StandIn:
 
 class AdoptCase(ServiceCase):
     cpu_quota = None  # the command line would win over SLOW
+    emulator, firmware = None, ()  # of a QEMU, if it is a copy
+    stand_in = STAND_IN
 
     def setUp(self):
         super().setUp()
@@ -101,8 +110,8 @@ class AdoptCase(ServiceCase):
             enter()
             qemu.no_huge_pages()
 
-        process = qemu.start(self, "-async-teardown", *arguments, preload=preload,
-                             preexec_fn=prepare, **options)
+        process = qemu.start(self, "-async-teardown", *self.firmware, *arguments, preload=preload,
+                             path=self.emulator, preexec_fn=prepare, **options)
         process.helper = helper_of(process.pid)
         return process
 
@@ -111,12 +120,23 @@ class AdoptCase(ServiceCase):
         return subprocess.run([qemu.program(), "-help"], capture_output=True, text=True,
                               check=True).stdout
 
-    def standin(self, *arguments):
-        return StandIn(self, *arguments)
+    def use_own_emulator(self):
+        """A copy has to be told where its firmware is."""
+        qemu.need(self)
+        said = subprocess.run([qemu.program(), "-L", "help"], capture_output=True, text=True,
+                              check=True).stdout
+        self.firmware = [word for path in said.splitlines() for word in ("-L", path)]
+        self.emulator = own_copy(self, qemu.program())
 
-    def configure(self, text="", emulators=STAND_IN, scan="no"):
-        self.write_config(
-            f"{text}[adopt]\nqemu={scan}\nadopt-interval=1\nemulators={emulators}\n")
+    def use_own_stand_in(self):
+        self.stand_in = own_copy(self, STAND_IN)
+
+    def standin(self, *arguments):
+        return StandIn(self, *arguments, program=self.stand_in)
+
+    def configure(self, text="", emulators=None, scan="no"):
+        self.write_config(f"{text}[adopt]\nqemu={scan}\nadopt-interval=1\n"
+                          f"emulators={emulators or self.stand_in}\n")
 
     def adopt(self, pid):
         return self.ctl("adopt", str(pid))

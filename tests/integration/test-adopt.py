@@ -32,7 +32,7 @@ class RealQemu(AdoptCase):
     def serve_for_qemu(self, *options, text=SLOW):
         self.need_deadline()
         qemu.need(self)
-        self.configure(text, emulators=qemu.program())
+        self.configure(text, emulators=self.emulator or qemu.program())
         return self.serve(*options)
 
     def check_release(self, vm, end):
@@ -81,11 +81,12 @@ class RealQemu(AdoptCase):
 
     def test_adopted_by_the_scan(self):
         """Whether it was there before the daemon or came later; QEMU is killed."""
+        self.use_own_emulator()
         first = self.qemu()
         self.serve_for_qemu()
         second = self.qemu()
         self.assertIsNone(self.vm_of(first.helper))  # qemu=no
-        self.configure(SLOW, emulators=qemu.program(), scan="yes")
+        self.configure(SLOW, emulators=self.emulator, scan="yes")
         self.served.process.send_signal(signal.SIGHUP)
         self.adopted(first.helper)
         first.kill()
@@ -322,13 +323,14 @@ class Refused(AdoptCase):
 
     def test_refused_by_the_scan(self):
         """Each is told once, in however many passes; a keeper's VM not at all."""
+        self.use_own_stand_in()
         vm, kept = self.standin(), self.standin()
         kept.make_keeper()
         self.registered(1)
         wrong = vm.child("fork", f"cleanup/{vm.pid}")
         self.ctl("set", "qemu=yes", "emulators=/nowhere")
         self.log_has(f"the parent {vm.pid} of process {wrong} runs")
-        self.ctl("set", f"emulators={STAND_IN}")
+        self.ctl("set", f"emulators={self.stand_in}")
         self.adopted(vm.helper)
         later = self.standin()
         self.adopted(later.helper)
@@ -341,6 +343,7 @@ class Refused(AdoptCase):
 class Scan(AdoptCase):
     def test_among_many_processes(self):
         """500 more than there were, and a few passes over all: that costs little."""
+        self.use_own_stand_in()
         crowd = self.standin()
         for _ in range(500):
             crowd.do("thread crowd")
