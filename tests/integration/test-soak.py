@@ -276,8 +276,9 @@ class Soak(Case):
     def assert_was_away(self, at, what, grace=GRACE):
         """If not: when daemons were away, in seconds from then; how long all stood still."""
         around = [tuple((end - at) / 10**9 for end in absence) for absence in self.absences]
-        self.assertTrue(self.was_away(at, grace), f"{what} without a grant, daemons were away {around}, "
-                        f"paused {self.pauses.between(at - 10**10, at) / 10**9} of 10 s before")
+        paused = self.pauses.between(at - 10**10, at) / 10**9
+        self.assertTrue(self.was_away(at, grace), f"{what} without a grant, daemons were away "
+                        f"{around}, paused {paused} of 10 s before")
 
     # ---- the loop ----
 
