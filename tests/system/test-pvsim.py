@@ -12,6 +12,7 @@ import time
 
 import guest
 from guest import Case, tap
+from harness import process_state
 from kvm import (CHECK_EXTENSION, CREATE_VCPU, DISABLE, ENABLE, GIB, NONSENSE, PAGES_4G, PERFORM,
                  PREPARE, VERIFY, command, make_vm, pv, set_memory)
 
@@ -268,8 +269,12 @@ class Work(Simulator):
 
     def test_mapping_of_a_vcpu_keeps_the_vm(self):
         vmm = self.vmm("ute")
+        with open(f"/proc/{vmm.keeper}/task/{vmm.keeper}/children", encoding="ascii") as children:
+            guard = int(children.read())
         self.assertEqual(self.sim.commands("CLOSE", ev="begin"), [])
+        os.kill(vmm.keeper, signal.SIGSTOP)
         vmm.kill()
+        self.wait("the guard has ended", lambda: process_state(guard) == "Z")
         self.assertEqual(self.sim.commands("CLOSE", ev="begin"), [])  # the keeper has the mapping
         os.kill(vmm.keeper, signal.SIGKILL)
         closed = self.wait("the VM has ended", lambda: self.sim.commands("CLOSE"))
