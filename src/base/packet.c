@@ -125,10 +125,19 @@ int packet_discard(int fd) {
         }
 }
 
+/* CMSG_NXTHDR() is a call of libc, which a compiler may make through the dynamic linker. */
+static struct cmsghdr *next_cmsg(const struct msghdr *mh, struct cmsghdr *c) {
+        size_t end = (size_t)((char *)c - (char *)mh->msg_control) + CMSG_ALIGN(c->cmsg_len);
+
+        return end + sizeof(*c) <= mh->msg_controllen
+                       ? (struct cmsghdr *)(void *)((char *)mh->msg_control + end)
+                       : NULL;
+}
+
 static int take_cmsgs(struct msghdr *mh, int *ret_fd, struct ucred *ret_sender) {
         _cleanup_(close_fd) int fd = -1;
 
-        for (struct cmsghdr *c = CMSG_FIRSTHDR(mh); c; c = CMSG_NXTHDR(mh, c)) {
+        for (struct cmsghdr *c = CMSG_FIRSTHDR(mh); c; c = next_cmsg(mh, c)) {
                 if (c->cmsg_level != SOL_SOCKET)
                         continue;
                 if (c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int)))
