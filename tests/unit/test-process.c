@@ -114,7 +114,7 @@ static void test_process_stat_of_self(void **state) {
 }
 
 static void test_process_nodes(void **state) {
-        char nodes[4096] = "", command[128];
+        char nodes[4096] = "", command[8192];
 
         assert_int_equal(process_nodes(getpid(), nodes, sizeof(nodes)), 0);
         (void)snprintf(command, sizeof(command),
