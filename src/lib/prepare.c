@@ -31,6 +31,16 @@ static void *perform_main(void *userdata) {
         return NULL;
 }
 
+/* By a thread of its own. 0 or a negative errno. */
+static int start_performing(struct pvr_vm *vm) {
+        int r;
+
+        r = start_thread(perform_main, vm_ref(vm));
+        if (r < 0)
+                vm_unref(vm);
+        return r;
+}
+
 /* ---- PREPARE, while an earlier hand-off may be queued ---- */
 
 static bool is_waiting(const struct keeper *k) {
@@ -58,11 +68,7 @@ static bool hurry_keeper(struct pvr_vm *vm) {
 }
 
 static bool hurry_thread(struct pvr_vm *vm) {
-        if (start_thread(perform_main, vm_ref(vm)) < 0) {
-                vm_unref(vm);
-                return false;
-        }
-        return await_begin(vm->keeper, HURRY_THREAD_USEC);
+        return start_performing(vm) >= 0 && await_begin(vm->keeper, HURRY_THREAD_USEC);
 }
 
 static int try_prepare(int vm_fd, struct pv_cmd *cmd) {
@@ -89,8 +95,8 @@ int vm_prepare(struct pvr_vm *vm, int vm_fd, struct pv_cmd *cmd) {
 
 /* Model: vmm_own_perform. */
 static void perform_somewhere(struct pvr_vm *vm) {
-        if (start_thread(perform_main, vm_ref(vm)) < 0)
-                (void)perform_main(vm);
+        if (start_performing(vm) < 0)
+                perform_here(vm);
 }
 
 _public_ int pvr_vm_disable_async(struct pvr_vm *vm) {
