@@ -20,10 +20,10 @@
 
 #include "base/environment.h"
 #include "base/kvm-pv.h"
-#include "base/link.h"
 #include "base/result.h"
 #include "base/util.h"
 #include "closer/say.h"
+#include "link/link.h"
 
 #define GRACE_USEC        (5 * USEC_PER_SEC)
 #define LINGER_USEC       (10 * USEC_PER_SEC) /* for a daemon that is just being restarted */

@@ -2,7 +2,7 @@
 
 /*
  * One table per kind of record: the daemon's key, the key in JSON, the title in text (none: too
- * much for a line), and how to write it. src/daemon/bus-fields.c has the other end, the manual page
+ * much for a line), and how to write it. src/daemon/bus/fields.c has the other end, the manual page
  * explains the JSON keys.
  */
 

@@ -12,12 +12,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/config-files.h"
-#include "daemon/config-print.h"
-#include "daemon/config.h"
-#include "daemon/listen.h"
-#include "daemon/log.h"
+#include "daemon/config/config.h"
+#include "daemon/config/files.h"
+#include "daemon/config/print.h"
 #include "daemon/manager.h"
+#include "daemon/runtime/log.h"
+#include "daemon/service/listen.h"
 #include "daemon/system-calls.h"
 
 #define DEFAULT_CONFIG CONFIG_SYSCONF_DIR "/" CONFIG_FILE

@@ -18,15 +18,15 @@
 #include <sys/socket.h>
 
 #include "base/packet.h"
-#include "daemon/adopt.h"
-#include "daemon/bus.h"
-#include "daemon/cap.h"
+#include "daemon/adopt/adopt.h"
+#include "daemon/bus/bus.h"
+#include "daemon/cpu/cap.h"
 #include "daemon/forecast.h"
-#include "daemon/log.h"
-#include "daemon/memory.h"
-#include "daemon/metrics.h"
+#include "daemon/memory/memory.h"
+#include "daemon/metrics/metrics.h"
 #include "daemon/policy.h"
-#include "daemon/quiet.h"
+#include "daemon/runtime/log.h"
+#include "daemon/worker/quiet.h"
 
 #define TICK_USEC    (1 * USEC_PER_SEC)
 #define FDS_PER_PEER 4 /* socket, pidfds of worker and VMM, cgroup directory */

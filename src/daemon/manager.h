@@ -8,14 +8,14 @@
 
 #include <systemd/sd-event.h>
 
-#include "daemon/cgroup.h"
-#include "daemon/config.h"
-#include "daemon/estimate.h"
-#include "daemon/governor.h"
-#include "daemon/metrics-tally.h"
-#include "daemon/peer.h"
-#include "daemon/service.h"
-#include "daemon/worker.h"
+#include "daemon/cgroup/cgroup.h"
+#include "daemon/config/config.h"
+#include "daemon/governor/governor.h"
+#include "daemon/job/estimate.h"
+#include "daemon/job/tally.h"
+#include "daemon/service/service.h"
+#include "daemon/worker/peer.h"
+#include "daemon/worker/worker.h"
 
 #define HISTORY_MAX 1000 /* finished jobs we remember */
 

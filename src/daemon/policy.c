@@ -11,8 +11,8 @@
 
 #include "daemon/policy.h"
 
-#include "daemon/adopt.h"
-#include "daemon/cap.h"
+#include "daemon/adopt/adopt.h"
+#include "daemon/cpu/cap.h"
 #include "daemon/manager.h"
 
 /* Of one unit. A guest's scope needs a few packets per job; a thousand workers may be in one. */

@@ -5,7 +5,7 @@
  * From the configuration to what the governor goes by.
  */
 
-#include "daemon/governor.h"
+#include "daemon/governor/governor.h"
 
 struct config;
 struct manager;

@@ -20,7 +20,7 @@
  * emptied right before it (model: keeper_drain). One job at a time; job.kind == 0 means idle.
  *
  * At the VMM's end the guard goes first (guard.c); the keeper asks for its shutdown job when the
- * guard is done. The connection to the daemon, its fail-open clock included, is base/link.c.
+ * guard is done. The connection to the daemon, its fail-open clock included, is link/link.c.
  */
 
 #include "lib/keeper.h"

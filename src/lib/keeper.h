@@ -13,9 +13,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "base/link.h"
 #include "lib/filter.h"
 #include "lib/space.h"
+#include "link/link.h"
 
 /* VMM to keeper, over the socketpair; the SET_FD packet carries the VM fd. */
 enum bell_type {

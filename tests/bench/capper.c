@@ -26,7 +26,7 @@
 #include <systemd/sd-event.h>
 
 #include "base/util.h"
-#include "daemon/enforce.h"
+#include "daemon/cpu/enforce.h"
 
 struct entry {
         struct enforce_task task;

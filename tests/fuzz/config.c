@@ -11,8 +11,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "daemon/config-print.h"
-#include "daemon/config.h"
+#include "daemon/config/config.h"
+#include "daemon/config/print.h"
 #include "fuzz.h"
 
 #define PRINTED_MAX 65536

@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 /* The files themselves, without the daemon around it. */
-#include "daemon/bus-change.c"
-#include "daemon/bus-wait.c"
+#include "daemon/bus/change.c"
+#include "daemon/bus/wait.c"
 #include "fuzz.h"
 
 static unsigned n_applied;

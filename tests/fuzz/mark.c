@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-#include "daemon/mark.h"
+#include "daemon/worker/mark.h"
 #include "fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

@@ -9,8 +9,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include "daemon/config-keys.h"
-#include "daemon/config.h"
+#include "daemon/config/config.h"
+#include "daemon/config/keys.h"
 #include "fuzz.h"
 
 static void check_number(const struct value_rule *rule, const char *text) {

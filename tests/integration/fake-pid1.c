@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What bus-pid1.c sees of PID 1, on a bus of the test's own: org.freedesktop.systemd1 with
+ * What service/pid1.c sees of PID 1, on a bus of the test's own: org.freedesktop.systemd1 with
  * Subscribe, ListJobs and the signals JobNew and JobRemoved, which are sent to subscribers only, as
  * the real one does. The test says on stdin, a line each, what happens:
  *

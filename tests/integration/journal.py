@@ -21,7 +21,7 @@ import time
 import harness
 
 JOURNALD = "/lib/systemd/systemd-journald"
-MESSAGES = f"{harness.HERE}/../../src/daemon/messages.h"
+MESSAGES = f"{harness.HERE}/../../src/daemon/runtime/messages.h"
 CATALOG = f"{harness.HERE}/../../conf/pv-reaper.catalog"
 
 Contract = collections.namedtuple("Contract", "name always sometimes")

@@ -73,13 +73,13 @@ def disagreements(contracts, path, text):
 class Catalog(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.messages = messages(sources.read("src/daemon/messages.h"))
+        cls.messages = messages(sources.read("src/daemon/runtime/messages.h"))
         cls.catalog = catalog(sources.read(CATALOG))
         cls.by_id = {number: name for name, (number, _) in cls.messages.items()}
 
     def test_ids(self):
         """All of them were understood, are random UUIDs, and differ."""
-        text = sources.read("src/daemon/messages.h")
+        text = sources.read("src/daemon/runtime/messages.h")
         self.assertEqual(len(self.messages), text.count("#define MESSAGE_"))
         self.assertEqual(len(self.by_id), len(self.messages))
         for number in self.by_id:

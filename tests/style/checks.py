@@ -10,28 +10,32 @@ from sources import functions, includes
 # Layers point down only.
 LAYERS = {
     "src/base": ("base",),
-    "src/lib": ("base", "lib", "pvreaper.h"),
-    "src/preload": ("base", "lib", "preload", "pvreaper.h"),
+    "src/link": ("base", "link"),
+    "src/lib": ("base", "lib", "link", "pvreaper.h"),
+    "src/preload": ("base", "lib", "link", "preload", "pvreaper.h"),
     "src/sandbox": ("base", "sandbox"),
     "src/daemon": ("base", "daemon", "sandbox", "pvreaper.h"),
-    "src/closer": ("base", "closer", "sandbox"),
+    "src/closer": ("base", "closer", "link", "sandbox"),
     "src/hold": ("base", "hold", "sandbox"),
     "src/ctl": ("base", "ctl"),
     "include": (),
 }
 
+BUS = ("src/daemon/bus/*", "src/daemon/service/*", "src/ctl/connection*.[ch]")
+
 # One library, one file. The first row that matches counts. Layers not named here have libc only.
 LIBRARIES = {
-    "libcgroup.h": ("src/daemon/cgroup.c",),
+    "libcgroup.h": ("src/daemon/cgroup/library.c",),
     "seccomp.h": ("src/sandbox/sandbox.c",),
-    "ini.h": ("src/daemon/config.c",),
-    "systemd/sd-journal.h": ("src/daemon/journal.c",),
-    "systemd/sd-bus.h": ("src/daemon/bus*.[ch]", "src/ctl/bus*.[ch]", "src/ctl/connection*.[ch]"),
-    "systemd/sd-bus-*.h": ("src/daemon/bus*.[ch]", "src/ctl/bus*.[ch]", "src/ctl/connection*.[ch]"),
+    "ini.h": ("src/daemon/config/parse.c",),
+    "systemd/sd-journal.h": ("src/daemon/runtime/journal.c",),
+    "systemd/sd-bus.h": BUS,
+    "systemd/sd-bus-*.h": BUS,
     "systemd/*.h": ("src/daemon/*", "src/ctl/*"),
     "jansson.h": ("src/daemon/*", "src/ctl/*"),
 }
-SILENT = ("src/base", "src/sandbox", "src/lib", "include")  # these never log and never print
+# These never log and never print.
+SILENT = ("src/base", "src/link", "src/sandbox", "src/lib", "include")
 LOUD_HEADERS = ("stdio.h", "syslog.h")
 
 # The kernel's and libc's, for the layers that may have nothing else.

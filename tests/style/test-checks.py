@@ -33,12 +33,14 @@ class Layers(unittest.TestCase):
             self.assertIn(finding, found[0])
 
     def test_layers_point_down_only(self):
-        for path, name in [("src/base/wire.c", "lib/vm.h"), ("src/lib/vm.c", "daemon/peer.h"),
-                           ("src/daemon/peer.c", "lib/vm.h"), ("src/daemon/peer.c", "ctl/verb.h"),
-                           ("src/ctl/main.c", "daemon/job.h"), ("src/ctl/main.c", "pvreaper.h"),
-                           ("src/closer/closer.c", "lib/vm.h"), ("src/hold/main.c", "daemon/log.h"),
+        for path, name in [("src/base/wire.c", "lib/vm.h"), ("src/lib/vm.c", "daemon/main.h"),
+                           ("src/daemon/worker/peer.c", "lib/vm.h"),
+                           ("src/daemon/worker/peer.c", "ctl/verb.h"),
+                           ("src/ctl/main.c", "daemon/job/job.h"), ("src/ctl/main.c", "pvreaper.h"),
+                           ("src/closer/closer.c", "lib/vm.h"), ("src/base/wire.c", "link/link.h"),
+                           ("src/hold/main.c", "daemon/runtime/log.h"),
                            ("src/base/wire.h", "pvreaper.h"),
-                           ("src/lib/vm.c", "../daemon/peer.h"),
+                           ("src/lib/vm.c", "../daemon/worker/peer.h"),
                            ("include/pvreaper.h", "base/wire.h")]:
             self.expect(path, f'#include "{name}"', "must not include")
 
@@ -46,30 +48,32 @@ class Layers(unittest.TestCase):
         for path, name in [("src/lib/vm.c", "base/wire.h"), ("src/lib/vm.c", "pvreaper.h"),
                            ("src/lib/vm.c", "vm.h"), ("src/lib/vm.c", "lib/vm.h"),
                            ("src/preload/preload.c", "lib/vm.h"), ("src/daemon/a.c", "base/wire.h"),
-                           ("tests/unit/test-peer.c", "daemon/peer.h")]:
+                           ("tests/unit/test-peer.c", "daemon/worker/peer.h")]:
             self.expect(path, f'#include "{name}"', None)
         self.expect("src/lib/vm.c", "#include <pvreaper.h>", None)
         self.expect("src/base/wire.c", "#include <pvreaper.h>", "must not include")
 
     def test_one_library_one_file(self):
-        for owner, name in [("daemon/cgroup.c", "libcgroup.h"), ("sandbox/sandbox.c", "seccomp.h"),
-                            ("daemon/config.c", "ini.h"), ("daemon/bus.c", "systemd/sd-bus.h"),
-                            ("daemon/journal.c", "systemd/sd-journal.h"),
-                            ("daemon/bus-x.c", "systemd/sd-bus-vtable.h")]:
+        for owner, name in [("daemon/cgroup/library.c", "libcgroup.h"),
+                            ("sandbox/sandbox.c", "seccomp.h"),
+                            ("daemon/config/parse.c", "ini.h"),
+                            ("daemon/bus/bus.c", "systemd/sd-bus.h"),
+                            ("daemon/runtime/journal.c", "systemd/sd-journal.h"),
+                            ("daemon/bus/x.c", "systemd/sd-bus-vtable.h")]:
             self.expect(f"src/{owner}", f"#include <{name}>", None)
-            self.expect("src/daemon/peer.c", f"#  include <{name}>", "belongs to")
+            self.expect("src/daemon/worker/peer.c", f"#  include <{name}>", "belongs to")
             self.expect("src/base/wire.c", f"#include <{name}>", "belongs to")
-        self.expect("src/daemon/peer.c", "#include <systemd/sd-event.h>", None)
+        self.expect("src/daemon/worker/peer.c", "#include <systemd/sd-event.h>", None)
         self.expect("src/lib/vm.c", "#include <systemd/sd-event.h>", "belongs to")
 
     def test_unknown_library(self):
-        self.expect("src/daemon/peer.c", "#include <glib.h>", "neither")
-        self.expect("src/daemon/peer.c", "#include <linux/kvm.h>", None)
+        self.expect("src/daemon/worker/peer.c", "#include <glib.h>", "neither")
+        self.expect("src/daemon/worker/peer.c", "#include <linux/kvm.h>", None)
 
     def test_base_and_lib_are_silent(self):
         self.expect("src/base/wire.c", "#include <stdio.h>", "never logs")
         self.expect("src/lib/vm.c", "#include <syslog.h>", "never logs")
-        self.expect("src/daemon/log.c", "#include <syslog.h>", None)
+        self.expect("src/daemon/runtime/log.c", "#include <syslog.h>", None)
 
     def test_comments_are_no_includes(self):
         self.expect("src/base/wire.c", "/*\n#include <stdio.h>\n*/", None)

@@ -8,8 +8,8 @@
 
 #include "fds.h"
 
-#include "daemon/adopt.h"
-#include "daemon/config-keys.h"
+#include "daemon/adopt/adopt.h"
+#include "daemon/config/keys.h"
 
 static void test_adopt_names(void **state) {
         static const char *const wrong[] = {

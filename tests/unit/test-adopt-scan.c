@@ -14,8 +14,8 @@
 #include <time.h>
 
 #include "children.h"
-#include "daemon/adopt.h"
-#include "daemon/process.h"
+#include "daemon/adopt/adopt.h"
+#include "daemon/runtime/process.h"
 
 #define N_CHILDREN 5
 

@@ -8,7 +8,7 @@
 
 #include "fds.h"
 
-#include "daemon/bucket.h"
+#include "daemon/governor/bucket.h"
 #include "rng.h"
 
 #define MINUTE  (60 * USEC_PER_SEC)

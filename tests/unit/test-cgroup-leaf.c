@@ -17,8 +17,8 @@
 #include <sys/stat.h>
 
 #include "capture.h"
-#include "daemon/cgroup.h"
-#include "daemon/process.h"
+#include "daemon/cgroup/cgroup.h"
+#include "daemon/runtime/process.h"
 
 struct tree {
         char path[64], jobs_path[96], leaf_path[128];

@@ -14,7 +14,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "daemon/cgroup.h"
+#include "daemon/cgroup/cgroup.h"
 
 static struct {
         const char *mount; /* where it finds any controller */

@@ -17,7 +17,7 @@
 #include <sys/stat.h>
 
 #include "capture.h"
-#include "daemon/cgroup.h"
+#include "daemon/cgroup/cgroup.h"
 
 /* ---- the doors ---- */
 

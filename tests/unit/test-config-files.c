@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #include "capture.h"
-#include "daemon/config-files.h"
+#include "daemon/config/files.h"
 
 #define RUN "/run/pv-reaper"
 

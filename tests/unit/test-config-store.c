@@ -14,8 +14,8 @@
 #include <string.h>
 
 #include "capture.h"
-#include "daemon/config-keys.h"
-#include "daemon/config-print.h"
+#include "daemon/config/keys.h"
+#include "daemon/config/print.h"
 
 static void config_freep(struct config **config) {
         config_free(*config);

@@ -13,8 +13,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "daemon/config-value.h"
-#include "daemon/config.h"
+#include "daemon/config/config.h"
+#include "daemon/config/value.h"
 
 #define MINUTE (60 * USEC_PER_SEC)
 #define HOUR   (60 * MINUTE)

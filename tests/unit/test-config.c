@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #include "capture.h"
-#include "daemon/config.h"
+#include "daemon/config/config.h"
 
 static void config_freep(struct config **config) {
         config_free(*config);

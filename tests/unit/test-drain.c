@@ -8,7 +8,7 @@
 
 #include "fds.h"
 
-#include "daemon/drain.h"
+#include "daemon/service/drain.h"
 
 #define SEC   USEC_PER_SEC
 #define START (1000 * SEC)

@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "capture.h"
-#include "daemon/enforce.h"
+#include "daemon/cpu/enforce.h"
 #include "rng.h"
 
 #define PERCENT  (USEC_PER_SEC / 100)

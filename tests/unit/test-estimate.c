@@ -8,7 +8,7 @@
 
 #include "fds.h"
 
-#include "daemon/estimate.h"
+#include "daemon/job/estimate.h"
 
 #define GIB (UINT64_C(1) << 30)
 #define SEC USEC_PER_SEC

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "daemon/governor.h"
+#include "daemon/governor/governor.h"
 #include "rng.h"
 
 #define MINUTE (60 * USEC_PER_SEC)

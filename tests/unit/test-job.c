@@ -15,8 +15,8 @@
 
 #include "base/kvm-pv.h"
 #include "capture.h"
-#include "daemon/job.h"
-#include "daemon/worker.h"
+#include "daemon/job/job.h"
+#include "daemon/worker/worker.h"
 
 /* ---- what an outcome amounts to ---- */
 

@@ -23,8 +23,8 @@
 #include <unistd.h>
 
 #include "capture.h"
-#include "daemon/journal.h"
-#include "daemon/log.h"
+#include "daemon/runtime/journal.h"
+#include "daemon/runtime/log.h"
 
 static char directory[] = "/tmp/pvr-unit-XXXXXX";
 static struct sockaddr_un address = {.sun_family = AF_UNIX};

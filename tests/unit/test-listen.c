@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #include "capture.h"
-#include "daemon/listen.h"
+#include "daemon/service/listen.h"
 
 static int rename_error; /* what rename(2) says instead of working: see --wrap in meson.build */
 

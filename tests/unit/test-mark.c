@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "daemon/mark.h"
+#include "daemon/worker/mark.h"
 
 static const struct mark full = {
         .done = 7,

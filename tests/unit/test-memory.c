@@ -8,7 +8,7 @@
 
 #include "fds.h"
 
-#include "daemon/memory.h"
+#include "daemon/memory/memory.h"
 
 #define GIB (UINT64_C(1) << 30)
 

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/metrics-text.h"
+#include "daemon/metrics/text.h"
 
 #define SEC USEC_PER_SEC
 

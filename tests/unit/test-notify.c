@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#include "daemon/notify.h"
+#include "daemon/service/notify.h"
 
 /* How much later than promised a busy machine may be. */
 #define LATE_USEC (400 * USEC_PER_MSEC)

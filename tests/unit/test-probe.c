@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
-#include "daemon/probe.h"
+#include "daemon/cpu/probe.h"
 
 #define MSEC UINT64_C(1000000)
 

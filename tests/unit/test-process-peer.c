@@ -17,7 +17,7 @@
 #include <sys/un.h>
 
 #include "children.h"
-#include "daemon/process.h"
+#include "daemon/runtime/process.h"
 
 #define PEERPIDFD 77
 

@@ -25,7 +25,7 @@
 #include <time.h>
 
 #include "children.h"
-#include "daemon/process.h"
+#include "daemon/runtime/process.h"
 
 static const char *proc_text; /* what every file in /proc holds, if not NULL */
 

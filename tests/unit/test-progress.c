@@ -8,7 +8,7 @@
 
 #include "fds.h"
 
-#include "daemon/progress.h"
+#include "daemon/job/progress.h"
 
 #define GIB (UINT64_C(1) << 30)
 #define T0  (1000 * USEC_PER_SEC)

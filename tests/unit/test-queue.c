@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "daemon/queue.h"
+#include "daemon/governor/queue.h"
 #include "rng.h"
 
 #define N_JOBS  48

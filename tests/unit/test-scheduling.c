@@ -18,7 +18,7 @@
 #include <sys/wait.h>
 
 #include "children.h"
-#include "daemon/scheduling.h"
+#include "daemon/cpu/scheduling.h"
 
 #define DEADLINE 6
 

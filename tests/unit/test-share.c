@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "daemon/share.h"
+#include "daemon/cpu/share.h"
 #include "rng.h"
 
 #define NSEC_PER_SEC UINT64_C(1000000000)

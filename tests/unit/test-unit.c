@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "daemon/unit.h"
+#include "daemon/governor/unit.h"
 #include "rng.h"
 
 static const struct unit_limits no_limits = {.pool = {1000, 1000}};

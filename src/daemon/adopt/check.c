@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Who is a helper. Its name is a claim, and so is its parent's; what counts is that the kernel says
+ * the two share their memory. The program that the parent runs is named by a path, as that process
+ * sees it: whoever may make mount namespaces can have any program under that name, so the list
+ * keeps out what was never meant, not who means ill (pv-reaper(8) says what that is worth).
+ *
+ * Everything is asked by number, between the opening of two pidfds and a look whether both
+ * processes still live: then each number was its owner's all the time, and the answers are about
+ * them. Without QEMU there is nothing to compare with, so a helper whose QEMU is gone is too late.
+ */
+
+#include "daemon/adopt/adopt.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/manager.h"
+#include "daemon/runtime/process.h"
+
+static const char *const answers[_ADOPT_ANSWER_MAX] = {
+        [ADOPT_DONE] = "Adopted",
+        [ADOPT_GONE] = "NoSuchProcess",
+        [ADOPT_NO_HELPER] = "NotAHelper",
+        [ADOPT_VMM_GONE] = "QEMUGone",
+        [ADOPT_NO_CHILD] = "NotItsParent",
+        [ADOPT_OTHER_MEMORY] = "OtherMemory",
+        [ADOPT_EMULATOR] = "EmulatorNotListed",
+        [ADOPT_KEEPER] = "HasKeeper",
+        [ADOPT_ADOPTED] = "AlreadyAdopted",
+        [ADOPT_TOO_MANY] = "TooMany",
+        [ADOPT_DRAINING] = "Draining",
+};
+
+const char *adopt_answer_to_string(enum adopt_answer answer) {
+        return answers[answer];
+}
+
+static int open_process(pid_t pid) {
+        int fd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -ESRCH;
+
+        /* A thread, not a process, is EINVAL; from Linux 6.15 on ENOENT. */
+        if (fd == -1)
+                fd = errno == EINVAL || errno == ENOENT ? -ESRCH : negative_errno();
+        return fd;
+}
+
+/* -ESRCH is one of the answers. */
+static int gone(int error, pid_t pid, char *text) {
+        (void)snprintf(text, ADOPT_TEXT_MAX, "there is no process %d", (int)pid);
+        return error == -ESRCH ? ADOPT_GONE : error;
+}
+
+/* By the name, and who its parent is. */
+static int check_helper(struct helper *h, char *text) {
+        char name[PROCESS_NAME_SIZE];
+        struct process_stat stat;
+        int r;
+
+        r = process_name(h->pid, name);
+        if (r < 0)
+                return gone(r, h->pid, text);
+        h->vmm_pid = adopt_vmm_of_name(name);
+        for (char *c = name; *c; c++)
+                if (*c < ' ' || *c > '~')
+                        *c = '?';
+        if (h->vmm_pid == 0) {
+                (void)snprintf(text, ADOPT_TEXT_MAX,
+                               "process %d is called \"%s\", not cleanup/PID as a QEMU's helper is",
+                               (int)h->pid, name);
+                return ADOPT_NO_HELPER;
+        }
+        h->vmm_pidfd = open_process(h->vmm_pid);
+        if (h->vmm_pidfd < 0 && h->vmm_pidfd != -ESRCH)
+                return h->vmm_pidfd;
+        if (h->vmm_pidfd < 0 || process_alive(h->vmm_pidfd) == 0) {
+                (void)snprintf(text, ADOPT_TEXT_MAX,
+                               "process %d is called %s, but %d is gone, if it ever was",
+                               (int)h->pid, name, (int)h->vmm_pid);
+                return ADOPT_VMM_GONE;
+        }
+        r = process_read_stat(h->pid, &stat);
+        if (r < 0)
+                return gone(r, h->pid, text);
+        if (stat.ppid != h->vmm_pid) {
+                (void)snprintf(text, ADOPT_TEXT_MAX,
+                               "process %d is called %s, but its parent is %d", (int)h->pid, name,
+                               (int)stat.ppid);
+                return ADOPT_NO_CHILD;
+        }
+        h->starttime = stat.starttime;
+        return ADOPT_DONE;
+}
+
+static int check_vmm(struct manager *m, const struct helper *h, char *text) {
+        _cleanup_(freep) char *program = NULL;
+        const struct worker *keeper;
+        int r;
+
+        keeper = worker_find_keeper(m, h->vmm_pid);
+        if (keeper) {
+                (void)snprintf(text, ADOPT_TEXT_MAX,
+                               "process %d has a keeper, %d, which does what its helper %d would",
+                               (int)h->vmm_pid, (int)keeper->pid, (int)h->pid);
+                return ADOPT_KEEPER;
+        }
+        r = process_program(h->vmm_pid, &program);
+        if (r < 0)
+                return gone(r, h->vmm_pid, text);
+        if (!adopt_is_listed(m->config->adopt_emulators, program)) {
+                (void)snprintf(
+                        text, ADOPT_TEXT_MAX,
+                        "the parent %d of process %d runs %.128s, which is not in emulators=",
+                        (int)h->vmm_pid, (int)h->pid, program);
+                return ADOPT_EMULATOR;
+        }
+        r = process_same_mm(h->pid, h->vmm_pid);
+        if (r < 0)
+                return gone(r, h->vmm_pid, text);
+        if (r == 0) {
+                (void)snprintf(text, ADOPT_TEXT_MAX,
+                               "process %d does not share the memory of its parent %d", (int)h->pid,
+                               (int)h->vmm_pid);
+                return ADOPT_OTHER_MEMORY;
+        }
+        return ADOPT_DONE;
+}
+
+static int both_alive(const struct helper *h, char *text) {
+        int r;
+
+        r = process_alive(h->vmm_pidfd);
+        if (r <= 0)
+                return gone(r < 0 ? r : -ESRCH, h->vmm_pid, text);
+        r = process_alive(h->pidfd);
+        if (r <= 0)
+                return gone(r < 0 ? r : -ESRCH, h->pid, text);
+        return ADOPT_DONE;
+}
+
+static void helper_deinit(struct helper *h) {
+        close_fd(&h->pidfd);
+        close_fd(&h->vmm_pidfd);
+}
+
+int adopt_check(struct manager *m, pid_t pid, struct helper *ret,
+                char text[static ADOPT_TEXT_MAX]) {
+        _cleanup_(helper_deinit) struct helper h = {.pid = pid, .pidfd = -1, .vmm_pidfd = -1};
+        int r, alive;
+
+        h.pidfd = open_process(pid);
+        if (h.pidfd < 0)
+                return gone(h.pidfd, pid, text);
+        r = check_helper(&h, text);
+        if (r != ADOPT_DONE)
+                return r;
+        if (worker_find(m, pid, h.starttime)) {
+                (void)snprintf(text, ADOPT_TEXT_MAX, "process %d is adopted already", (int)pid);
+                return ADOPT_ADOPTED;
+        }
+        r = check_vmm(m, &h, text);
+        if (r < 0)
+                return r;
+        /* Whatever was found: was it about these two? */
+        alive = both_alive(&h, text);
+        if (r != ADOPT_DONE || alive != ADOPT_DONE)
+                return alive != ADOPT_DONE ? alive : r;
+        *ret = h;
+        h.pidfd = h.vmm_pidfd = -1;
+        return ADOPT_DONE;
+}

@@ -1,0 +1,470 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The control socket: who is connected and for how long. A struct bus owns its connections, a
+ * connection its sd_bus, which owns the socket. Whatever happens to a connection, first or last, it
+ * ends in connection_free().
+ *
+ * Access is what the socket's permissions say; authentication only tells that a client speaks
+ * D-Bus. Nothing a client does or omits may cost more than its own connection:
+ *  - one that says nothing is given 10 s, one that does not read a thousand messages: signals go
+ *    to those who asked for them, and who cannot follow is disconnected, not left with a gap;
+ *  - there are at most 64; the next ones wait in the backlog, as they do for a second if we are out
+ *    of fds (an accept loop that got EMFILE would spin);
+ *  - sd-bus writes what the socket takes and queues the rest. Only sd_bus_flush() would wait for a
+ *    reader, which sd-bus calls by itself when the loop ends, unless told not to;
+ *  - fds are refused by the kernel (Linux 6.16). Before that, sd-bus closes what it receives and
+ *    drops the connection; the last close of a VM fd would hold us up, so whoever may open this
+ *    socket is trusted that far.
+ */
+
+#include "daemon/bus/bus.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+#include <systemd/sd-id128.h>
+
+#include "base/packet.h"
+#include "daemon/bus/driver.h"
+#include "daemon/bus/object.h"
+#include "daemon/bus/signal.h"
+#include "daemon/bus/system.h"
+#include "daemon/bus/wait.h"
+#include "daemon/manager.h"
+#include "daemon/runtime/log.h"
+
+#define LOCAL           "org.freedesktop.DBus.Local"
+#define CONNECTIONS_MAX 64
+#define UNREAD_MAX      1000
+#define AUTH_USEC       (10 * USEC_PER_SEC)
+#define PAUSE_USEC      (1 * USEC_PER_SEC)
+#define CHANGED_USEC    (250 * USEC_PER_MSEC) /* between two PropertiesChanged */
+#define SEND_BUFFER     (256 * 1024)
+#define PRIORITY        (SD_EVENT_PRIORITY_NORMAL + 10) /* who works goes before who watches */
+
+struct connection {
+        struct bus *bus;
+        struct bus_client client;
+        sd_bus *link;
+        bool slow;                    /* it does not read: to be disconnected */
+        sd_event_source *auth_source; /* until it is authenticated */
+        sd_event_source *kick_source;
+        TAILQ_ENTRY(connection) entry; /* in bus.connections */
+};
+
+TAILQ_HEAD(connection_list, connection);
+
+struct bus {
+        struct manager *manager;
+        sd_id128_t id;
+
+        /* owned */
+        struct bus_system *system; /* NULL: we are not on it */
+
+        /* state */
+        struct bus_properties properties; /* as last told */
+        uint64_t changed_at;              /* when that was */
+        struct connection_list connections;
+        unsigned n_connections;
+        uint64_t last_id;
+        bool paused; /* out of fds or memory */
+        bool told;   /* that we are, once per shortage */
+
+        sd_event_source *accept_source;
+        sd_event_source *resume_source;
+        sd_event_source *changed_source;
+        sd_event_source *slow_source; /* somebody does not read */
+};
+
+static void update_accepting(struct bus *bus) {
+        bool on = !bus->paused && bus->n_connections < CONNECTIONS_MAX;
+
+        if (bus->accept_source)
+                (void)sd_event_source_set_enabled(bus->accept_source,
+                                                  on ? SD_EVENT_ON : SD_EVENT_OFF);
+}
+
+/* ---- connections ---- */
+
+static struct connection *connection_free(struct connection *c) {
+        if (!c)
+                return NULL;
+        c->auth_source = sd_event_source_disable_unref(c->auth_source);
+        c->kick_source = sd_event_source_disable_unref(c->kick_source);
+        if (c->link)
+                bus_stop_waiting(c->link);
+        c->link = sd_bus_close_unref(c->link);
+        TAILQ_REMOVE(&c->bus->connections, c, entry);
+        c->bus->n_connections--;
+        update_accepting(c->bus);
+        free(c);
+        return NULL;
+}
+
+static void connection_freep(struct connection **c) {
+        connection_free(*c);
+}
+
+static void linkp_unref(sd_bus **link) {
+        sd_bus_unref(*link);
+}
+
+/*
+ * sd-bus reads what follows the authentication together with it, if a client has sent both (libdbus
+ * does), and then waits for the socket to become readable again, which it may never do. So it is
+ * told to look at what it has.
+ */
+static int on_kick(sd_event_source *source, void *userdata) {
+        struct connection *c = userdata;
+        _cleanup_(linkp_unref) sd_bus *link = sd_bus_ref(c->link);
+        int r;
+
+        r = sd_bus_process(link, NULL);
+        if (r > 0)
+                return 0; /* perhaps there is more, or c is gone */
+        if (r < 0 && sd_bus_is_open(link) > 0)
+                connection_free(c);
+        else
+                (void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
+        return 0;
+}
+
+static void on_connected(struct connection *c) {
+        c->auth_source = sd_event_source_disable_unref(c->auth_source);
+        (void)sd_event_source_set_enabled(c->kick_source, SD_EVENT_ON);
+}
+
+static uint64_t unread_of(sd_bus *link) {
+        uint64_t unread = 0;
+
+        (void)sd_bus_get_n_queued_write(link, &unread);
+        return unread;
+}
+
+/* Before anything else looks at a message; sd-bus itself speaks as DBus.Local. */
+static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        struct connection *c = userdata;
+
+        if (sd_bus_message_is_signal(m, LOCAL, "Connected") > 0) {
+                on_connected(c);
+                return 1;
+        }
+        if (unread_of(c->link) > UNREAD_MAX ||
+            sd_bus_message_is_signal(m, LOCAL, "Disconnected") > 0) {
+                connection_free(c);
+                return 1;
+        }
+        return bus_answer_driver(m, &c->client);
+}
+
+static int on_auth_timeout(sd_event_source *source, uint64_t usec, void *userdata) {
+        connection_free(userdata);
+        return 0;
+}
+
+static int connection_set_up_link(struct connection *c, int *fd) {
+        int r;
+
+        (void)packet_refuse_fds(*fd); /* Linux before 6.16 cannot */
+        r = sd_bus_set_fd(c->link, *fd, *fd);
+        if (r < 0)
+                return r;
+        (void)take_fd(fd);
+        r = sd_bus_set_server(c->link, true, c->bus->id);
+        if (r < 0)
+                return r;
+        r = sd_bus_negotiate_fds(c->link, false);
+        if (r < 0)
+                return r;
+        r = sd_bus_negotiate_creds(c->link, true, SD_BUS_CREDS_EUID | SD_BUS_CREDS_PID);
+        if (r < 0)
+                return r;
+        r = sd_bus_set_sender(c->link, BUS_NAME); /* those who match on it hear our signals */
+        if (r < 0)
+                return r;
+        r = sd_bus_set_connected_signal(c->link, true);
+        if (r < 0)
+                return r;
+        return sd_bus_set_close_on_exit(c->link, false);
+}
+
+static int connection_add_timers(struct connection *c, sd_event *event) {
+        int r;
+
+        r = sd_event_add_defer(event, &c->kick_source, on_kick, c);
+        if (r < 0)
+                return r;
+        r = sd_event_source_set_enabled(c->kick_source, SD_EVENT_OFF);
+        if (r < 0)
+                return r;
+        r = sd_event_source_set_priority(c->kick_source, PRIORITY);
+        if (r < 0)
+                return r;
+        return sd_event_add_time_relative(event, &c->auth_source, CLOCK_MONOTONIC, AUTH_USEC, 0,
+                                          on_auth_timeout, c);
+}
+
+/*
+ * sd-bus takes as much of the kernel's memory as it gets, up to 8 MiB: for each reader who does not
+ * read, beside what we count.
+ */
+static void limit_buffer(sd_bus *link) {
+        int size = SEND_BUFFER, fd = sd_bus_get_fd(link);
+
+        if (fd >= 0)
+                (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+}
+
+static int connection_start(struct connection *c) {
+        struct manager *manager = c->bus->manager;
+        int r;
+
+        r = sd_bus_add_filter(c->link, NULL, on_message, c);
+        if (r < 0)
+                return r;
+        r = sd_bus_add_object_vtable(c->link, NULL, BUS_OBJECT_PATH, BUS_OBJECT_INTERFACE,
+                                     bus_object_vtable, manager);
+        if (r < 0)
+                return r;
+        r = connection_add_timers(c, manager->event);
+        if (r < 0)
+                return r;
+        r = sd_bus_start(c->link);
+        if (r < 0)
+                return r;
+        limit_buffer(c->link);
+        return sd_bus_attach_event(c->link, manager->event, PRIORITY);
+}
+
+/* The bus keeps it, until it ends by itself. */
+static int connection_new(struct bus *bus, int *fd) {
+        _cleanup_(connection_freep) struct connection *c = calloc(1, sizeof(*c));
+        int r;
+
+        if (!c)
+                return -ENOMEM;
+        c->bus = bus;
+        TAILQ_INSERT_TAIL(&bus->connections, c, entry);
+        bus->n_connections++;
+        (void)snprintf(c->client.name, sizeof(c->client.name), ":1.%llu",
+                       (unsigned long long)++bus->last_id);
+        r = sd_bus_new(&c->link);
+        if (r < 0)
+                return r;
+        r = connection_set_up_link(c, fd);
+        if (r < 0)
+                return r;
+        r = connection_start(c);
+        if (r < 0)
+                return r;
+        c = NULL;
+        update_accepting(bus);
+        return 0;
+}
+
+/* ---- signals ---- */
+
+static int on_slow(sd_event_source *source, void *userdata) {
+        struct bus *bus = userdata;
+        struct connection *c, *next;
+
+        for (c = TAILQ_FIRST(&bus->connections); c; c = next) {
+                next = TAILQ_NEXT(c, entry);
+                if (c->slow)
+                        connection_free(c);
+        }
+        if (bus_system_link(bus->system) && unread_of(bus_system_link(bus->system)) > UNREAD_MAX)
+                bus_system_drop(bus->system);
+        return 0;
+}
+
+/* Later, from the loop: now some function of that connection may be running. */
+static void look_for_slow(struct bus *bus) {
+        (void)sd_event_source_set_enabled(bus->slow_source, SD_EVENT_ONESHOT);
+}
+
+static bool is_heard(const struct connection *c) {
+        return c->client.n_matches > 0 && !c->slow;
+}
+
+static void check_slow(struct connection *c) {
+        c->slow = unread_of(c->link) > UNREAD_MAX;
+        if (c->slow)
+                look_for_slow(c->bus);
+}
+
+static bool anybody_listens(const struct bus *bus) {
+        const struct connection *c;
+
+        TAILQ_FOREACH (c, &bus->connections, entry) {
+                if (is_heard(c))
+                        return true;
+        }
+        return bus_system_link(bus->system) != NULL;
+}
+
+void bus_job_changed(struct bus *bus, struct job *job) {
+        struct connection *c;
+        sd_bus *system;
+
+        if (!bus)
+                return; /* on our way in, or out */
+        TAILQ_FOREACH (c, &bus->connections, entry) {
+                if (!is_heard(c))
+                        continue;
+                (void)bus_signal_job(c->link, job);
+                check_slow(c);
+        }
+        system = bus_system_link(bus->system);
+        if (system) {
+                (void)bus_signal_job(system, job);
+                if (unread_of(system) > UNREAD_MAX)
+                        look_for_slow(bus);
+        }
+        bus_changed(bus);
+}
+
+void bus_changed(struct bus *bus) {
+        int enabled = SD_EVENT_ON;
+
+        if (!bus)
+                return;
+        (void)sd_event_source_get_enabled(bus->changed_source, &enabled);
+        if (enabled != SD_EVENT_OFF)
+                return;
+        (void)sd_event_source_set_time(bus->changed_source, bus->changed_at + CHANGED_USEC);
+        (void)sd_event_source_set_enabled(bus->changed_source, SD_EVENT_ONESHOT);
+}
+
+static int on_changed(sd_event_source *source, uint64_t usec, void *userdata) {
+        const char *names[BUS_PROPERTIES_MAX + 1];
+        struct bus *bus = userdata;
+        struct connection *c;
+
+        bus->changed_at = manager_now(bus->manager);
+        if (!anybody_listens(bus) ||
+            bus_properties_look(&bus->properties, bus->manager, names) == 0)
+                return 0;
+        TAILQ_FOREACH (c, &bus->connections, entry) {
+                if (!is_heard(c))
+                        continue;
+                (void)bus_signal_properties(c->link, names);
+                check_slow(c);
+        }
+        if (bus_system_link(bus->system))
+                (void)bus_signal_properties(bus_system_link(bus->system), names);
+        return 0;
+}
+
+/* ---- listening ---- */
+
+static int on_resume(sd_event_source *source, uint64_t usec, void *userdata) {
+        struct bus *bus = userdata;
+
+        bus->paused = false;
+        update_accepting(bus);
+        return 0;
+}
+
+static void pause_accepting(struct bus *bus, int error) {
+        if (!bus->told)
+                (void)log_warning_errno(error, "cannot serve control connections for now");
+        bus->told = true;
+        if (sd_event_source_set_time_relative(bus->resume_source, PAUSE_USEC) < 0 ||
+            sd_event_source_set_enabled(bus->resume_source, SD_EVENT_ONESHOT) < 0)
+                return; /* a busy listener is better than a deaf one */
+        bus->paused = true;
+        update_accepting(bus);
+}
+
+static bool is_shortage(int error) {
+        return error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -ENOBUFS;
+}
+
+/* One at a time: accepting is no more urgent than serving. */
+static int on_connection(sd_event_source *source, int listener, uint32_t revents, void *userdata) {
+        struct bus *bus = userdata;
+        _cleanup_(close_fd) int fd = -1;
+        int r;
+
+        fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        r = fd < 0 ? negative_errno() : connection_new(bus, &fd);
+        if (is_shortage(r))
+                pause_accepting(bus, r);
+        else if (r >= 0)
+                bus->told = false;
+        return 0; /* else it is gone again */
+}
+
+static void bus_freep(struct bus **bus) {
+        bus_free(*bus);
+}
+
+static int add_sources(struct bus *bus) {
+        struct manager *m = bus->manager;
+        int r;
+
+        r = sd_event_add_time_relative(m->event, &bus->resume_source, CLOCK_MONOTONIC, 0, 0,
+                                       on_resume, bus);
+        if (r < 0)
+                return r;
+        r = sd_event_source_set_enabled(bus->resume_source, SD_EVENT_OFF);
+        if (r < 0)
+                return r;
+        r = sd_event_add_time_relative(m->event, &bus->changed_source, CLOCK_MONOTONIC, 0, 0,
+                                       on_changed, bus);
+        if (r < 0)
+                return r;
+        r = sd_event_source_set_priority(bus->changed_source, PRIORITY);
+        if (r < 0)
+                return r;
+        r = sd_event_add_defer(m->event, &bus->slow_source, on_slow, bus);
+        if (r < 0)
+                return r;
+        r = sd_event_add_io(m->event, &bus->accept_source, m->control_fd, EPOLLIN, on_connection,
+                            bus);
+        if (r < 0)
+                return r;
+        return sd_event_source_set_priority(bus->accept_source, PRIORITY);
+}
+
+int bus_new(struct bus **ret, struct manager *manager) {
+        _cleanup_(bus_freep) struct bus *bus = calloc(1, sizeof(*bus));
+        int r;
+
+        if (!bus)
+                return -ENOMEM;
+        bus->manager = manager;
+        TAILQ_INIT(&bus->connections);
+        r = sd_id128_randomize(&bus->id);
+        if (r < 0)
+                return r;
+        (void)packet_refuse_fds(manager->control_fd);
+        r = add_sources(bus);
+        if (r < 0)
+                return r;
+        /* As in service.c: whom systemd did not start, the host's bus does not concern. */
+        if (getenv("NOTIFY_SOCKET"))
+                r = bus_system_new(&bus->system, manager, PRIORITY);
+        if (r < 0)
+                return r;
+        *ret = bus;
+        bus = NULL;
+        return 0;
+}
+
+struct bus *bus_free(struct bus *bus) {
+        if (!bus)
+                return NULL;
+        bus->accept_source = sd_event_source_disable_unref(bus->accept_source);
+        bus->resume_source = sd_event_source_disable_unref(bus->resume_source);
+        bus->changed_source = sd_event_source_disable_unref(bus->changed_source);
+        bus->slow_source = sd_event_source_disable_unref(bus->slow_source);
+        bus->system = bus_system_free(bus->system);
+        while (!TAILQ_EMPTY(&bus->connections))
+                connection_free(TAILQ_FIRST(&bus->connections));
+        free(bus);
+        return NULL;
+}

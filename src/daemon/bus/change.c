@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The methods that change something. SetLimits takes all of its settings or none. They are checked
+ * as a whole, as a file would be, and last until the configuration is read again. The others are
+ * service.c's, which does the same for a signal or for PID 1. Owns nothing.
+ */
+
+#include "daemon/bus/change.h"
+
+#include <stdlib.h>
+
+#include "daemon/bus/error.h"
+#include "daemon/manager.h"
+#include "daemon/memory/memory.h"
+#include "daemon/policy.h"
+#include "daemon/runtime/log.h"
+
+static int set_one(struct config *config, const char *key, const char *value, sd_bus_error *error) {
+        struct config_setting setting = {.key = key, .value = value, .file = "pv-reaperctl set"};
+        const char *why = NULL;
+        int r;
+
+        if (!config_is_live(key))
+                return sd_bus_error_setf(error, BUS_ERROR_SETTING,
+                                         "%s is no key that can be changed while the daemon runs",
+                                         key);
+        r = config_set(config, &setting, &why);
+        if (r < 0 && r != -ENOMEM)
+                return sd_bus_error_setf(error, BUS_ERROR_SETTING, "%s=%s: %s", key, value,
+                                         why ? why : "not a value of it");
+        return r;
+}
+
+static int set_all(struct config *config, sd_bus_message *call, sd_bus_error *error) {
+        const char *key, *value;
+        int r;
+
+        r = sd_bus_message_enter_container(call, SD_BUS_TYPE_ARRAY, "(ss)");
+        if (r < 0)
+                return r;
+        while ((r = sd_bus_message_read(call, "(ss)", &key, &value)) > 0) {
+                r = set_one(config, key, value, error);
+                if (r < 0)
+                        return r;
+        }
+        if (r < 0)
+                return r;
+        if (config_check(config) < 0)
+                return sd_bus_error_set(error, BUS_ERROR_SETTING,
+                                        "The values do not go together; the daemon's log says "
+                                        "which");
+        return 0;
+}
+
+static void config_freep(struct config **config) {
+        config_free(*config);
+}
+
+int bus_method_set_limits(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        _cleanup_(config_freep) struct config *wanted = NULL;
+        struct manager *m = userdata;
+        int r;
+
+        r = config_copy(&wanted, m->config);
+        if (r < 0)
+                return r;
+        r = set_all(wanted, call, error);
+        if (r < 0)
+                return r;
+        config_take_live(m->config, wanted);
+        policy_apply(m);
+        memory_changed(m->memory);
+        log_info("limits were changed over D-Bus: at most %u at once",
+                 m->governor.effective.max_concurrent);
+        return sd_bus_reply_method_return(call, NULL);
+}
+
+int bus_method_drain(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        struct manager *m = userdata;
+
+        service_drain(m->service);
+        return sd_bus_reply_method_return(call, NULL);
+}
+
+int bus_method_resume(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        struct manager *m = userdata;
+
+        if (service_resume(m->service) < 0)
+                return sd_bus_error_setf(error, BUS_ERROR_STOPPING,
+                                         "%s is being stopped: that drain cannot be called off",
+                                         service_drain_reason(m->service));
+        return sd_bus_reply_method_return(call, NULL);
+}
+
+int bus_method_reload(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        struct manager *m = userdata;
+
+        if (service_reload(m->service) < 0)
+                return sd_bus_error_set(error, BUS_ERROR_CONFIG,
+                                        "The configuration cannot be used, the old one stays; the "
+                                        "daemon's log says why");
+        return sd_bus_reply_method_return(call, NULL);
+}

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The table: every key of the configuration, in the order in which sections and keys are shown. Who
+ * adds a key adds a row here, a field in struct config, and then makes conf/pv-reaper.conf anew
+ * (pv-reaperd --print-defaults); the manual page's table is held against this one by a test. Keys
+ * are unique over all sections, since pv-reaperctl names them without.
+ */
+
+#include "daemon/config/keys.h"
+
+#include <string.h>
+
+#include "sandbox/sandbox.h"
+
+#define FIELD(member)                                                                              \
+        .offset = offsetof(struct config, member),                                                 \
+        .width = sizeof(((const struct config *)NULL)->member)
+
+#define NUMBER(min, max)                                                                           \
+        { .type = VALUE_UNSIGNED, .minimum = (min), .maximum = (max) }
+#define NUMBER_OR_AUTO(min, max)                                                                   \
+        { .type = VALUE_UNSIGNED, .or_auto = true, .minimum = (min), .maximum = (max) }
+#define TIME(min, max)                                                                             \
+        { .type = VALUE_TIME, .minimum = (min), .maximum = (max) }
+#define TIME_OR_INFINITY(min, max)                                                                 \
+        { .type = VALUE_TIME, .or_infinity = true, .minimum = (min), .maximum = (max) }
+#define PERCENT_OR_ANY(min, max)                                                                   \
+        {                                                                                          \
+                .type = VALUE_PERCENT, .or_auto = true, .or_infinity = true, .minimum = (min),     \
+                .maximum = (max)                                                                   \
+        }
+#define PERCENT_OR_INFINITY(min, max)                                                              \
+        { .type = VALUE_PERCENT, .or_infinity = true, .minimum = (min), .maximum = (max) }
+#define RATE_OR_INFINITY(plain)                                                                    \
+        {                                                                                          \
+                .type = VALUE_RATE, .or_infinity = true, .unit = (plain), .minimum = 1,            \
+                .maximum = UINT64_C(1000000) * VALUE_PER_SECOND                                    \
+        }
+
+#define SOCKET                                                                                     \
+        { .type = VALUE_SOCKET }
+#define CGROUP                                                                                     \
+        { .type = VALUE_CGROUP }
+#define FILE_OR_NONE                                                                               \
+        { .type = VALUE_FILE }
+#define CPUS                                                                                       \
+        { .type = VALUE_CPUS }
+#define PATTERNS                                                                                   \
+        { .type = VALUE_PATTERNS }
+#define BOOL                                                                                       \
+        { .type = VALUE_BOOL }
+#define WORD(list)                                                                                 \
+        { .type = VALUE_WORD, .words = (list) }
+#define SIZE                                                                                       \
+        { .type = VALUE_SIZE, .maximum = UINT64_MAX }
+#define SIZE_OR_AUTO                                                                               \
+        { .type = VALUE_SIZE, .or_auto = true, .minimum = 1, .maximum = UINT64_MAX }
+
+#define COUNT_MAX 100000U
+#define DAY       (86400 * USEC_PER_SEC)
+
+static const char *const enforce_words[] = {
+        [CPU_ENFORCE_AUTO] = "auto",
+        [CPU_ENFORCE_CGROUP] = "cgroup",
+        [CPU_ENFORCE_DEADLINE] = "deadline",
+        [CPU_ENFORCE_OFF] = "off",
+        NULL,
+};
+
+const struct config_key config_keys[] = {
+        {"sockets", "handoff", SOCKET, FIELD(handoff_socket),
+         .fallback = "/run/pv-reaper/handoff.sock",
+         .help = "Where workers connect, unless systemd passes a socket."},
+        {"sockets", "control", SOCKET, FIELD(control_socket),
+         .fallback = "/run/pv-reaper/control.sock",
+         .help = "Where pv-reaperctl connects, likewise."},
+        {"cgroup", "path", CGROUP, FIELD(cgroup), .fallback = "auto",
+         .help = "A cgroup v2 directory that is the daemon's alone. none: workers stay where they "
+                 "are. auto: the cgroup of pv-reaper-workers.service."},
+
+        {"limits", "max-concurrent", NUMBER(1, COUNT_MAX), FIELD(max_concurrent), .live = true,
+         .fallback = "4", .help = "How many teardowns run at once."},
+        {"limits", "boost-max-concurrent", NUMBER_OR_AUTO(1, COUNT_MAX),
+         FIELD(boost_max_concurrent), .live = true, .fallback = "auto",
+         .help = "The same while there is no time to lose: memory is short, somebody waits for it, "
+                 "or pv-reaper.socket or the system is being stopped. Not below max-concurrent. "
+                 "auto: as many as CPUs are online, at least max-concurrent."},
+        {"limits", "start-rate", RATE_OR_INFINITY(VALUE_PER_MINUTE), FIELD(start_rate),
+         .live = true, .fallback = "infinity",
+         .help = "How often a teardown begins, on average. infinity or 0: no limit."},
+        {"limits", "start-burst", NUMBER(1, COUNT_MAX), FIELD(start_burst), .live = true,
+         .fallback = "10",
+         .help = "How many may begin one after the other before start-rate holds them back."},
+        {"limits", "overdue", TIME_OR_INFINITY(USEC_PER_SEC, 365 * DAY), FIELD(overdue),
+         .live = true, .fallback = "infinity",
+         .help = "A worker that runs for longer no longer counts as running. It is never killed."},
+        {"limits", "drain-time", TIME(0, DAY), FIELD(drain_time), .live = true, .fallback = "30s",
+         .help = "How long the stop of pv-reaper.socket may wait for jobs. 0: not at all."},
+        {"limits", "unit-connections", NUMBER_OR_AUTO(1, COUNT_MAX), FIELD(unit_connections),
+         .live = true, .fallback = "auto",
+         .help = "Most connections of one systemd unit (of one VM's scope, say). auto: a share of "
+                 "what the daemon can have open."},
+        {"limits", "unit-arrivals", RATE_OR_INFINITY(VALUE_PER_SECOND), FIELD(unit_arrivals),
+         .live = true, .fallback = "50",
+         .help = "How many connections one unit may make, on average. infinity or 0: no limit."},
+        {"limits", "unit-arrivals-burst", NUMBER(1, COUNT_MAX), FIELD(unit_arrivals_burst),
+         .live = true, .fallback = "10000",
+         .help = "How many it may make one after the other before unit-arrivals holds it back. VMs "
+                 "without a scope of their own are all in one unit, and may all come at once."},
+
+        {"cpu", "cpu-weight", NUMBER(1, 10000), FIELD(cpu_weight), .live = true, .fallback = "20",
+         .help = "The workers' share of a CPU that others below path= want, too, who have 100. "
+                 "Against all others of the host CPUWeight= of pvreaper.slice counts, which is "
+                 "20."},
+        {"cpu", "cpu-idle", BOOL, FIELD(cpu_idle), .live = true, .fallback = "no",
+         .help = "yes: workers get CPU time only where nobody else below path= wants it; "
+                 "cpu-weight is then of no account."},
+        {"cpu", "cpu-quota", PERCENT_OR_ANY(1, 1000000), FIELD(cpu_quota), .live = true,
+         .fallback = "auto",
+         .help = "The CPU time of all workers together; 100% is one CPU. infinity: no limit. auto: "
+                 "none where others go first by weight (CPUWeight= of pvreaper.slice), else 2% of "
+                 "each CPU that is online, at most 40%. tests/bench/neighbours shows why."},
+        {"cpu", "boost-cpu-quota", PERCENT_OR_INFINITY(1, 1000000), FIELD(boost_cpu_quota),
+         .live = true, .fallback = "infinity",
+         .help = "The same while there is no time to lose. Not below cpu-quota."},
+        {"cpu", "cpu-period", TIME(USEC_PER_MSEC, USEC_PER_SEC), FIELD(cpu_period), .live = true,
+         .fallback = "20ms",
+         .help = "The period that cpu-quota is a part of. A short one disturbs less."},
+        {"cpu", "cpu-enforce", WORD(enforce_words), FIELD(cpu_enforce), .live = true,
+         .fallback = "auto",
+         .help = "What holds workers to cpu-quota: the cgroup's cpu.max, SCHED_DEADLINE, or "
+                 "nothing. auto: cpu.max where it holds a task inside the kernel, else deadline."},
+        {"cpu", "cpus", CPUS, FIELD(cpus), .live = true, .fallback = "",
+         .help = "The CPUs that workers may use. Not together with cpu-enforce=deadline."},
+
+        {"memory", "memory-low", SIZE, FIELD(memory_low), .live = true, .fallback = "5%",
+         .help = "With less available memory (MemAvailable) than this, the boost values hold. "
+                 "0: never."},
+        {"memory", "memory-high", SIZE_OR_AUTO, FIELD(memory_high), .live = true,
+         .fallback = "auto",
+         .help = "With more than this they no longer do. Not below memory-low. auto: a quarter "
+                 "above memory-low."},
+
+        {"adopt", "qemu", BOOL, FIELD(adopt_qemu), .live = true, .fallback = "no",
+         .help = "yes: look for the helpers (cleanup/PID) that QEMUs with async teardown have, and "
+                 "take them into the workers' cgroups; pv-reaperctl adopt does so for one at any "
+                 "time. no, since it moves processes of others who did not ask for it."},
+        {"adopt", "adopt-interval", TIME(USEC_PER_SEC, DAY), FIELD(adopt_interval), .live = true,
+         .fallback = "10s",
+         .help = "How long after a look through all processes the next one begins. A QEMU that "
+                 "lives for less time may be missed."},
+        {"adopt", "emulators", PATTERNS, FIELD(adopt_emulators), .live = true,
+         .fallback = "/usr/bin/qemu-system-* /usr/bin/qemu-kvm /usr/libexec/qemu-kvm",
+         .help = "The programs whose helpers are adopted, by either way."},
+
+        /* Not live: who may change limits is not for that allowed to have files written. */
+        {"metrics", "metrics-file", FILE_OR_NONE, FIELD(metrics_file), .fallback = "",
+         .help = "A file for node_exporter's textfile collector; its name should end in .prom. The "
+                 "service may write to its directory only if a drop-in says so, see pv-reaper(8)."},
+        {"metrics", "metrics-interval", TIME(USEC_PER_SEC, DAY), FIELD(metrics_interval),
+         .fallback = "15s", .help = "How often it is written."},
+
+        {"daemon", "seccomp", WORD(sandbox_words), FIELD(seccomp), .fallback = "enforce",
+         .help = "What the kernel does with a system call that is not in the daemon's list: refuse "
+                 "and log it (enforce), or allow and log it (log). off: there is no such list."},
+};
+
+const size_t n_config_keys = ARRAY_SIZE(config_keys);
+
+const struct config_key *config_find_key(const char *section, const char *name) {
+        for (size_t i = 0; i < ARRAY_SIZE(config_keys); i++)
+                if ((!section || strcmp(config_keys[i].section, section) == 0) &&
+                    strcmp(config_keys[i].key, name) == 0)
+                        return &config_keys[i];
+        return NULL;
+}

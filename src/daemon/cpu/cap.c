@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Owns the enforcement, the probe while it runs, and its scratch cgroup, PATH/probe. The probe
+ * takes a second or two, so it is begun only when a quota asks for it, at most once per start, and
+ * nobody waits for it: the scopes of new VMs wait for our start. Until it is done cpu.max alone
+ * holds.
+ *
+ * Without a cpu controller there are no values to write, and the quota is SCHED_DEADLINE's alone.
+ */
+
+#include "daemon/cpu/cap.h"
+
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/manager.h"
+#include "daemon/runtime/log.h"
+
+struct cap {
+        struct manager *manager;
+
+        /* owned */
+        struct enforce *enforce;
+        struct probe *probe; /* while it runs */
+        int scratch;
+
+        /* state */
+        bool probed; /* or tried to */
+        bool purge;  /* the scratch cgroup is still there */
+        char *cpus;  /* as written last; owned */
+};
+
+static bool has_cpu(const struct cap *cap) {
+        return cap->manager->cgroup && (cap->manager->cgroup->controllers & CGROUP_CPU);
+}
+
+static int write_into_jobs(void *userdata, const char *file, const char *value) {
+        struct cap *cap = userdata;
+
+        return cgroup_root_set(cap->manager->cgroup, file, value);
+}
+
+/* ---- the probe ---- */
+
+static void drop_scratch(struct cap *cap) {
+        close_fd(&cap->scratch);
+        cap->purge = cgroup_root_remove_scratch(cap->manager->cgroup) == -EBUSY;
+}
+
+static void on_probe(void *userdata, enum probe_result result, const char *why) {
+        struct cap *cap = userdata;
+
+        cap->probe = probe_free(cap->probe);
+        enforce_set_probe(cap->enforce, result, why);
+        drop_scratch(cap);
+}
+
+static int start_probe(struct cap *cap) {
+        struct probe_config config = {.done = on_probe, .userdata = cap};
+
+        cap->scratch = cgroup_root_make_scratch(cap->manager->cgroup);
+        if (cap->scratch < 0)
+                return cap->scratch;
+        config.cgroup = cap->scratch;
+        return probe_new(&cap->probe, cap->manager->event, &config);
+}
+
+static void find_out(struct cap *cap) {
+        int r;
+
+        cap->probed = true;
+        if (!has_cpu(cap)) {
+                enforce_set_probe(cap->enforce, PROBE_UNKNOWN, "no cpu controller");
+                return;
+        }
+        r = start_probe(cap);
+        if (r < 0) {
+                (void)log_warning_errno(r, "cannot try whether cpu.max holds inside system calls");
+                enforce_set_probe(cap->enforce, PROBE_UNKNOWN, "cannot be tried");
+                drop_scratch(cap);
+        }
+}
+
+/* ---- what is wanted ---- */
+
+static void set_cpus(struct cap *cap, const char *cpus) {
+        char *copy;
+        int r;
+
+        if (strcmp(cap->cpus ? cap->cpus : "", cpus) == 0)
+                return;
+        r = cap->manager->cgroup ? cgroup_root_set_cpus(cap->manager->cgroup, cpus) : -EOPNOTSUPP;
+        if (r < 0) {
+                (void)log_warning_errno(r, "cannot keep workers to the CPUs %s",
+                                        *cpus ? cpus : "(all)");
+                return;
+        }
+        copy = strdup(cpus);
+        free(cap->cpus);
+        cap->cpus = copy; /* NULL: written once more, next time */
+}
+
+void cap_set(struct cap *cap, const struct enforce_policy *policy, const char *cpus) {
+        struct enforce_policy p = *policy;
+
+        if (!has_cpu(cap)) {
+                p.weight = 0;
+                p.idle = false;
+        }
+        set_cpus(cap, cpus);
+        enforce_set_policy(cap->enforce, &p);
+        if (!cap->probed && p.mode == ENFORCE_AUTO && p.quota != SHARE_UNLIMITED)
+                find_out(cap);
+}
+
+/* ---- workers ---- */
+
+void cap_add(struct cap *cap, struct worker *w) {
+        enforce_add(cap->enforce, &w->cap, w->pid, w->pidfd, w->closer ? SCHED_OTHER : SCHED_BATCH);
+}
+
+void cap_remove(struct worker *w) {
+        enforce_remove(&w->cap);
+}
+
+bool cap_tick(struct cap *cap) {
+        if (cap->purge)
+                drop_scratch(cap);
+        if (enforce_get_counts(cap->enforce).n_tasks > 0)
+                enforce_tick(cap->enforce);
+        return cap->purge;
+}
+
+const struct enforce *cap_get_enforce(const struct cap *cap) {
+        return cap->enforce;
+}
+
+/* ---- life and death ---- */
+
+int cap_new(struct cap **ret, struct manager *manager) {
+        struct cap *cap = calloc(1, sizeof(*cap));
+        struct enforce_cgroup cgroup = {.write = write_into_jobs, .userdata = cap};
+        int r;
+
+        if (!cap)
+                return -ENOMEM;
+        cap->manager = manager;
+        cap->scratch = -1;
+        r = enforce_new(&cap->enforce, has_cpu(cap) ? &cgroup : NULL);
+        if (r < 0) {
+                free(cap);
+                return r;
+        }
+        *ret = cap;
+        return 0;
+}
+
+struct cap *cap_free(struct cap *cap) {
+        if (!cap)
+                return NULL;
+        if (cap->probe) {
+                cap->probe = probe_free(cap->probe);
+                drop_scratch(cap);
+        }
+        enforce_free(cap->enforce);
+        free(cap->cpus);
+        free(cap);
+        return NULL;
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * How many jobs run, and how often one starts. Pure: no clock, no system call; times are µs of
+ * CLOCK_MONOTONIC, passed in. The manager asks it whom to grant next and when to ask again.
+ *
+ * What holds: a job is granted only while fewer slots count than max_concurrent, and within any
+ * time t at most start_burst + start_rate * t / 1 h jobs are granted, both as the limits are at
+ * that moment. More slots than max_concurrent count only if they did already: after limits were
+ * lowered, after a restart (workers that were found), when one that stood still moves again, or
+ * when a worker says that it could not wait. Nobody is stopped for that; they are left to finish.
+ */
+
+#include "daemon/governor/queue.h"
+#include "daemon/governor/unit.h"
+
+/* A worker whose CPU time stands still that long does not count. The log says it, too. */
+#define GOVERNOR_STANDSTILL_USEC (10 * USEC_PER_SEC)
+
+/* A mode is in force from the highest of those that are asked for. */
+enum governor_mode {
+        GOVERNOR_NORMAL,
+        GOVERNOR_BOOST,    /* memory is wanted back quickly */
+        GOVERNOR_DRAINING, /* we are on our way out */
+        _GOVERNOR_MODE_MAX,
+};
+
+struct governor_limits {
+        unsigned max_concurrent;
+        unsigned start_rate; /* jobs per hour; 0: no limit */
+        unsigned start_burst;
+        uint64_t overdue_usec; /* who runs longer does not count any more; USEC_INFINITY: never */
+};
+
+struct governor {
+        /* owned */
+        struct unit_table units;
+        struct queue queue;
+
+        /* state; read-only to others */
+        struct governor_limits limits[_GOVERNOR_MODE_MAX]; /* as configured */
+        struct governor_limits effective;                  /* those in force */
+        bool asked[_GOVERNOR_MODE_MAX];
+        struct bucket starts;
+        unsigned n_counted; /* slots that count */
+};
+
+/* All modes have the same limits at first. */
+void governor_init(struct governor *governor, const struct governor_limits *limits,
+                   const struct unit_limits *unit_limits);
+
+/* All slots must be free, and no charge taken. What waits is taken off the queue. */
+void governor_deinit(struct governor *governor);
+
+/*
+ * The limits of a mode; in force at once if it is. A mode never has less than GOVERNOR_NORMAL of
+ * anything, whatever it was configured to.
+ */
+void governor_set_limits(struct governor *governor, uint64_t now, enum governor_mode mode,
+                         const struct governor_limits *limits);
+
+/* Asks for a mode, or does so no longer. GOVERNOR_NORMAL is always asked for. */
+void governor_set_mode(struct governor *governor, uint64_t now, enum governor_mode mode, bool on);
+
+enum governor_mode governor_mode(const struct governor *governor);
+
+/*
+ * The job to grant now, still in the queue; or NULL, and then *ret_wake_at says when to ask again
+ * even if nothing happens: at that time there is one, 1 µs earlier there is not. USEC_INFINITY: not
+ * before something happens, i.e. a job is pushed, a slot counts no longer, or limits change.
+ */
+struct job *governor_next(const struct governor *governor, uint64_t now, uint64_t *ret_wake_at);
+
+/* ---- slots ---- */
+
+enum slot_state {
+        SLOT_FREE,
+        SLOT_COUNTED,
+        SLOT_STANDING, /* taken, but its CPU time stands still: counts again when it moves */
+        SLOT_OVERDUE,  /* taken for longer than overdue_usec: does not count, whatever it does */
+};
+
+/*
+ * A worker's place among those that run: embedded in the worker, all zero at first. A worker has
+ * one, so one job of it runs at a time. Taken from GRANT until its job ends, or from being found
+ * after a restart until it registers or ends. Must be free before its worker goes.
+ */
+struct slot {
+        struct governor *governor;
+        struct unit *unit; /* a reference while taken */
+        enum slot_state state;
+        uint64_t taken_at; /* GRANT, as far as known */
+        uint64_t cpu_seen; /* µs, when it last moved */
+        uint64_t moved_at;
+};
+
+/*
+ * Grants: takes the job off the queue, a start off the rate, and the slot, which counts. The slot
+ * is its worker's. -EBUSY, and nothing is changed: the slot is taken already.
+ */
+int slot_grant(struct slot *slot, struct governor *governor, uint64_t now, struct job *job);
+
+/*
+ * Its worker began the job without a grant: takes it off the queue, and the slot, which counts,
+ * whatever the limits say. -EBUSY, and nothing is changed: the slot is taken already.
+ */
+int slot_begin(struct slot *slot, struct governor *governor, uint64_t now, struct job *job);
+
+/* The grant never left: as slot_give(), and the start is given back. The job waits no more. */
+void slot_revoke(struct slot *slot);
+
+/*
+ * Taken by a worker that was found running, whatever the limits say. unit: its name or NULL. since:
+ * when it was granted, or USEC_INFINITY if nobody knows: then from now.
+ */
+void slot_take_found(struct slot *slot, struct governor *governor, uint64_t now, const char *unit,
+                     uint64_t since);
+
+/* Free already: nothing happens. */
+void slot_give(struct slot *slot);
+
+/*
+ * Tells what CPU time (µs) the worker has used so far; USEC_INFINITY if that cannot be read, which
+ * is no sign of life. Returns whether slot.state changed. To be called about once a second for
+ * every slot that is taken; the first time right after it was.
+ */
+bool slot_observe(struct slot *slot, uint64_t now, uint64_t cpu_usec);
+
+/* Its job got on by other evidence than CPU time: as if that had moved. */
+void slot_moved(struct slot *slot, uint64_t now);

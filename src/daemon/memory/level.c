@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The pure part of memory.c: what the kernel says about available memory, and when that is too
+ * little. Owns nothing and remembers nothing: whoever asks says what the last answer was, so that
+ * the same numbers always give the same answer.
+ */
+
+#include "daemon/memory/memory.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+int memory_parse_available(const char *meminfo, uint64_t *ret) {
+        static const char key[] = "MemAvailable:";
+        const char *line = strstr(meminfo, key);
+        uint64_t kib;
+
+        if (!line || (line != meminfo && line[-1] != '\n') ||
+            sscanf(line + strlen(key), "%" SCNu64 " kB", &kib) != 1 || kib > UINT64_MAX / 1024)
+                return -EBADMSG;
+        *ret = kib * 1024;
+        return 0;
+}
+
+bool memory_is_low(bool was_low, uint64_t available, uint64_t low, uint64_t high) {
+        if (low == 0)
+                return false;
+        return available < low || (was_low && available <= max_u64(low, high));
+}

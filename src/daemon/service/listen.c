@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Sockets from systemd are told apart by their type. They come in blocking mode, which would hang
+ * an accept loop.
+ *
+ * A socket of our own is made beside its path and renamed over it, so that a path always leads to
+ * somebody: either the daemon before us, whose backlog it was, or us, already listening.
+ */
+
+#include "daemon/service/listen.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <systemd/sd-daemon.h>
+
+#include "daemon/runtime/log.h"
+
+#define BACKLOG 4096
+
+static int set_nonblocking(int fd) {
+        int flags = fcntl(fd, F_GETFL);
+
+        if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+                return negative_errno();
+        return 0;
+}
+
+static int adopt(struct listeners *l, int fd, const char *name) {
+        bool handoff = sd_is_socket_unix(fd, SOCK_SEQPACKET, 1, NULL, 0) > 0;
+        bool control = sd_is_socket_unix(fd, SOCK_STREAM, 1, NULL, 0) > 0;
+        int *place = handoff ? &l->handoff : control ? &l->control : NULL;
+
+        if (!place)
+                return log_error_errno(-EINVAL,
+                                       "systemd passed fd %d (%s), which is neither a listening "
+                                       "SOCK_SEQPACKET nor a listening SOCK_STREAM unix socket",
+                                       fd, name);
+        if (*place >= 0)
+                return log_error_errno(-EINVAL,
+                                       "systemd passed a second socket of its kind: fd %d (%s)", fd,
+                                       name);
+        *place = fd;
+        return set_nonblocking(fd);
+}
+
+static int adopt_all(struct listeners *l) {
+        char **names = NULL;
+        int n, r = 0;
+
+        n = sd_listen_fds_with_names(1, &names);
+        if (n < 0)
+                return log_error_errno(n, "cannot take sockets from systemd");
+        for (int i = 0; i < n && r >= 0; i++)
+                r = adopt(l, SD_LISTEN_FDS_START + i, names[i]);
+        for (int i = 0; i < n; i++)
+                free(names[i]);
+        free(names);
+        return r;
+}
+
+static int bind_and_listen(int fd, const char *path) {
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+        struct stat st;
+        int n;
+
+        n = snprintf(address.sun_path, sizeof(address.sun_path), "%s.new", path);
+        if (n < 0 || (size_t)n >= sizeof(address.sun_path))
+                return -ENAMETOOLONG;
+        if (lstat(address.sun_path, &st) == 0 && S_ISSOCK(st.st_mode))
+                (void)unlink(address.sun_path); /* of a daemon that was killed right here */
+        if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+                return negative_errno();
+        if (chmod(address.sun_path, 0660) < 0 || listen(fd, BACKLOG) < 0 ||
+            rename(address.sun_path, path) < 0) {
+                int r = negative_errno();
+
+                (void)unlink(address.sun_path);
+                return r;
+        }
+        return 0;
+}
+
+static int make(int *ret, ino_t *ret_inode, const char *path, int type) {
+        _cleanup_(close_fd) int fd = -1;
+        struct stat st;
+        int r;
+
+        if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
+                return log_error_errno(-EEXIST, "%s is in the way and no socket", path);
+        fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        r = fd < 0 ? negative_errno() : bind_and_listen(fd, path);
+        if (r < 0)
+                return log_error_errno(r, "cannot listen on %s", path);
+        *ret_inode = lstat(path, &st) == 0 ? st.st_ino : 0;
+        *ret = take_fd(&fd);
+        return 0;
+}
+
+int listeners_open(struct listeners *ret, const struct config *config) {
+        struct listeners l = {.handoff = -1, .control = -1};
+        int r;
+
+        r = adopt_all(&l);
+        if (r >= 0 && l.handoff < 0) {
+                r = make(&l.handoff, &l.handoff_inode, config->handoff_socket, SOCK_SEQPACKET);
+                l.own_handoff = r >= 0;
+        }
+        if (r >= 0 && l.control < 0) {
+                r = make(&l.control, &l.control_inode, config->control_socket, SOCK_STREAM);
+                l.own_control = r >= 0;
+        }
+        if (r < 0) {
+                listeners_unlink(&l, config);
+                close_fd(&l.handoff);
+                close_fd(&l.control);
+                return r;
+        }
+        *ret = l;
+        return 0;
+}
+
+static void unlink_own(const char *path, ino_t inode) {
+        struct stat st;
+
+        if (lstat(path, &st) == 0 && st.st_ino == inode)
+                (void)unlink(path);
+}
+
+void listeners_unlink(const struct listeners *listeners, const struct config *config) {
+        if (listeners->own_handoff)
+                unlink_own(config->handoff_socket, listeners->handoff_inode);
+        if (listeners->own_control)
+                unlink_own(config->control_socket, listeners->control_inode);
+}

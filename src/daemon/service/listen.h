@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * The two listening sockets: systemd's if it started us with some, else our own.
+ */
+
+#include <sys/types.h>
+
+#include "daemon/config/config.h"
+
+struct listeners {
+        int handoff;                        /* SOCK_SEQPACKET */
+        int control;                        /* SOCK_STREAM */
+        bool own_handoff, own_control;      /* made here: their paths are ours to remove, ... */
+        ino_t handoff_inode, control_inode; /* ... unless a successor's socket is there by now */
+};
+
+/* Logs its errors. The fds are non-blocking and the caller's. */
+int listeners_open(struct listeners *ret, const struct config *config);
+
+/* Removes the paths of our own sockets; the fds are not touched. */
+void listeners_unlink(const struct listeners *listeners, const struct config *config);

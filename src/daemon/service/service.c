@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The daemon as a service. Signals, PID 1's news and the state of the work come in here, drain.c
+ * decides, and here it is done. A struct service owns the channel to systemd (notify), the client
+ * of the system bus (pid1) and the drain; manager.config is the manager's, but this
+ * is the only place that changes it after the start.
+ *
+ * Whoever did not start us as a service that wants to be told (NOTIFY_SOCKET) did not start us by
+ * pv-reaper.socket either: then there is no bus to ask, what happens to the host's own pv-reaper
+ * does not concern us, and SIGTERM means exit.
+ */
+
+#include "daemon/service/service.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/size.h"
+#include "daemon/manager.h"
+#include "daemon/memory/memory.h"
+#include "daemon/policy.h"
+#include "daemon/runtime/log.h"
+#include "daemon/service/drain.h"
+#include "daemon/service/notify.h"
+#include "daemon/service/pid1.h"
+
+#define LOOK_USEC (1 * USEC_PER_SEC)
+
+/* Longer than a drain without progress lasts, so that it is always we who end it. */
+#define EXTEND_USEC (2 * DRAIN_STALL_USEC)
+
+struct service {
+        struct manager *manager;
+
+        /* owned */
+        struct notify *notify;
+        struct pid1 *pid1; /* NULL: nobody to ask */
+
+        /* state */
+        struct drain drain;
+        bool asked_to_drain; /* by an administrator, until it is taken back */
+
+        sd_event_source *signal_sources[3];
+        sd_event_source *look_source; /* once a second, when our stop waits for the work */
+};
+
+bool service_draining(const struct service *s) {
+        return s && (s->asked_to_drain || s->drain.reason != DRAIN_NOTHING);
+}
+
+const char *service_drain_reason(const struct service *s) {
+        static const char *const reasons[] = {
+                [DRAIN_SOCKET] = "pv-reaper.socket", [DRAIN_SYSTEM] = "system"};
+
+        if (!service_draining(s))
+                return NULL;
+        return s->drain.reason != DRAIN_NOTHING ? reasons[s->drain.reason] : "administrator";
+}
+
+/* ---- the status line ---- */
+
+static void describe(void *userdata, char *buffer, size_t size) {
+        struct service *s = userdata;
+        struct manager *m = s->manager;
+        const uint64_t *n = m->totals;
+        uint64_t failed = n[JOB_FAILED] + n[JOB_LOST] + n[JOB_INTERRUPTED];
+        uint64_t done = n[JOB_DONE] + n[JOB_UNGOVERNED] + n[JOB_SUPERSEDED] + n[JOB_FOREIGN];
+        char work[96], bytes[32];
+
+        format_size(bytes, sizeof(bytes), manager_bytes_to_clear(m));
+        if (manager_n_left(m) > 0)
+                (void)snprintf(work, sizeof(work), "%u running, %u queued, %s to clear",
+                               m->governor.n_counted, m->governor.queue.n_waiting, bytes);
+        else
+                (void)snprintf(work, sizeof(work), "idle with %u VM%s", m->n_workers,
+                               m->n_workers == 1 ? "" : "s");
+        (void)snprintf(buffer, size, "%s%s; %" PRIu64 " done, %" PRIu64 " failed",
+                       service_draining(s) ? "draining: " : "", work, done, failed);
+}
+
+/* ---- stopping ---- */
+
+static void look_later(struct service *s) {
+        (void)sd_event_source_set_time_relative(s->look_source, LOOK_USEC);
+        (void)sd_event_source_set_enabled(s->look_source, SD_EVENT_ONESHOT);
+}
+
+/* An event with how much runs and waits. */
+#define log_work(service, id, ...)                                                                 \
+        ((void)log_event(                                                                          \
+                LOG_EVENT(LOG_INFO, (id), 0,                                                       \
+                          LOG_NUMBER("PV_RUNNING", (service)->manager->governor.n_counted),        \
+                          LOG_NUMBER("PV_QUEUED", (service)->manager->governor.queue.n_waiting)),  \
+                __VA_ARGS__))
+
+static void log_begun(struct service *s, const char *why) {
+        char work[NOTIFY_STATUS_MAX];
+
+        describe(s, work, sizeof(work));
+        log_work(s, MESSAGE_DRAIN_BEGUN, "%s, no new VMs, at most %u at once; %s", why,
+                 s->manager->governor.effective.max_concurrent, work);
+}
+
+static void begin(struct service *s) {
+        policy_set_mode(s->manager, GOVERNOR_DRAINING, true);
+        log_begun(s, s->drain.reason == DRAIN_SYSTEM ? "the system is being stopped"
+                                                     : "pv-reaper.socket is being stopped");
+        if (s->drain.terminated)
+                notify_extend(s->notify, EXTEND_USEC);
+}
+
+static void resume(struct service *s, const char *why) {
+        policy_set_mode(s->manager, GOVERNOR_DRAINING, service_draining(s));
+        log_info("%s: %sat most %u at once", why,
+                 service_draining(s) ? "still draining for an administrator, " : "",
+                 s->manager->governor.effective.max_concurrent);
+}
+
+static void leave(struct service *s) {
+        struct governor *governor = &s->manager->governor;
+
+        log_work(s, MESSAGE_STOPPING,
+                 "stopping with %u running and %u queued: workers will come back",
+                 governor->n_counted, governor->queue.n_waiting);
+        (void)sd_event_exit(s->manager->event, 0);
+}
+
+/*
+ * A worker whose VMM is dead has its greatest job yet to ask for, and a closer its only one; also
+ * without a connection, for it comes back to ask.
+ */
+static bool is_about_to_ask(const struct worker *w) {
+        return !w->job && !worker_is_overdue(w) && !worker_vmm_alive(w);
+}
+
+/* Workers with something to do, or to ask for, that neither count nor wait. */
+static unsigned n_silent(struct manager *m) {
+        struct worker *w;
+        unsigned n = 0;
+
+        TAILQ_FOREACH (w, &m->workers, link)
+                n += w->slot.state != SLOT_COUNTED && (worker_is_overdue(w) || is_about_to_ask(w));
+        return n;
+}
+
+static void send_all_away(struct service *s) {
+        double sec = (double)(manager_now(s->manager) - s->drain.began_at) / (double)USEC_PER_SEC;
+        struct governor *governor = &s->manager->governor;
+        unsigned silent = n_silent(s->manager), n = 0;
+        struct peer *peer;
+
+        TAILQ_FOREACH (peer, &s->manager->peers, link)
+                n += peer_send_away(peer) >= 0;
+        if (manager_n_left(s->manager) + silent == 0)
+                (void)log_event(LOG_EVENT(LOG_INFO, MESSAGE_DRAIN_DONE, 0),
+                                "drained in %.1f s, nothing is left; %u workers sent away", sec, n);
+        else
+                log_work(s, MESSAGE_DRAIN_LEFTOVERS,
+                         "drained for %.1f s, %u running and %u queued are left, %u silent; "
+                         "%u workers sent away",
+                         sec, governor->n_counted, governor->queue.n_waiting, silent, n);
+        (void)sd_event_exit(s->manager->event, 0);
+}
+
+static void act(struct service *s, enum drain_step step) {
+        switch (step) {
+        case DRAIN_STAY:
+                break;
+        case DRAIN_ASK:
+                pid1_ask(s->pid1);
+                break;
+        case DRAIN_BEGIN:
+                begin(s);
+                break;
+        case DRAIN_RESUME:
+                resume(s, "nothing is being stopped any more");
+                break;
+        case DRAIN_EXTEND:
+                notify_extend(s->notify, EXTEND_USEC);
+                break;
+        case DRAIN_END:
+                send_all_away(s);
+                break;
+        case DRAIN_EXIT:
+                leave(s);
+                break;
+        }
+        notify_changed(s->notify);
+}
+
+static unsigned n_about_to_ask(struct manager *m) {
+        struct worker *w;
+        unsigned n = 0;
+
+        TAILQ_FOREACH (w, &m->workers, link)
+                n += is_about_to_ask(w);
+        return n;
+}
+
+static uint64_t progress(struct manager *m) {
+        uint64_t sum = 0;
+        struct worker *w;
+
+        for (unsigned i = 0; i < _JOB_STATE_MAX; i++)
+                sum += m->totals[i];
+        TAILQ_FOREACH (w, &m->workers, link)
+                sum += w->slot.cpu_seen;
+        return sum;
+}
+
+static void look(struct service *s) {
+        struct manager *m = s->manager;
+        struct drain_work work = {
+                .n_left = manager_n_left(m),
+                .progress = progress(m),
+                .limit = m->config->drain_time,
+        };
+
+        if (work.n_left == 0)
+                work.n_left = n_about_to_ask(m);
+        act(s, drain_look(&s->drain, &work, manager_now(m)));
+}
+
+static int on_look(sd_event_source *source, uint64_t usec, void *userdata) {
+        look_later(userdata);
+        look(userdata);
+        return 0;
+}
+
+void service_changed(struct service *s) {
+        if (!s)
+                return; /* on our way in, or out */
+        notify_changed(s->notify);
+        /* Otherwise once a second will do: each look costs a walk through all workers. */
+        if (s->drain.terminated && s->drain.reason != DRAIN_NOTHING &&
+            s->manager->governor.n_counted == 0)
+                (void)sd_event_source_set_time_relative(s->look_source, 0);
+}
+
+static void on_news(void *userdata, enum pid1_news news) {
+        static const enum drain_reason reasons[] = {
+                [PID1_STOPS_NOTHING] = DRAIN_NOTHING,
+                [PID1_STOPS_SOCKET] = DRAIN_SOCKET,
+                [PID1_STOPS_SYSTEM] = DRAIN_SYSTEM,
+        };
+        struct service *s = userdata;
+
+        if (news == PID1_SILENT && !s->drain.asking)
+                return;
+        act(s, drain_told(&s->drain, reasons[news], manager_now(s->manager)));
+}
+
+/* ---- signals ---- */
+
+static int on_terminate(sd_event_source *source, const struct signalfd_siginfo *si,
+                        void *userdata) {
+        struct service *s = userdata;
+        enum drain_step step;
+
+        step = drain_terminate(&s->drain, pid1_can_ask(s->pid1), manager_now(s->manager));
+        look_later(s);
+        act(s, step);
+        notify_stopping(s->notify);
+        return 0;
+}
+
+static int on_interrupt(sd_event_source *source, const struct signalfd_siginfo *si,
+                        void *userdata) {
+        struct service *s = userdata;
+
+        notify_stopping(s->notify);
+        leave(s);
+        return 0;
+}
+
+static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata) {
+        (void)service_reload(userdata);
+        return 0;
+}
+
+/* ---- what an administrator asks for ---- */
+
+int service_reload(struct service *s) {
+        struct manager *m = s->manager;
+        struct config *config = NULL;
+        int r;
+
+        notify_reloading(s->notify);
+        r = m->source.load(&config, m->source.userdata);
+        if (r < 0) {
+                (void)log_event(LOG_EVENT(LOG_ERR, MESSAGE_CONFIG_REFUSED, 0),
+                                "the configuration cannot be used, the old one stays");
+        } else {
+                config_take_live(m->config, config);
+                config_free(config);
+                policy_apply(m);
+                memory_changed(m->memory);
+                (void)log_event(LOG_EVENT(LOG_INFO, MESSAGE_CONFIG_RELOADED, 0,
+                                          LOG_NUMBER("PV_MAX_CONCURRENT",
+                                                     m->governor.effective.max_concurrent)),
+                                "configuration read again: at most %u at once",
+                                m->governor.effective.max_concurrent);
+        }
+        notify_ready(s->notify);
+        return r;
+}
+
+void service_drain(struct service *s) {
+        if (s->asked_to_drain)
+                return;
+        s->asked_to_drain = true;
+        policy_set_mode(s->manager, GOVERNOR_DRAINING, true);
+        log_begun(s, "an administrator asked for a drain");
+        notify_changed(s->notify);
+}
+
+int service_resume(struct service *s) {
+        bool was = s->asked_to_drain;
+
+        s->asked_to_drain = false;
+        if (service_draining(s))
+                return -EBUSY;
+        if (was)
+                resume(s, "an administrator called the drain off");
+        notify_changed(s->notify);
+        return 0;
+}
+
+/* ---- life and death ---- */
+
+void service_ready(struct service *s) {
+        notify_ready(s->notify);
+}
+
+static int add_sources(struct service *s) {
+        static const struct {
+                int number;
+                sd_event_signal_handler_t handler;
+        } signals[] = {{SIGTERM, on_terminate}, {SIGINT, on_interrupt}, {SIGHUP, on_hangup}};
+        sd_event *event = s->manager->event;
+        int r;
+
+        for (unsigned i = 0; i < ARRAY_SIZE(signals); i++) {
+                r = sd_event_add_signal(event, &s->signal_sources[i], signals[i].number,
+                                        signals[i].handler, s);
+                if (r < 0)
+                        return r;
+        }
+        r = sd_event_add_time_relative(event, &s->look_source, CLOCK_MONOTONIC, 0, 1, on_look, s);
+        return r < 0 ? r : sd_event_source_set_enabled(s->look_source, SD_EVENT_OFF);
+}
+
+static void service_freep(struct service **s) {
+        service_free(*s);
+}
+
+int service_new(struct service **ret, struct manager *manager) {
+        _cleanup_(service_freep) struct service *s = calloc(1, sizeof(*s));
+        int r;
+
+        if (!s)
+                return -ENOMEM;
+        s->manager = manager;
+        r = notify_new(&s->notify, manager->event, describe, s);
+        if (r < 0)
+                return r;
+        if (getenv("NOTIFY_SOCKET"))
+                r = pid1_new(&s->pid1, manager->event, on_news, s);
+        if (r < 0)
+                return r;
+        r = add_sources(s);
+        if (r < 0)
+                return r;
+        *ret = s;
+        s = NULL;
+        return 0;
+}
+
+struct service *service_free(struct service *s) {
+        if (!s)
+                return NULL;
+        for (unsigned i = 0; i < ARRAY_SIZE(s->signal_sources); i++)
+                s->signal_sources[i] = sd_event_source_disable_unref(s->signal_sources[i]);
+        s->look_source = sd_event_source_disable_unref(s->look_source);
+        s->pid1 = pid1_free(s->pid1);
+        s->notify = notify_free(s->notify);
+        free(s);
+        return NULL;
+}

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Adopted helpers: workers that do not know of us. A stock QEMU makes one for its own end
+ * (-async-teardown), and it does what it was made for whenever QEMU ends, granted or not. So there
+ * is no connection and no queue; what we know comes from two pidfds. QEMU's says when the work
+ * begins, the helper's when it is done: exit_mmap() comes before a process is reported dead.
+ *
+ * A helper does nothing before that, so all CPU time that its cgroup is charged with belongs to its
+ * one job, also what it used before we noticed that QEMU is gone. Its memory cannot be asked for
+ * any more then, since a task that exits gives up its mm first: it is looked at while QEMU runs.
+ */
+
+#include "daemon/worker/worker.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/cpu/cap.h"
+#include "daemon/manager.h"
+#include "daemon/runtime/log.h"
+#include "daemon/runtime/process.h"
+
+/* A guest's memory fills slowly, and how much a job has to release is not needed to the byte. */
+#define LOOK_USEC     (10 * USEC_PER_SEC)
+#define ACCURACY_USEC (1 * USEC_PER_SEC)
+
+#define ONLY_JOB 1 /* the seq of what a helper does */
+
+static void look_at_memory(struct worker *w) {
+        uint64_t rss;
+
+        if (process_rss(w->pid, &rss) < 0 || rss == 0 || rss == w->mem)
+                return;
+        w->mem = rss;
+        worker_mark(w);
+}
+
+static int on_look(sd_event_source *source, uint64_t usec, void *userdata) {
+        struct worker *w = userdata;
+
+        look_at_memory(w);
+        (void)sd_event_source_set_time_relative(source, LOOK_USEC);
+        return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+/* ---- its job ---- */
+
+int worker_begin_adopted(struct worker *w, uint64_t since) {
+        const struct wire_request request = {
+                .seq = ONLY_JOB, .kind = JOB_KIND_ADOPTED, .mem = w->mem};
+        struct manager *m = w->manager;
+        int r;
+
+        r = job_new(&w->job, w, m->next_job_id++, &request);
+        if (r < 0)
+                return r;
+        w->job->state = JOB_RUNNING;
+        w->job->queued_at = w->job->granted_at = since;
+        w->job->waited_usec = 0;
+        w->job->cpu_base = w->adopted_cpu;
+        worker_begin_counting(w); /* and the cap with it: first of all, for it is at work */
+        worker_mark(w);
+        manager_changed(m);
+        return 0;
+}
+
+static int on_vmm_exit(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
+        struct worker *w = userdata;
+        int r;
+
+        w->vmm_source = sd_event_source_disable_unref(w->vmm_source);
+        w->look_source = sd_event_source_disable_unref(w->look_source);
+        worker_on_vmm_end(w);
+        if (w->overtaken)
+                return 0;  /* the keeper has the memory, and the job */
+        look_at_memory(w); /* it may still have some: it looks for its parent once a second */
+        r = worker_begin_adopted(w, manager_now(w->manager));
+        if (r < 0)
+                (void)log_error_errno(r, "cannot account for the end of QEMU %d", (int)w->vmm_pid);
+        return 0;
+}
+
+/* ---- life ---- */
+
+static int watch_vmm(struct worker *w) {
+        sd_event *event = w->manager->event;
+        int r;
+
+        r = sd_event_add_io(event, &w->vmm_source, w->vmm_pidfd, EPOLLIN | EPOLLET, on_vmm_exit, w);
+        if (r < 0)
+                return r;
+        return sd_event_add_time_relative(event, &w->look_source, CLOCK_MONOTONIC, LOOK_USEC,
+                                          ACCURACY_USEC, on_look, w);
+}
+
+/* All that it can call itself: its name says whose helper it is, and it was verified. */
+static int take_name(struct worker *w) {
+        char name[PROCESS_NAME_SIZE], *copy;
+        int r;
+
+        r = process_name(w->pid, name);
+        if (r < 0)
+                return r;
+        copy = strdup(name);
+        if (!copy)
+                return -ENOMEM;
+        free(w->name);
+        w->name = copy;
+        return 0;
+}
+
+static void worker_freep(struct worker **w) {
+        worker_free(*w);
+}
+
+static int adopt(struct worker *w) {
+        int r;
+
+        r = process_unit(w->vmm_pid, &w->unit);
+        if (r < 0)
+                return r;
+        r = take_name(w);
+        if (r < 0)
+                return r;
+        if (process_alive(w->vmm_pidfd) <= 0) /* else the unit may be somebody else's */
+                return -ESRCH;
+        r = worker_charge_unit(w);
+        if (r < 0)
+                return r;
+        r = worker_enter_cgroup(w);
+        if (r < 0)
+                return r;
+        r = worker_cpu_usec(w, &w->adopted_cpu);
+        if (r < 0)
+                return r;
+        r = worker_watch(w);
+        return r < 0 ? r : watch_vmm(w);
+}
+
+int worker_new_adopted(struct worker **ret, struct manager *m, struct helper *helper) {
+        _cleanup_(close_fd) int pidfd = take_fd(&helper->pidfd);
+        _cleanup_(close_fd) int vmm_pidfd = take_fd(&helper->vmm_pidfd);
+        _cleanup_(worker_freep) struct worker *w = NULL;
+        int r;
+
+        if (m->n_workers >= m->max_peers)
+                return -EMFILE;
+        r = worker_alloc(&w, m, helper->pid, helper->starttime);
+        if (r < 0)
+                return r;
+        w->pidfd = take_fd(&pidfd);
+        w->vmm_pid = helper->vmm_pid;
+        w->vmm_pidfd = take_fd(&vmm_pidfd);
+        w->adopted = true;
+        r = adopt(w);
+        if (r < 0)
+                return r;
+        look_at_memory(w);
+        worker_mark(w);
+        *ret = w;
+        w = NULL;
+        return 0;
+}
+
+/*
+ * What an earlier daemon adopted. Its VMM runs: it goes on as if nothing had been. Else it is at
+ * work; if nobody saw the VMM die it is not known since when, only what it cost.
+ */
+int worker_resume_adopted(struct worker *w) {
+        int r;
+
+        r = take_name(w);
+        if (r >= 0 && w->job)
+                r = job_rename(w->job, w);
+        if (r < 0)
+                return r;
+        if (w->vmm_pidfd >= 0 && !w->job) {
+                w->overtaken = worker_find_keeper(w->manager, w->vmm_pid);
+                return watch_vmm(w);
+        }
+        if (!w->job)
+                return worker_begin_adopted(w, 0);
+        worker_begin_counting(w);
+        return 0;
+}

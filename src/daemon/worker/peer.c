@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Connections. One packet per wake-up, so that no peer holds the loop; anything malformed ends the
+ * connection. A failure of a peer is turned into its disconnection here and nowhere else.
+ *
+ * The danger in a disconnection is close(2) itself: packets that were sent to us and never read may
+ * carry VM fds, and the last close of a VM runs its teardown right there, for minutes. So the
+ * socket is shut down (nobody can send any more), what is queued is looked at, and if there is an
+ * fd among it a child does the closing. Linux 6.16 lets us refuse fds in the first place.
+ */
+
+#include "daemon/worker/peer.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/packet.h"
+#include "daemon/manager.h"
+#include "daemon/runtime/log.h"
+#include "daemon/runtime/process.h"
+
+#define REGISTER_TIMEOUT_USEC (10 * USEC_PER_SEC)
+/* Far above what a worker says (a handful per job), far below what would hold up others. */
+#define PACKETS_PER_SEC 1000
+/*
+ * By edge: thousands of connections may be readable at once, and a kernel that names all of them
+ * again in each turn of the loop makes that quadratic.
+ */
+#define PEER_EVENTS (EPOLLIN | EPOLLET)
+
+/* Lines that any peer can cause. */
+static struct log_limit peer_limit;
+
+static void log_refused(const struct peer *peer, int error, const char *what) {
+        log_event_limited(&peer_limit,
+                          LOG_EVENT(LOG_WARNING, MESSAGE_PEER_REFUSED, error,
+                                    LOG_NUMBER("PV_PID", (uint64_t)peer->pid)),
+                          "pid %d %s", (int)peer->pid, what);
+}
+
+/* ---- disconnecting ---- */
+
+/*
+ * A child closes the socket: it waits until we closed our copy, so that the last reference, and
+ * with it whatever close(2) has to do, is its own. SIGCHLD is ignored (main.c), so nobody waits for
+ * it.
+ */
+static void close_elsewhere(int *fd) {
+        int gate[2];
+        pid_t pid;
+
+        if (pipe2(gate, O_CLOEXEC) < 0) {
+                log_warning_limited(&peer_limit, negative_errno(),
+                                    "cannot part with a connection that carries fds");
+                *fd = -1; /* rather leak one fd than hang */
+                return;
+        }
+        pid = fork();
+        if (pid == 0) {
+                char c;
+
+                (void)dup3(*fd, 0, O_CLOEXEC);
+                (void)dup3(gate[0], 1, O_CLOEXEC);
+                (void)syscall(SYS_close_range, 2U, ~0U, 0U);
+                (void)!read(1, &c, 1);
+                _exit(EXIT_SUCCESS);
+        }
+        if (pid < 0) {
+                log_warning_limited(&peer_limit, negative_errno(),
+                                    "cannot part with a connection that carries fds");
+                *fd = -1;
+        }
+        close_fd(fd);
+        close_fd(&gate[0]);
+        close_fd(&gate[1]);
+}
+
+static void disconnect(int *fd) {
+        (void)shutdown(*fd, SHUT_RDWR);
+        if (packet_discard(*fd) == -EPERM)
+                close_elsewhere(fd);
+        else
+                close_fd(fd);
+}
+
+struct peer *peer_free(struct peer *peer) {
+        if (!peer)
+                return NULL;
+        peer->io_source = sd_event_source_disable_unref(peer->io_source);
+        peer->timeout_source = sd_event_source_disable_unref(peer->timeout_source);
+        peer->pause_source = sd_event_source_disable_unref(peer->pause_source);
+        charge_give(&peer->charge);
+        if (peer->worker)
+                worker_on_disconnect(peer->worker);
+        TAILQ_REMOVE(&peer->manager->peers, peer, link);
+        peer->manager->n_peers--;
+        if (peer->fd >= 0)
+                disconnect(&peer->fd);
+        manager_peer_gone(peer->manager);
+        free(peer);
+        return NULL;
+}
+
+/* ---- sending ---- */
+
+int peer_send(struct peer *peer, union wire_message *message, uint16_t type) {
+        int size = wire_encode(message, peer->version ? peer->version : WIRE_VERSION, type);
+
+        return packet_send(peer->fd, message, (size_t)size);
+}
+
+int peer_send_seq(struct peer *peer, uint16_t type, uint64_t seq) {
+        union wire_message m = {};
+
+        if (type == WIRE_GRANT)
+                m.grant.seq = seq;
+        else
+                m.done_ack.seq = seq;
+        return peer_send(peer, &m, type);
+}
+
+int peer_send_away(struct peer *peer) {
+        union wire_message m = {};
+
+        return peer->worker ? worker_send_away(peer->worker) : peer_send(peer, &m, WIRE_UNGOVERNED);
+}
+
+/* For whoever we cannot govern. The connection ends with it. */
+static int refuse(struct peer *peer, int why) {
+        peer->manager->tally.n_threaded += why == -EUSERS;
+        if (why == -ESHUTDOWN)
+                log_refused(peer, 0, "is not governed: no new VMs any more");
+        else if (why == -EDQUOT)
+                log_refused(peer, 0, "is not governed: too much of its unit");
+        else if (why == -EUSERS)
+                log_refused(peer, 0, "is not governed: a worker has one thread, and it has more");
+        else
+                log_refused(peer, why, "is not governed");
+        (void)peer_send_away(peer);
+        return -ECONNREFUSED; /* not why, of which on_packet() would have its own opinion */
+}
+
+/* ---- receiving: one handler per message; a negative return ends the connection ---- */
+
+static int handle_hello(struct peer *peer, const struct wire_hello *hello) {
+        if (peer->version)
+                return -EPROTO;
+        peer->version = hello->header.version;
+        return 0;
+}
+
+static int find_or_make_worker(struct peer *peer, struct worker **ret) {
+        _cleanup_(close_fd) int pidfd = -1;
+        struct process_stat stat;
+        int r;
+
+        r = process_of_peer(peer->fd, &pidfd, &peer->pid);
+        if (r < 0)
+                return r;
+        r = process_read_stat(peer->pid, &stat);
+        if (r < 0)
+                return r;
+        if (process_alive(pidfd) <= 0)
+                return -ESRCH;
+        *ret = worker_find(peer->manager, peer->pid, stat.starttime);
+        if (*ret)
+                return 0;
+        if (service_draining(peer->manager->service))
+                return -ESHUTDOWN;
+        return worker_new(ret, peer->manager, peer->pid, &stat, &pidfd);
+}
+
+static int handle_register(struct peer *peer, const struct wire_register *reg) {
+        union wire_message welcome = {};
+        struct worker *w = NULL;
+        int r;
+
+        if (peer->worker)
+                return -EPROTO;
+        r = find_or_make_worker(peer, &w);
+        if (r < 0)
+                return refuse(peer, r);
+        if (w->peer) {
+                /* It came back before we saw its old connection end. */
+                struct peer *old = w->peer;
+
+                worker_on_disconnect(w);
+                old->worker = NULL;
+                (void)peer_free(old);
+        }
+        w->peer = peer;
+        peer->worker = w;
+        peer->timeout_source = sd_event_source_disable_unref(peer->timeout_source);
+        r = worker_on_register(w, reg);
+        return r < 0 ? r : peer_send(peer, &welcome, WIRE_WELCOME);
+}
+
+static int handle_message(struct peer *peer, const union wire_message *m) {
+        if (m->header.type == WIRE_HELLO)
+                return handle_hello(peer, &m->hello);
+        if (m->header.version != peer->version)
+                return -EPROTO;
+        if (m->header.type == WIRE_REGISTER)
+                return handle_register(peer, &m->reg);
+        if (!peer->worker)
+                return -EPROTO;
+        switch (m->header.type) {
+        case WIRE_REQUEST:
+                return worker_on_request(peer->worker, &m->request);
+        case WIRE_QUIET:
+                return worker_on_quiet(peer->worker);
+        case WIRE_PROGRESS:
+                worker_on_progress(peer->worker, m->progress.bytes_left);
+                return 0;
+        case WIRE_BEGUN:
+                return worker_on_begun(peer->worker, &m->begun);
+        case WIRE_DONE:
+                return worker_on_done(peer->worker, &m->done.outcome);
+        default:
+                return -EPROTO;
+        }
+}
+
+static int receive(struct peer *peer) {
+        char packet[WIRE_SIZE_MAX];
+        union wire_message m;
+        ssize_t n;
+        int r;
+
+        n = packet_recv(peer->fd, packet, sizeof(packet));
+        if (n == -EAGAIN)
+                return 0;
+        if (n <= 0)
+                return n == 0 ? -ECONNRESET : (int)n;
+        r = wire_decode(&m, WIRE_TO_DAEMON, packet, (size_t)n);
+        if (r == -EPROTONOSUPPORT)
+                return refuse(peer, r);
+        return r < 0 ? r : handle_message(peer, &m);
+}
+
+/* ---- what its unit may say ---- */
+
+static int on_pause_end(sd_event_source *source, uint64_t usec, void *userdata) {
+        struct peer *peer = userdata;
+
+        return sd_event_source_set_enabled(peer->io_source, SD_EVENT_ON);
+}
+
+static int pause_until(struct peer *peer, uint64_t usec) {
+        int r;
+
+        if (!peer->pause_source)
+                r = sd_event_add_time(peer->manager->event, &peer->pause_source, CLOCK_MONOTONIC,
+                                      usec, 1, on_pause_end, peer);
+        else
+                r = sd_event_source_set_time(peer->pause_source, usec);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(peer->pause_source, SD_EVENT_ONESHOT);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(peer->io_source, SD_EVENT_OFF);
+        return r;
+}
+
+/* What it has sent besides waits in the socket. */
+static int charge_packet(struct peer *peer) {
+        uint64_t now = manager_now(peer->manager);
+        uint64_t at = unit_packet(peer->charge.unit, now);
+
+        if (at == USEC_INFINITY)
+                return refuse(peer, -EDQUOT);
+        return at > now ? pause_until(peer, at) : 0;
+}
+
+/* Setting the events again makes an edge of what is still to be read. */
+static int look_again(struct peer *peer) {
+        return sd_event_source_set_io_events(peer->io_source, PEER_EVENTS);
+}
+
+static int on_packet(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
+        struct peer *peer = userdata;
+        int r;
+
+        r = receive(peer);
+        if (r >= 0)
+                r = look_again(peer);
+        if (r >= 0)
+                r = charge_packet(peer);
+        if (r >= 0)
+                return 0;
+        if (r == -EPERM)
+                log_refused(peer, 0, "sent file descriptors: disconnected");
+        else if (r == -EBADMSG || r == -EPROTO)
+                log_refused(peer, 0,
+                            "sent something that is no known message, or not at this point: "
+                            "disconnected");
+        peer_free(peer);
+        return 0;
+}
+
+static int on_timeout(sd_event_source *source, uint64_t usec, void *userdata) {
+        struct peer *peer = userdata;
+
+        log_refused(peer, 0, "connected and did not register: disconnected");
+        peer_free(peer);
+        return 0;
+}
+
+/* ---- making one ---- */
+
+static void peer_freep(struct peer **peer) {
+        peer_free(*peer);
+}
+
+/*
+ * By number only, so it is right unless the process has just gone and its number is another's: then
+ * that one's unit has a connection too many for a moment. Unknown: all of that sort share a unit.
+ *
+ * A known worker is in our own cgroups, and its unit is that of its VMM. It is not charged for
+ * coming: after a restart they all come at once, and all that could be done is to let them go on
+ * ungoverned.
+ */
+static int charge_arrival(struct peer *peer) {
+        struct manager *m = peer->manager;
+        struct worker *w = NULL;
+        _cleanup_(freep) char *name = NULL;
+        struct process_stat stat;
+        struct unit *unit;
+        int r = 0;
+
+        if (process_read_stat(peer->pid, &stat) >= 0)
+                w = worker_find(m, peer->pid, stat.starttime);
+        if (!w)
+                (void)process_unit(peer->pid, &name);
+        unit = unit_get(&m->governor.units, manager_now(m), w ? w->unit : name);
+        if (!w && !unit_arrives(unit, manager_now(m)))
+                r = -EDQUOT;
+        if (r >= 0)
+                r = charge_take(&peer->charge, unit, UNIT_CONNECTIONS);
+        unit_unref(unit);
+        return r < 0 ? refuse(peer, r) : 0;
+}
+
+static pid_t peer_pid(int fd) {
+        struct ucred cred = {};
+        socklen_t size = sizeof(cred);
+
+        (void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size);
+        return cred.pid;
+}
+
+int peer_new(struct peer **ret, struct manager *manager, int *fd) {
+        _cleanup_(peer_freep) struct peer *peer = calloc(1, sizeof(*peer));
+        int r;
+
+        if (!peer) {
+                disconnect(fd);
+                return -ENOMEM;
+        }
+        peer->manager = manager;
+        peer->fd = take_fd(fd);
+        peer->pid = peer_pid(peer->fd); /* until it registers: for messages and its unit only */
+        TAILQ_INSERT_TAIL(&manager->peers, peer, link);
+        manager->n_peers++;
+        (void)packet_refuse_fds(peer->fd);
+        r = charge_arrival(peer);
+        if (r < 0)
+                return r;
+        r = sd_event_add_io(manager->event, &peer->io_source, peer->fd, PEER_EVENTS, on_packet,
+                            peer);
+        if (r < 0)
+                return r;
+        r = sd_event_source_set_ratelimit(peer->io_source, USEC_PER_SEC, PACKETS_PER_SEC);
+        if (r < 0)
+                return r;
+        r = sd_event_add_time_relative(manager->event, &peer->timeout_source, CLOCK_MONOTONIC,
+                                       REGISTER_TIMEOUT_USEC, 0, on_timeout, peer);
+        if (r < 0)
+                return r;
+        *ret = peer;
+        peer = NULL;
+        return 0;
+}
