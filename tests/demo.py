@@ -27,7 +27,7 @@ import tempfile
 import time
 
 sys.dont_write_bytecode = True
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "vmm"))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 
 from stage import Cgroups, Failure, become_subreaper, end_children, read, wait_until  # noqa: E402
 from vm import Vm  # noqa: E402

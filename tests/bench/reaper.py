@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 
-sys.path[:0] = [os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "vmm")]
+sys.path[:0] = [os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib")]
 
 import capping  # noqa: E402
 from stage import Cgroups, Failure, end_children, read, wait_until  # noqa: E402

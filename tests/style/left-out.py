@@ -8,7 +8,7 @@ import sys
 import unittest
 
 import sources
-sys.path.insert(0, os.path.join(sources.ROOT, "tests"))
+sys.path.insert(0, os.path.join(sources.ROOT, "tests", "lib"))
 import tap  # noqa: E402
 
 BUILD = sys.argv.pop(1)

@@ -8,7 +8,7 @@ import sys
 import unittest
 
 import sources
-sys.path.insert(0, os.path.join(sources.ROOT, "tests"))
+sys.path.insert(0, os.path.join(sources.ROOT, "tests", "lib"))
 import tap  # noqa: E402
 
 TABLE = re.compile(r"^\| attack \|.*?\n\|---.*?\n((?:\|.*\n)+)", re.M)
@@ -19,7 +19,7 @@ REFERENCE = re.compile(r"`([\w-]+\.(?:py|c))` ((?:[\w.]+(?:, )?)+)")
 def tests_of(file):
     """Class.test of a Python file, test of a C file; nothing if there is no such file."""
     found = set()
-    for path in glob.glob(os.path.join(sources.ROOT, "tests", "*", file)):
+    for path in glob.glob(os.path.join(sources.ROOT, "tests", "**", file), recursive=True):
         name = None
         for line in sources.read(path).splitlines():
             if match := re.match(r"class (\w+)\(", line):

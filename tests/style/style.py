@@ -10,7 +10,7 @@ import unittest
 
 import checks
 import sources
-sys.path.insert(0, os.path.join(sources.ROOT, "tests"))
+sys.path.insert(0, os.path.join(sources.ROOT, "tests", "lib"))
 import tap  # noqa: E402
 
 CLANG_FORMAT_MAJOR = 14  # another one's idea of the same .clang-format differs

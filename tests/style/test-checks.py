@@ -11,7 +11,7 @@ import checks
 import sources
 import tidy
 import usage
-sys.path.insert(0, os.path.join(sources.ROOT, "tests"))
+sys.path.insert(0, os.path.join(sources.ROOT, "tests", "lib"))
 import tap  # noqa: E402
 
 OPENING = """/* SPDX-License-Identifier: LGPL-2.1-or-later */

@@ -10,7 +10,7 @@ import tempfile
 import unittest
 
 import sources
-sys.path.insert(0, os.path.join(sources.ROOT, "tests"))
+sys.path.insert(0, os.path.join(sources.ROOT, "tests", "lib"))
 import tap  # noqa: E402
 
 # name: (what it does, protocol, (passed, failed, skipped))

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Does tests/tap.py say what happened? Each case runs a small program and reads its TAP."""
+"""Does tests/lib/tap.py say what happened? Each case runs a small program and reads its TAP."""
 import os
 import subprocess
 import sys
 import unittest
 
-TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+TESTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib")
 HEAD = """
 import os, signal, subprocess, sys, time, unittest
 sys.path.insert(0, {!r})

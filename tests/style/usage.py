@@ -9,7 +9,7 @@ import tempfile
 import unittest
 
 import sources
-sys.path.insert(0, os.path.join(sources.ROOT, "tests"))
+sys.path.insert(0, os.path.join(sources.ROOT, "tests", "lib"))
 import tap  # noqa: E402
 
 BUILD_DIR = sys.argv.pop(1) if len(sys.argv) > 1 and os.path.isdir(sys.argv[1]) else "build"

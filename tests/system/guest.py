@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What the system tests share: everything of tests/integration/harness.py, as it is in the guest.
+"""What the system tests share: everything of tests/lib/harness.py, as it is in the guest.
 
 Case: in the guest, as root, systemd is PID 1. The project is the installed one, KVM is pvsim.ko
 (its log, not our own counters, says what was done), and all times have room for emulation.
@@ -18,7 +18,7 @@ import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.dont_write_bytecode = True
-sys.path[:0] = [HERE, os.path.join(HERE, "..", "integration")]
+sys.path[:0] = [HERE, os.path.join(HERE, "..", "lib")]
 
 import harness  # noqa: E402
 import journal  # noqa: E402

@@ -3,7 +3,7 @@
 
 runner.py TAP-FILE PROGRAM[:CASE[,CASE...]]...
 
-Programs speak the TAP of tests/tap.py: plan first, one line per case. A program that ends without
+Programs speak the TAP of tap.py: plan first, one line per case. A program that ends without
 having said all that it planned is one failure more. The stream's plan comes last, since only then
 the number of cases is known; a guest that dies leaves a stream without plan, which is a failure.
 """

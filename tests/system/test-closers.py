@@ -24,7 +24,7 @@ from ping import Ping, percentile
 PAGES_8G = 2 * kvm.PAGES_4G
 SLOW_NS = 500  # per page: 1 s of CPU time for what left_over() leaves
 SLOW_USEC = PAGES_8G * SLOW_NS // 1000
-SLOW_CLOSE = f"{harness.BUILD}/tests/integration/slow-close"
+SLOW_CLOSE = f"{harness.BUILD}/tests/standins/slow-close"
 
 
 class Release(ClosingCase):

@@ -2,7 +2,7 @@
 
 /*
  * When memory is short: what /proc/meminfo says, understood exactly or not at all, and where it
- * begins and ends. The loop around it is tests/integration/test-memory.py's, with a file of its own
+ * begins and ends. The loop around it is memory/test-memory.py's, with a file of its own
  * in place of the kernel's. Owns nothing.
  */
 

@@ -3,7 +3,7 @@
 /*
  * What a try of cpu.max shows, on figures that were measured and on made-up ones; and the probe's
  * way through the loop with cgroups that are none: it must end, say why, and leave nothing behind.
- * Whether it tells the truth about a kernel is tests/integration/test-cap.py's.
+ * Whether it tells the truth about a kernel is tests/integration/cpu/test-cap.py's.
  */
 
 #include "fds.h"

@@ -1,0 +1,317 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Metrics: what is asked for by pv-reaperctl, what is in the file for node_exporter, and the
+dashboard that draws them. Their numbers are held against jobs whose end the tests decide.
+"""
+
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+import threading
+import time
+
+sys.path.insert(0, f"{sys.path[0]}/../../lib")
+
+import harness
+import openmetrics
+from harness import GRANT, tap
+from openmetrics import Error
+from raw import SLOW_SECONDS, PeerCase
+
+ROOT = os.path.join(harness.HERE, "..", "..")
+DASHBOARD = os.path.join(ROOT, "conf", "pv-reaper-dashboard.json")
+
+
+def promtool():
+    """Where it is, or None: it comes with the server (Debian: prometheus), which is too much to
+    install for each run."""
+    return os.environ.get("PVR_PROMTOOL") or (harness.has_tool("promtool") and "promtool") or None
+
+
+class MetricsCase(PeerCase):
+    def metrics(self):
+        return openmetrics.samples(self.ctl("metrics"))
+
+    def in_file(self):
+        return openmetrics.samples(harness.read(self.file), openmetrics=False)
+
+    def setUp(self):
+        super().setUp()
+        self.file = f"{self.directory}/textfile/pv-reaper.prom"
+        os.mkdir(os.path.dirname(self.file))
+
+    def write_file_every(self, interval="1s", file=None):
+        with open(self.config, "a", encoding="ascii") as config:
+            config.write(f"[metrics]\nmetrics-file={file or self.file}\n"
+                         f"metrics-interval={interval}\n")
+
+
+class Asked(MetricsCase):
+    def test_what_jobs_amount_to(self):
+        """Each number after jobs that were granted, refused, lost, and done without us."""
+        self.serve("--max-concurrent=1")
+        before = self.metrics()
+        self.assertEqual(before['pvreaper_jobs_total{kind="reboot",outcome="done"}'], 1)
+        self.assertGreater(before['pvreaper_job_cpu_seconds_total{kind="reboot"}'], 0)
+        failing, waiting, early = (self.worker(name) for name in ("failing", "waiting", "early"))
+        failing.take_slot()
+        waiting.register()
+        waiting.request(kind=2)  # its VMM lives, so this holds no memory of a dead one
+        self.wait("it waits", lambda: self.metrics()['pvreaper_queued_jobs{kind="shutdown"}'] == 1)
+        now = self.metrics()
+        self.assertEqual(now["pvreaper_running_jobs"], 1)
+        self.assertEqual(now["pvreaper_workers"], 3)
+        self.assertEqual(now["pvreaper_held_bytes"], 0)
+        self.assertEqual(now["pvreaper_to_clear_bytes"], 2 << 30)
+        failing.done(error=-12)
+        waiting.receive(GRANT)
+        early.register(last=(1, 1, 0, 0, 0, 1))  # seq, kind, error, rc, rrc, ungoverned
+        now = self.metrics()
+        self.assertEqual({key: now[key] - before[key] for key in now
+                          if key.startswith("pvreaper_jobs_total") and now[key] != before[key]},
+                         {'pvreaper_jobs_total{kind="reboot",outcome="failed"}': 1,
+                          'pvreaper_jobs_total{kind="reboot",outcome="ungoverned"}': 1})
+        self.assertEqual(now["pvreaper_ungoverned_starts_total"], 1)
+        self.assertEqual(now['pvreaper_cleared_bytes_total{kind="reboot"}'] -
+                         before['pvreaper_cleared_bytes_total{kind="reboot"}'], 1 << 30)
+        # What nobody knows of the ungoverned one is in no histogram.
+        count = 'pvreaper_job_run_seconds_count{kind="reboot"}'
+        self.assertEqual(now[count] - before[count], 1)
+
+    def test_memory_of_the_dead_and_boosts(self):
+        daemon = self.serve("--max-concurrent=1")
+        holder = self.worker("holder")
+        holder.take_slot()
+        vm = self.vmm("dead", mem="4G")
+        vm.do("protect")
+        self.registered(3)
+        vm.kill()
+        # What it really has, not the size of a guest that touched none of it.
+        self.wait("its memory waits", lambda: self.metrics()["pvreaper_held_bytes"] > 0)
+        job, = self.jobs_of("dead")
+        self.assertEqual(self.metrics()["pvreaper_held_bytes"], job["bytes"])
+        self.assertEqual(self.metrics()["pvreaper_boosts_total"], 0)
+        self.ctl("wait-memory", "1000T", "--timeout=300ms", status=1)
+        now = self.metrics()
+        self.assertEqual((now["pvreaper_boosts_total"], now['pvreaper_mode{mode="normal"}']),
+                         (1, 1))
+        holder.done()
+        self.wait("it is given back", lambda: self.metrics()["pvreaper_held_bytes"] == 0)
+        self.assertIsNone(daemon.process.poll())
+
+    def test_a_restart_begins_at_zero(self):
+        """Soft state: counters begin again, and what was found is said."""
+        self.need_cgroup()
+        first = self.daemon()
+        worker = self.worker("runs")
+        worker.take_slot()
+        started = self.metrics()["pvreaper_start_time_seconds"]
+        self.assertEqual(self.metrics()["pvreaper_found_workers"], 0)
+        first.kill()
+        self.daemon()
+        now = self.metrics()
+        self.assertEqual((now["pvreaper_found_workers"], now["pvreaper_running_jobs"]), (1, 1))
+        self.assertGreater(now["pvreaper_start_time_seconds"], started)
+        self.assertEqual(sum(v for k, v in now.items() if k.startswith("pvreaper_jobs_total")), 0)
+
+    def test_manual_page_has_them_all(self):
+        with open(os.path.join(ROOT, "man", "pv-reaper.8.scd"), encoding="utf-8") as file:
+            part = re.search(r"^# METRICS$(.*?)^# FOR", file.read(), re.M | re.S)[1]
+        rows = re.findall(r"^\|[ \[] ([a-z].*)$", part.replace("\\_", "_"), re.M)
+        self.daemon()
+        self.assertEqual({f"pvreaper_{name}" for row in rows for name in row.split(", ")},
+                         {re.sub(r"(?<=_seconds)_(bucket|count|sum)$", "", key.partition("{")[0])
+                          for key in self.metrics()})
+
+    def test_no_json(self):
+        self.daemon()
+        self.assertEqual(self.ctl("metrics", "--json", status=1), "")
+
+    def test_reference_parser(self):
+        """What the Prometheus project's own reader makes of it, where that is installed."""
+        try:
+            from prometheus_client.openmetrics import parser  # pylint: disable=C0415
+        except ImportError:
+            self.skipTest("no prometheus_client (Debian: python3-prometheus-client)")
+        self.serve()
+        text = self.ctl("metrics")
+        theirs = {(s.name, tuple(sorted(s.labels.items()))): s.value
+                  for family in parser.text_string_to_metric_families(text)
+                  for s in family.samples}
+        ours = {(name, tuple(sorted(labels))): number
+                for family in openmetrics.families(text).values()
+                for (name, labels), number in family.samples.items()}
+        self.assertEqual(theirs, ours)
+
+
+class File(MetricsCase):
+    def test_written_whole_every_interval(self):
+        """Whoever reads sees whole texts only; node_exporter may read it; nothing else is left."""
+        os.umask(0o077)
+        self.addCleanup(os.umask, 0o022)
+        self.write_file_every()
+        daemon = self.daemon()
+        self.wait("there is a file", lambda: os.path.exists(self.file))
+        self.assertEqual(stat.S_IMODE(os.stat(self.file).st_mode), 0o644)
+        inodes, leave, wrong = set(), threading.Event(), []
+
+        def read():
+            while not leave.is_set():
+                try:
+                    with open(self.file, encoding="ascii") as file:
+                        inodes.add(os.fstat(file.fileno()).st_ino)
+                        openmetrics.families(file.read(), openmetrics=False)
+                except (OSError, Error) as error:
+                    wrong.append(error)
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        try:
+            worker = self.worker("vm")
+            worker.take_slot()
+            worker.done()
+            key = 'pvreaper_jobs_total{kind="reboot",outcome="done"}'
+            self.wait("the job is in it", lambda: self.in_file()[key] == 1)
+            times = {os.stat(self.file).st_mtime_ns}
+            self.wait("two more", lambda: times.add(os.stat(self.file).st_mtime_ns) or
+                      len(times) == 3)
+        finally:
+            leave.set()
+            reader.join()
+        self.assertEqual(wrong, [])
+        self.assertEqual(set(os.listdir(os.path.dirname(self.file))) - {"pv-reaper.prom.tmp"},
+                         {"pv-reaper.prom"})
+        self.assertEqual(self.in_file().keys(), self.metrics().keys())
+        self.assertNotIn("metrics-file", daemon.log())
+
+    def test_promtool(self):
+        tool = promtool()
+        if not tool:
+            self.skipTest("no promtool (Debian: prometheus), nor PVR_PROMTOOL")
+        self.write_file_every()
+        self.daemon()
+        self.wait("there is a file", lambda: os.path.exists(self.file))
+        done = subprocess.run([tool, "check", "metrics"], input=harness.read(self.file), text=True,
+                              capture_output=True, timeout=harness.TIMEOUT, check=False)
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
+
+    def test_a_directory_that_cannot_be_written(self):
+        """Said once, until it goes well again."""
+        self.write_file_every(file=f"{self.directory}/later/x.prom")
+        daemon = self.daemon()
+        self.wait("it is said", lambda: "cannot write" in daemon.log())
+        self.wait("some time has passed", lambda: self.ctl_json("status")["uptime_us"] > 2_500_000)
+        self.assertEqual(daemon.log().count("cannot write"), 1)
+        self.assertRegex(daemon.log(), r"cannot write \S+/later/x.prom .*: No such file")
+        os.mkdir(f"{self.directory}/later")
+        self.wait("it is written", lambda: "is written again" in daemon.log())
+        openmetrics.families(harness.read(f"{self.directory}/later/x.prom"), openmetrics=False)
+
+    def test_somebodys_traps(self):
+        """A link or FIFO under the temporary name is taken away, not followed or waited for."""
+        victim = f"{self.directory}/victim"
+        open(victim, "w", encoding="ascii").close()
+        for trap in (lambda path: os.symlink(victim, path), os.mkfifo):
+            trap(f"{self.file}.tmp")
+            daemon = None
+            with open(self.config, "w", encoding="ascii"):
+                pass
+            self.write_file_every("1h")
+            daemon = self.daemon()
+            self.wait("there is a file", lambda: os.path.exists(self.file))
+            openmetrics.families(harness.read(self.file), openmetrics=False)
+            self.assertEqual(harness.read(victim), "")
+            daemon.kill()
+            os.unlink(self.file)
+
+    def test_a_disk_that_hangs(self):
+        """A writer that does not come back is one process, and holds nothing up."""
+        self.write_file_every()
+        os.mkfifo(f"{self.directory}/plug")
+        slow = f"{self.directory}/slow.so"
+        source = ("#include <stdio.h>\n#include <fcntl.h>\n#include <unistd.h>\n"
+                  "#include <string.h>\n"
+                  "int rename(const char *a, const char *b) {\n"
+                  "if (strstr(b, \".prom\")) open(\"%s/plug\", O_RDONLY);\n"
+                  "return renameat(AT_FDCWD, a, AT_FDCWD, b); }\n" % self.directory)
+        if not harness.has_tool("cc") or subprocess.run(
+                ["cc", "-shared", "-fPIC", "-o", slow, "-xc", "-"], input=source, text=True,
+                check=False).returncode != 0:
+            self.skipTest("no C compiler to make a disk hang with")
+        daemon = self.daemon(env={"LD_PRELOAD": slow})
+        self.wait("it is said", lambda: "cannot write" in daemon.log())
+        children = harness.read(f"/proc/{daemon.pid}/task/{daemon.pid}/children").split()
+        self.assertEqual(len(children), 1)
+        # What is not whole yet is not where a reader looks.
+        self.assertEqual(os.listdir(os.path.dirname(self.file)), ["pv-reaper.prom.tmp"])
+        start = time.monotonic()
+        self.assertEqual(self.ctl_json("status")["running"], 0)
+        self.assertLess(time.monotonic() - start, SLOW_SECONDS)
+        with open(f"{self.directory}/plug", "w", encoding="ascii"):
+            os.unlink(f"{self.directory}/plug")
+            self.wait("it is written again", lambda: "is written again" in daemon.log())
+
+
+class Dashboard(MetricsCase):
+    def test_each_expression_is_of_metrics_that_exist(self):
+        """Names and label values in the dashboard are those of the daemon's text."""
+        with open(DASHBOARD, encoding="utf-8") as file:
+            dashboard = json.load(file)
+        self.daemon()
+        known = self.metrics()
+        names = {key.partition("{")[0] for key in known}
+        labels = {pair for key in known for pair in re.findall(r'(\w+)="([^"]*)"', key)}
+        panels = [p for p in dashboard["panels"] if p["type"] != "row"]
+        self.assertEqual(len({p["id"] for p in dashboard["panels"]}), len(dashboard["panels"]))
+        used = set()
+        for panel in panels:
+            self.assertTrue(panel["title"] and panel["targets"])
+            for target in panel["targets"]:
+                expression = target["expr"]
+                found = set(re.findall(r"\bpvreaper_\w+", expression))
+                self.assertTrue(found, expression)
+                self.assertLessEqual(found, names, expression)
+                used |= found
+                for key, value in re.findall(r'(\w+)="([^"$]*)"', expression):
+                    self.assertIn((key, value), labels, expression)
+                self.assertIn('instance=~"$instance"', expression)
+        self.assertGreater(len(used), 12)
+
+    def test_promtool_parses_the_expressions(self):
+        tool = promtool()
+        if not tool:
+            self.skipTest("no promtool (Debian: prometheus), nor PVR_PROMTOOL")
+        with open(DASHBOARD, encoding="utf-8") as file:
+            panels = json.load(file)["panels"]
+        rules = [{"record": f"r:{i}", "expr": t["expr"].replace("$__rate_interval", "5m")}
+                 for i, t in enumerate(t for p in panels for t in p.get("targets", []))]
+        path = f"{self.directory}/rules.yml"
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump({"groups": [{"name": "dashboard", "rules": rules}]}, file)  # it is YAML, too
+        done = subprocess.run([tool, "check", "rules", path], capture_output=True, text=True,
+                              timeout=harness.TIMEOUT, check=False)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+
+class Reader(MetricsCase):
+    def test_the_reader_is_strict(self):
+        """Each of these is wrong in one respect only."""
+        good = ("# HELP pvreaper_x_seconds Some.\n# TYPE pvreaper_x_seconds gauge\n"
+                "# UNIT pvreaper_x_seconds seconds\npvreaper_x_seconds{a=\"b\"} 1.5\n# EOF\n")
+        openmetrics.families(good)
+        for old, new in (("# EOF\n", ""), ("_seconds seconds", "_seconds bytes"), (" 1.5", " x"),
+                         ("gauge", "counter"), ("Some.", "some"), ("{a=\"b\"}", "{a=b}"),
+                         ("pvreaper_x", "y_x"), ("# UNIT pvreaper_x_seconds seconds\n", ""),
+                         ("# EOF", "pvreaper_x_seconds{a=\"b\"} 2\n# EOF"),
+                         ("\n# EOF\n", "\n# EOF"),
+                         ("{a=\"b\"}", "{a=\"b\",a=\"c\"}"),
+                         ("# TYPE pvreaper_x_seconds gauge\n", "")):
+            with self.assertRaises((Error, KeyError), msg=(old, new)):
+                openmetrics.families(good.replace(old, new))
+
+
+if __name__ == "__main__":
+    tap.main()
