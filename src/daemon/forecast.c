@@ -13,14 +13,6 @@
 
 #define HOUR_USEC (3600 * USEC_PER_SEC)
 
-/* Only what we granted: one that went ahead by itself was under no limit. */
-void forecast_learn(struct manager *m, const struct job *job) {
-        const struct estimate_sample sample = {job->bytes, job->cpu_usec, job->ran_usec};
-
-        if (job->state == JOB_DONE)
-                estimate_learn(&m->estimate, job->kind, &sample);
-}
-
 /* n: among how many the quota is shared. */
 static struct estimate_job look_at(const struct job *job, unsigned n) {
         struct manager *m = job->worker->manager;
@@ -38,7 +30,7 @@ static struct estimate_job look_at(const struct job *job, unsigned n) {
         if (job->granted_at == 0 || worker_cpu_usec(job->worker, &cpu) < 0 || cpu < job->cpu_base)
                 return look;
         look.cpu_usec = cpu - job->cpu_base;
-        look.ran_usec = manager_now(m) - job->granted_at;
+        look.ran_usec = loop_now(m->event) - job->granted_at;
         return look;
 }
 

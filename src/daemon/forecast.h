@@ -8,9 +8,6 @@
 struct job;
 struct manager;
 
-/* A job has ended: what can be learnt from it, is. */
-void forecast_learn(struct manager *manager, const struct job *job);
-
 /* What is cleared of a running job, in percent. false: unknown. */
 bool forecast_percent(const struct job *job, unsigned *ret);
 

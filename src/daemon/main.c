@@ -12,12 +12,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/bus/bus.h"
 #include "daemon/config/config.h"
 #include "daemon/config/files.h"
 #include "daemon/config/print.h"
 #include "daemon/manager.h"
+#include "daemon/metrics/metrics.h"
 #include "daemon/runtime/log.h"
 #include "daemon/service/listen.h"
+#include "daemon/service/service.h"
 #include "daemon/system-calls.h"
 
 #define DEFAULT_CONFIG CONFIG_SYSCONF_DIR "/" CONFIG_FILE
@@ -178,27 +181,65 @@ static int confine(const struct config *config) {
         return 0;
 }
 
+/* The core, and its faces, which know the core; it does not know them. */
+struct daemon {
+        struct manager *manager;
+        struct service *service;
+        struct bus *bus;
+        struct metrics_file *metrics_file; /* NULL: none is written */
+};
+
+static int start(struct daemon *d, struct listeners *listeners) {
+        int r;
+
+        r = service_new(&d->service, d->manager);
+        if (r < 0)
+                return log_error_errno(r, "cannot start");
+        r = manager_start(d->manager, &listeners->handoff);
+        if (r < 0)
+                return r;
+        r = bus_new(&d->bus, d->manager, d->service, &listeners->control);
+        if (r < 0)
+                return log_error_errno(r, "cannot listen on the control socket");
+        r = metrics_file_new(&d->metrics_file, d->manager);
+        if (r < 0)
+                return log_error_errno(r, "cannot prepare to write the metrics");
+        return confine(d->manager->config);
+}
+
+static int run(struct daemon *d) {
+        service_ready(d->service);
+        return manager_run(d->manager);
+}
+
+static void stop(struct daemon *d) {
+        metrics_file_free(d->metrics_file);
+        bus_free(d->bus);
+        service_free(d->service);
+        manager_free(d->manager);
+}
+
 /* Takes config over. */
 static int serve(struct config *config, const struct config_source *source) {
         struct listeners listeners;
-        struct manager *m;
+        struct daemon d = {};
         int r;
 
-        r = manager_new(&m, config, source);
+        r = manager_new(&d.manager, config, source);
         if (r < 0) {
                 config_free(config);
                 return r;
         }
         r = listeners_open(&listeners, config);
         if (r >= 0) {
-                r = manager_start(m, &listeners.handoff, &listeners.control);
+                r = start(&d, &listeners);
                 if (r >= 0)
-                        r = confine(m->config);
-                if (r >= 0)
-                        r = manager_run(m);
+                        r = run(&d);
                 listeners_unlink(&listeners, config);
+                close_fd(&listeners.handoff);
+                close_fd(&listeners.control);
         }
-        manager_free(m);
+        stop(&d);
         return r;
 }
 

@@ -19,11 +19,8 @@
 
 #include "base/packet.h"
 #include "daemon/adopt/adopt.h"
-#include "daemon/bus/bus.h"
 #include "daemon/cpu/cap.h"
-#include "daemon/forecast.h"
 #include "daemon/memory/memory.h"
-#include "daemon/metrics/metrics.h"
 #include "daemon/policy.h"
 #include "daemon/runtime/log.h"
 #include "daemon/worker/quiet.h"
@@ -32,13 +29,6 @@
 #define FDS_PER_PEER 4 /* socket, pidfds of worker and VMM, cgroup directory */
 #define FDS_RESERVED 128
 #define ACCEPT_BATCH 16 /* connections per wake-up: a flood of them must not hold the loop */
-
-uint64_t manager_now(struct manager *m) {
-        uint64_t now = 0;
-
-        (void)sd_event_now(m->event, CLOCK_MONOTONIC, &now);
-        return now;
-}
 
 uint64_t manager_bytes_to_clear(struct manager *m) {
         uint64_t sum = 0;
@@ -60,23 +50,43 @@ unsigned manager_n_left(const struct manager *m) {
         return m->governor.n_counted + m->governor.queue.n_waiting;
 }
 
+/* ---- who watches ---- */
+
+void manager_watch(struct manager *m, struct manager_watcher *watcher) {
+        TAILQ_INSERT_TAIL(&m->watchers, watcher, link);
+}
+
+void manager_unwatch(struct manager *m, struct manager_watcher *watcher) {
+        TAILQ_REMOVE(&m->watchers, watcher, link);
+}
+
+static void tell_changed(struct manager *m) {
+        struct manager_watcher *watcher;
+
+        TAILQ_FOREACH (watcher, &m->watchers, link) {
+                if (watcher->changed)
+                        watcher->changed(watcher->userdata);
+        }
+}
+
+static void tell_job_changed(struct manager *m, struct job *job) {
+        struct manager_watcher *watcher;
+
+        TAILQ_FOREACH (watcher, &m->watchers, link) {
+                if (watcher->job_changed)
+                        watcher->job_changed(watcher->userdata, job);
+        }
+}
+
 /* ---- what is looked at once a second, while there is something to look at ---- */
 
-static int tick_on(struct manager *m) {
-        int enabled;
-
-        if (!m->tick_source)
-                return 0; /* on our way out */
-        (void)sd_event_source_get_enabled(m->tick_source, &enabled);
-        if (enabled != SD_EVENT_OFF)
-                return 0;
-        (void)sd_event_source_set_time_relative(m->tick_source, TICK_USEC);
-        return sd_event_source_set_enabled(m->tick_source, SD_EVENT_ONESHOT);
+static void tick_on(struct manager *m) {
+        loop_timer_start(m->tick_source, loop_now(m->event) + TICK_USEC);
 }
 
 /* Full, or short of something: nothing is accepted until the next tick or until a peer goes. */
 static int pause_accepting(struct manager *m) {
-        (void)tick_on(m);
+        tick_on(m);
         return sd_event_source_set_enabled(m->handoff_source, SD_EVENT_OFF);
 }
 
@@ -114,23 +124,15 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
         if (m->purge)
                 purge(m);
         again = again || m->purge;
-        service_changed(m->service);
-        bus_changed(m->bus);
-        return again ? tick_on(m) : 0;
+        tell_changed(m);
+        if (again)
+                tick_on(m);
+        return 0;
 }
 
 /* ---- granting ---- */
 
-/* The next job must wait for start-rate. Else whatever changes things calls manager_changed(). */
-static void look_again_at(struct manager *m, uint64_t wake_at) {
-        if (wake_at == USEC_INFINITY) {
-                (void)sd_event_source_set_enabled(m->start_source, SD_EVENT_OFF);
-                return;
-        }
-        (void)sd_event_source_set_time(m->start_source, wake_at);
-        (void)sd_event_source_set_enabled(m->start_source, SD_EVENT_ONESHOT);
-}
-
+/* The next job had to wait for start-rate. Whatever else changes things calls manager_changed(). */
 static int on_start(sd_event_source *source, uint64_t usec, void *userdata) {
         manager_changed(userdata);
         return 0;
@@ -149,11 +151,10 @@ static int on_dispatch(sd_event_source *source, void *userdata) {
                         peer_free(w->peer); /* it does not read: it will ask again, if it lives */
         }
         if (m->governor.n_counted > 0 || m->purge)
-                (void)tick_on(m);
-        look_again_at(m, wake_at);
+                tick_on(m);
+        loop_timer_at(m->start_source, wake_at);
         memory_changed(m->memory);
-        service_changed(m->service);
-        bus_changed(m->bus);
+        tell_changed(m);
         return sd_event_source_set_enabled(source, SD_EVENT_OFF);
 }
 
@@ -170,11 +171,19 @@ static void history_drop(struct manager *m, struct job *job) {
         job_free(job);
 }
 
+/* Only from what we granted: one that went ahead by itself was under no limit. */
+static void learn(struct manager *m, const struct job *job) {
+        const struct estimate_sample sample = {job->bytes, job->cpu_usec, job->ran_usec};
+
+        if (job->state == JOB_DONE)
+                estimate_learn(&m->estimate, job->kind, &sample);
+}
+
 void manager_job_ended(struct manager *m, struct job *job) {
         job_log(job);
         m->totals[job->state]++;
-        forecast_learn(m, job);
-        bus_job_changed(m->bus, job);
+        learn(m, job);
+        tell_job_changed(m, job);
         tally_job(&m->tally, job);
         TAILQ_INSERT_TAIL(&m->history, job, link);
         if (++m->n_history > HISTORY_MAX)
@@ -182,7 +191,7 @@ void manager_job_ended(struct manager *m, struct job *job) {
 }
 
 void manager_job_moved(struct manager *m, struct job *job) {
-        bus_job_changed(m->bus, job);
+        tell_job_changed(m, job);
 }
 
 /* ---- listening ---- */
@@ -249,15 +258,11 @@ static int open_cgroup(struct manager *m, const char *path) {
 static int add_sources(struct manager *m) {
         int r;
 
-        r = sd_event_add_time_relative(m->event, &m->tick_source, CLOCK_MONOTONIC, TICK_USEC, 0,
-                                       on_tick, m);
+        r = loop_add_timer(&m->tick_source, m->event, on_tick, m);
         if (r < 0)
                 return r;
-        /* Exact to 1 µs: else it would be late by up to 250 ms, at each start. */
-        r = sd_event_add_time(m->event, &m->start_source, CLOCK_MONOTONIC, 0, 1, on_start, m);
-        if (r < 0)
-                return r;
-        r = sd_event_source_set_enabled(m->start_source, SD_EVENT_OFF);
+        tick_on(m);
+        r = loop_add_timer(&m->start_source, m->event, on_start, m);
         if (r < 0)
                 return r;
         return sd_event_add_defer(m->event, &m->dispatch_source, on_dispatch, m);
@@ -273,10 +278,11 @@ int manager_new(struct manager **ret, struct config *config, const struct config
 
         if (!m)
                 return log_error_errno(-ENOMEM, "cannot start");
+        TAILQ_INIT(&m->watchers);
         TAILQ_INIT(&m->peers);
         TAILQ_INIT(&m->workers);
         TAILQ_INIT(&m->history);
-        m->handoff_fd = m->control_fd = -1;
+        m->handoff_fd = -1;
         m->next_job_id = 1;
         tally_init(&m->tally);
         m->max_peers = find_max_peers();
@@ -286,8 +292,6 @@ int manager_new(struct manager **ret, struct config *config, const struct config
                 r = sd_event_set_watchdog(m->event, true); /* fed by the loop itself */
         if (r >= 0)
                 r = add_sources(m);
-        if (r >= 0)
-                r = service_new(&m->service, m);
         if (r < 0)
                 return log_error_errno(r, "cannot make the event loop");
         r = open_cgroup(m, config->cgroup);
@@ -314,8 +318,6 @@ int manager_new(struct manager **ret, struct config *config, const struct config
 struct manager *manager_free(struct manager *m) {
         if (!m)
                 return NULL;
-        m->service = service_free(m->service);
-        m->bus = bus_free(m->bus);
         m->handoff_source = sd_event_source_disable_unref(m->handoff_source);
         while (!TAILQ_EMPTY(&m->peers))
                 peer_free(TAILQ_FIRST(&m->peers));
@@ -327,14 +329,12 @@ struct manager *manager_free(struct manager *m) {
         m->tick_source = sd_event_source_disable_unref(m->tick_source);
         m->start_source = sd_event_source_disable_unref(m->start_source);
         m->dispatch_source = sd_event_source_disable_unref(m->dispatch_source);
-        m->metrics_file = metrics_file_free(m->metrics_file);
         m->memory = memory_free(m->memory);
         m->quiet = quiet_free(m->quiet);
         m->adopt = adopt_free(m->adopt);
         m->cap = cap_free(m->cap);
         cgroup_root_free(m->cgroup);
         close_fd(&m->handoff_fd);
-        close_fd(&m->control_fd);
         config_free(m->config);
         sd_event_unref(m->event);
         free(m);
@@ -352,11 +352,10 @@ static void on_found(void *userdata, pid_t pid, uint64_t starttime) {
                 (void)log_warning_errno(r, "cannot count worker %d of an earlier daemon", (int)pid);
 }
 
-int manager_start(struct manager *m, int *handoff_fd, int *control_fd) {
+int manager_start(struct manager *m, int *handoff_fd) {
         int r;
 
         m->handoff_fd = take_fd(handoff_fd);
-        m->control_fd = take_fd(control_fd);
         if (m->cgroup) {
                 r = cgroup_root_scan_keepers(m->cgroup, on_found, m);
                 if (r >= 0)
@@ -372,31 +371,12 @@ int manager_start(struct manager *m, int *handoff_fd, int *control_fd) {
                                 m->n_workers);
         (void)packet_refuse_fds(m->handoff_fd);
         r = sd_event_add_io(m->event, &m->handoff_source, m->handoff_fd, EPOLLIN, on_connection, m);
-        if (r < 0)
-                return log_error_errno(r, "cannot listen on the hand-off socket");
-        r = bus_new(&m->bus, m);
-        if (r < 0)
-                return log_error_errno(r, "cannot listen on the control socket");
-        r = metrics_file_new(&m->metrics_file, m);
-        return r < 0 ? log_error_errno(r, "cannot prepare to write the metrics") : 0;
-}
-
-static void log_ready(struct manager *m) {
-        const char *cgroup = m->cgroup ? m->cgroup->path : NULL;
-
-        (void)log_event(
-                LOG_EVENT(LOG_INFO, MESSAGE_READY, 0,
-                          LOG_NUMBER("PV_MAX_CONCURRENT", m->governor.effective.max_concurrent),
-                          LOG_TEXT("PV_CGROUP", cgroup)),
-                "ready: at most %u at once, accounting by %s", m->governor.effective.max_concurrent,
-                cgroup ? cgroup : "schedstat alone (--cgroup none)");
+        return r < 0 ? log_error_errno(r, "cannot listen on the hand-off socket") : 0;
 }
 
 int manager_run(struct manager *m) {
         int r;
 
-        log_ready(m);
-        service_ready(m->service);
         r = sd_event_loop(m->event);
         return r < 0 ? log_error_errno(r, "the event loop failed") : r;
 }

@@ -13,37 +13,51 @@
 #include "daemon/governor/governor.h"
 #include "daemon/job/estimate.h"
 #include "daemon/job/tally.h"
-#include "daemon/service/service.h"
+#include "daemon/runtime/loop.h"
 #include "daemon/worker/peer.h"
 #include "daemon/worker/worker.h"
 
 #define HISTORY_MAX 1000 /* finished jobs we remember */
 
 struct adopt;
-struct bus;
 struct cap;
 struct memory;
-struct metrics_file;
 struct quiet;
+
+/*
+ * Somebody who shows what the manager does (the bus, the service) and of whom it knows no more than
+ * this: part of whoever watches, who calls manager_unwatch() before it goes. A watcher may not
+ * change anything in the callbacks but its own; each may be NULL.
+ */
+struct manager_watcher {
+        /* Something may have changed: after each round that granted, and once a second with work.
+         */
+        void (*changed)(void *userdata);
+
+        /* A job began to wait, to run, or ended: see job.state. */
+        void (*job_changed)(void *userdata, struct job *job);
+
+        void *userdata;
+        TAILQ_ENTRY(manager_watcher) link; /* in manager.watchers */
+};
+
+TAILQ_HEAD(manager_watcher_list, manager_watcher);
 
 struct manager {
         /* owned */
         struct config *config;
         sd_event *event;
         struct cgroup_root *cgroup; /* NULL: --cgroup none */
-        struct bus *bus;
-        struct service *service;
         struct cap *cap;
         struct memory *memory;
         struct quiet *quiet;
         struct adopt *adopt;
-        struct metrics_file *metrics_file; /* NULL: none is written */
         int handoff_fd;
-        int control_fd;
 
         struct config_source source; /* where another configuration would come from */
 
         /* state */
+        struct manager_watcher_list watchers;
         struct governor governor;
         struct peer_list peers;
         struct worker_list workers;
@@ -68,16 +82,20 @@ struct manager {
 int manager_new(struct manager **ret, struct config *config, const struct config_source *source);
 struct manager *manager_free(struct manager *manager);
 
-/* Recounts the workers of an earlier daemon, then listens. The fds are taken over in any case. */
-int manager_start(struct manager *manager, int *handoff_fd, int *control_fd);
+/* Recounts the workers of an earlier daemon, then listens. The fd is taken over in any case. */
+int manager_start(struct manager *manager, int *handoff_fd);
+
+/* From here on the watcher is told, from the loop; until it is told no more. */
+void manager_watch(struct manager *manager, struct manager_watcher *watcher);
+void manager_unwatch(struct manager *manager, struct manager_watcher *watcher);
 
 /* The event loop. Returns the exit code. */
 int manager_run(struct manager *manager);
 
-/* A job ended: logs it, remembers it, tells the control interface. Takes the job over. */
+/* A job ended: logs it, remembers it, tells the watchers. Takes the job over. */
 void manager_job_ended(struct manager *manager, struct job *job);
 
-/* A job began to wait, or to run: tells the control interface. */
+/* A job began to wait, or to run: tells the watchers. */
 void manager_job_moved(struct manager *manager, struct job *job);
 
 /* A peer went; perhaps there is room to accept again. */
@@ -92,4 +110,6 @@ uint64_t manager_bytes_to_clear(struct manager *manager);
 /* Jobs that run, or wait to. */
 unsigned manager_n_left(const struct manager *manager);
 
-uint64_t manager_now(struct manager *manager);
+static inline uint64_t manager_now(struct manager *manager) {
+        return loop_now(manager->event);
+}

@@ -25,12 +25,12 @@ void policy_apply(struct manager *manager) {
 void memory_changed(struct memory *memory) {
 }
 
-uint64_t manager_now(struct manager *manager) {
+uint64_t loop_now(sd_event *event) {
         return 1000000;
 }
 
 int memory_wait(struct memory *memory, struct memory_waiter *waiter) {
-        check(waiter->deadline >= manager_now(NULL));
+        check(waiter->deadline >= loop_now(NULL));
         return -EMFILE;
 }
 
@@ -38,11 +38,20 @@ void memory_leave(struct memory_waiter *waiter) {
 }
 
 int quiet_wait(struct quiet *quiet, struct quiet_waiter *waiter, const char *what) {
-        check(what && waiter->deadline >= manager_now(NULL));
+        check(what && waiter->deadline >= loop_now(NULL));
         return -EBUSY;
 }
 
 void quiet_leave(struct quiet_waiter *waiter) {
+}
+
+int adopt_process(struct adopt *adopt, pid_t pid, enum adopt_answer *ret,
+                  char text[static ADOPT_TEXT_MAX]) {
+        return -ESRCH;
+}
+
+const char *adopt_answer_to_string(enum adopt_answer answer) {
+        return "";
 }
 
 void service_drain(struct service *service) {
@@ -95,7 +104,7 @@ static bool is_ascii(const char *text) {
         return true;
 }
 
-static void set(struct manager *m, char *text, size_t size) {
+static void set(struct bus_object *o, char *text, size_t size) {
         sd_bus_error error = SD_BUS_ERROR_NULL;
         sd_bus_message *call = new_call("SetLimits");
         unsigned before = n_applied;
@@ -114,15 +123,15 @@ static void set(struct manager *m, char *text, size_t size) {
         }
         check(sd_bus_message_close_container(call) >= 0);
         seal(call);
-        r = bus_method_set_limits(call, m, &error);
+        r = bus_method_set_limits(call, o, &error);
         check((r >= 0) == (n_applied == before + 1));
         check(r >= 0 || sd_bus_error_is_set(&error) || r == -ENOMEM);
-        check(config_check(m->config) == 0);
+        check(config_check(o->manager->config) == 0);
         sd_bus_error_free(&error);
         sd_bus_message_unref(call);
 }
 
-static void wait_for_quiet(struct manager *m, const char *what) {
+static void wait_for_quiet(struct bus_object *o, const char *what) {
         sd_bus_error error = SD_BUS_ERROR_NULL;
         sd_bus_message *call;
 
@@ -131,13 +140,13 @@ static void wait_for_quiet(struct manager *m, const char *what) {
         call = new_call("WaitQuiet");
         check(sd_bus_message_append(call, "st", what, UINT64_MAX) >= 0);
         seal(call);
-        check(bus_method_wait_quiet(call, m, &error) < 0);
+        check(bus_method_wait_quiet(call, o, &error) < 0);
         check(sd_bus_error_has_name(&error, BUS_ERROR_TOO_MANY));
         sd_bus_error_free(&error);
         sd_bus_message_unref(call);
 }
 
-static void wait_for(struct manager *m, const uint8_t *data) {
+static void wait_for(struct bus_object *o, const uint8_t *data) {
         sd_bus_error error = SD_BUS_ERROR_NULL;
         sd_bus_message *call = new_call("WaitMemory");
         uint64_t numbers[2];
@@ -145,24 +154,25 @@ static void wait_for(struct manager *m, const uint8_t *data) {
         memcpy(numbers, data, sizeof(numbers));
         check(sd_bus_message_append(call, "tt", numbers[0], numbers[1]) >= 0);
         seal(call);
-        check(bus_method_wait_memory(call, m, &error) < 0);
+        check(bus_method_wait_memory(call, o, &error) < 0);
         sd_bus_error_free(&error);
         sd_bus_message_unref(call);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         struct manager m = {};
+        struct bus_object o = {.manager = &m};
         char *text = calloc(1, size + 2);
 
         check(text && config_new(&m.config) == 0);
         if (size > 0)
                 memcpy(text, data, size);
-        set(&m, text, size);
+        set(&o, text, size);
         if (size >= 16)
-                wait_for(&m, data);
+                wait_for(&o, data);
         if (size > 0)
                 memcpy(text, data, size);
-        wait_for_quiet(&m, text);
+        wait_for_quiet(&o, text);
         config_free(m.config);
         free(text);
         return 0;

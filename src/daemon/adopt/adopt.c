@@ -79,7 +79,7 @@ static int try(struct manager *m, pid_t pid, char *text) {
         struct worker *w;
         int r;
 
-        if (service_draining(m->service)) {
+        if (governor_mode(&m->governor) == GOVERNOR_DRAINING) {
                 (void)snprintf(text, ADOPT_TEXT_MAX,
                                "process %d comes too late: the daemon is being stopped", (int)pid);
                 return ADOPT_DRAINING;

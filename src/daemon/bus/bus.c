@@ -57,7 +57,8 @@ struct connection {
 TAILQ_HEAD(connection_list, connection);
 
 struct bus {
-        struct manager *manager;
+        struct bus_object object;
+        struct manager_watcher watcher;
         sd_id128_t id;
 
         /* owned */
@@ -94,7 +95,7 @@ static struct connection *connection_free(struct connection *c) {
         c->auth_source = sd_event_source_disable_unref(c->auth_source);
         c->kick_source = sd_event_source_disable_unref(c->kick_source);
         if (c->link)
-                bus_stop_waiting(c->link);
+                bus_stop_waiting(&c->bus->object, c->link);
         c->link = sd_bus_close_unref(c->link);
         TAILQ_REMOVE(&c->bus->connections, c, entry);
         c->bus->n_connections--;
@@ -218,24 +219,24 @@ static void limit_buffer(sd_bus *link) {
 }
 
 static int connection_start(struct connection *c) {
-        struct manager *manager = c->bus->manager;
+        sd_event *event = c->bus->object.manager->event;
         int r;
 
         r = sd_bus_add_filter(c->link, NULL, on_message, c);
         if (r < 0)
                 return r;
         r = sd_bus_add_object_vtable(c->link, NULL, BUS_OBJECT_PATH, BUS_OBJECT_INTERFACE,
-                                     bus_object_vtable, manager);
+                                     bus_object_vtable, &c->bus->object);
         if (r < 0)
                 return r;
-        r = connection_add_timers(c, manager->event);
+        r = connection_add_timers(c, event);
         if (r < 0)
                 return r;
         r = sd_bus_start(c->link);
         if (r < 0)
                 return r;
         limit_buffer(c->link);
-        return sd_bus_attach_event(c->link, manager->event, PRIORITY);
+        return sd_bus_attach_event(c->link, event, PRIORITY);
 }
 
 /* The bus keeps it, until it ends by itself. */
@@ -305,12 +306,19 @@ static bool anybody_listens(const struct bus *bus) {
         return bus_system_link(bus->system) != NULL;
 }
 
-void bus_job_changed(struct bus *bus, struct job *job) {
+/* Properties may have changed: said a little later, a few times a second at most. */
+static void on_work_changed(void *userdata) {
+        struct bus *bus = userdata;
+
+        loop_timer_start(bus->changed_source, bus->changed_at + CHANGED_USEC);
+}
+
+/* Closes no connection: this may be called from anywhere. */
+static void on_job_changed(void *userdata, struct job *job) {
+        struct bus *bus = userdata;
         struct connection *c;
         sd_bus *system;
 
-        if (!bus)
-                return; /* on our way in, or out */
         TAILQ_FOREACH (c, &bus->connections, entry) {
                 if (!is_heard(c))
                         continue;
@@ -323,19 +331,7 @@ void bus_job_changed(struct bus *bus, struct job *job) {
                 if (unread_of(system) > UNREAD_MAX)
                         look_for_slow(bus);
         }
-        bus_changed(bus);
-}
-
-void bus_changed(struct bus *bus) {
-        int enabled = SD_EVENT_ON;
-
-        if (!bus)
-                return;
-        (void)sd_event_source_get_enabled(bus->changed_source, &enabled);
-        if (enabled != SD_EVENT_OFF)
-                return;
-        (void)sd_event_source_set_time(bus->changed_source, bus->changed_at + CHANGED_USEC);
-        (void)sd_event_source_set_enabled(bus->changed_source, SD_EVENT_ONESHOT);
+        on_work_changed(bus);
 }
 
 static int on_changed(sd_event_source *source, uint64_t usec, void *userdata) {
@@ -343,9 +339,9 @@ static int on_changed(sd_event_source *source, uint64_t usec, void *userdata) {
         struct bus *bus = userdata;
         struct connection *c;
 
-        bus->changed_at = manager_now(bus->manager);
+        bus->changed_at = loop_now(bus->object.manager->event);
         if (!anybody_listens(bus) ||
-            bus_properties_look(&bus->properties, bus->manager, names) == 0)
+            bus_properties_look(&bus->properties, bus->object.manager, names) == 0)
                 return 0;
         TAILQ_FOREACH (c, &bus->connections, entry) {
                 if (!is_heard(c))
@@ -372,9 +368,7 @@ static void pause_accepting(struct bus *bus, int error) {
         if (!bus->told)
                 (void)log_warning_errno(error, "cannot serve control connections for now");
         bus->told = true;
-        if (sd_event_source_set_time_relative(bus->resume_source, PAUSE_USEC) < 0 ||
-            sd_event_source_set_enabled(bus->resume_source, SD_EVENT_ONESHOT) < 0)
-                return; /* a busy listener is better than a deaf one */
+        loop_timer_in(bus->resume_source, PAUSE_USEC);
         bus->paused = true;
         update_accepting(bus);
 }
@@ -402,54 +396,54 @@ static void bus_freep(struct bus **bus) {
         bus_free(*bus);
 }
 
-static int add_sources(struct bus *bus) {
-        struct manager *m = bus->manager;
+static int add_sources(struct bus *bus, int listener) {
+        sd_event *event = bus->object.manager->event;
         int r;
 
-        r = sd_event_add_time_relative(m->event, &bus->resume_source, CLOCK_MONOTONIC, 0, 0,
-                                       on_resume, bus);
+        r = loop_add_timer(&bus->resume_source, event, on_resume, bus);
         if (r < 0)
                 return r;
-        r = sd_event_source_set_enabled(bus->resume_source, SD_EVENT_OFF);
-        if (r < 0)
-                return r;
-        r = sd_event_add_time_relative(m->event, &bus->changed_source, CLOCK_MONOTONIC, 0, 0,
-                                       on_changed, bus);
+        r = loop_add_timer(&bus->changed_source, event, on_changed, bus);
         if (r < 0)
                 return r;
         r = sd_event_source_set_priority(bus->changed_source, PRIORITY);
         if (r < 0)
                 return r;
-        r = sd_event_add_defer(m->event, &bus->slow_source, on_slow, bus);
+        r = sd_event_add_defer(event, &bus->slow_source, on_slow, bus);
         if (r < 0)
                 return r;
-        r = sd_event_add_io(m->event, &bus->accept_source, m->control_fd, EPOLLIN, on_connection,
-                            bus);
+        r = sd_event_add_io(event, &bus->accept_source, listener, EPOLLIN, on_connection, bus);
         if (r < 0)
                 return r;
         return sd_event_source_set_priority(bus->accept_source, PRIORITY);
 }
 
-int bus_new(struct bus **ret, struct manager *manager) {
+int bus_new(struct bus **ret, struct manager *manager, struct service *service, int *control_fd) {
         _cleanup_(bus_freep) struct bus *bus = calloc(1, sizeof(*bus));
         int r;
 
         if (!bus)
                 return -ENOMEM;
-        bus->manager = manager;
+        bus->object = (struct bus_object){.manager = manager, .service = service};
+        bus->watcher = (struct manager_watcher){
+                .changed = on_work_changed, .job_changed = on_job_changed, .userdata = bus};
+        manager_watch(manager, &bus->watcher);
         TAILQ_INIT(&bus->connections);
         r = sd_id128_randomize(&bus->id);
         if (r < 0)
                 return r;
-        (void)packet_refuse_fds(manager->control_fd);
-        r = add_sources(bus);
+        (void)packet_refuse_fds(*control_fd);
+        r = add_sources(bus, *control_fd);
         if (r < 0)
                 return r;
         /* As in service.c: whom systemd did not start, the host's bus does not concern. */
         if (getenv("NOTIFY_SOCKET"))
-                r = bus_system_new(&bus->system, manager, PRIORITY);
+                r = bus_system_new(&bus->system, &bus->object, PRIORITY);
+        if (r >= 0)
+                r = sd_event_source_set_io_fd_own(bus->accept_source, true);
         if (r < 0)
                 return r;
+        (void)take_fd(control_fd);
         *ret = bus;
         bus = NULL;
         return 0;
@@ -458,6 +452,7 @@ int bus_new(struct bus **ret, struct manager *manager) {
 struct bus *bus_free(struct bus *bus) {
         if (!bus)
                 return NULL;
+        manager_unwatch(bus->object.manager, &bus->watcher);
         bus->accept_source = sd_event_source_disable_unref(bus->accept_source);
         bus->resume_source = sd_event_source_disable_unref(bus->resume_source);
         bus->changed_source = sd_event_source_disable_unref(bus->changed_source);

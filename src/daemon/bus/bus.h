@@ -8,17 +8,12 @@
  */
 
 struct bus;
-struct job;
 struct manager;
+struct service;
 
-/* Serves the listening, non-blocking stream socket manager->control_fd, which stays manager's. */
-int bus_new(struct bus **ret, struct manager *manager);
+/*
+ * Serves control_fd, a listening, non-blocking stream socket, which is taken over on success.
+ * Manager and service must outlive the bus.
+ */
+int bus_new(struct bus **ret, struct manager *manager, struct service *service, int *control_fd);
 struct bus *bus_free(struct bus *bus);
-
-/* All of these take NULL, and close no connection: they may be called from anywhere. */
-
-/* A job began to wait, to run, or ended. */
-void bus_job_changed(struct bus *bus, struct job *job);
-
-/* Properties may have changed: said a little later, a few times a second at most. */
-void bus_changed(struct bus *bus);

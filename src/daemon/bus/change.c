@@ -3,18 +3,21 @@
 /*
  * The methods that change something. SetLimits takes all of its settings or none. They are checked
  * as a whole, as a file would be, and last until the configuration is read again. The others are
- * service.c's, which does the same for a signal or for PID 1. Owns nothing.
+ * service.c's, which does the same for a signal or for PID 1, and adopt.c's. Owns nothing.
  */
 
 #include "daemon/bus/change.h"
 
-#include <stdlib.h>
+#include <stdio.h>
 
+#include "daemon/adopt/adopt.h"
 #include "daemon/bus/error.h"
+#include "daemon/bus/object.h"
 #include "daemon/manager.h"
 #include "daemon/memory/memory.h"
 #include "daemon/policy.h"
 #include "daemon/runtime/log.h"
+#include "daemon/service/service.h"
 
 static int set_one(struct config *config, const char *key, const char *value, sd_bus_error *error) {
         struct config_setting setting = {.key = key, .value = value, .file = "pv-reaperctl set"};
@@ -59,7 +62,8 @@ static void config_freep(struct config **config) {
 
 int bus_method_set_limits(sd_bus_message *call, void *userdata, sd_bus_error *error) {
         _cleanup_(config_freep) struct config *wanted = NULL;
-        struct manager *m = userdata;
+        struct bus_object *o = userdata;
+        struct manager *m = o->manager;
         int r;
 
         r = config_copy(&wanted, m->config);
@@ -77,28 +81,51 @@ int bus_method_set_limits(sd_bus_message *call, void *userdata, sd_bus_error *er
 }
 
 int bus_method_drain(sd_bus_message *call, void *userdata, sd_bus_error *error) {
-        struct manager *m = userdata;
+        struct bus_object *o = userdata;
 
-        service_drain(m->service);
+        service_drain(o->service);
         return sd_bus_reply_method_return(call, NULL);
 }
 
 int bus_method_resume(sd_bus_message *call, void *userdata, sd_bus_error *error) {
-        struct manager *m = userdata;
+        struct bus_object *o = userdata;
 
-        if (service_resume(m->service) < 0)
+        if (service_resume(o->service) < 0)
                 return sd_bus_error_setf(error, BUS_ERROR_STOPPING,
                                          "%s is being stopped: that drain cannot be called off",
-                                         service_drain_reason(m->service));
+                                         service_drain_reason(o->service));
         return sd_bus_reply_method_return(call, NULL);
 }
 
 int bus_method_reload(sd_bus_message *call, void *userdata, sd_bus_error *error) {
-        struct manager *m = userdata;
+        struct bus_object *o = userdata;
 
-        if (service_reload(m->service) < 0)
+        if (service_reload(o->service) < 0)
                 return sd_bus_error_set(error, BUS_ERROR_CONFIG,
                                         "The configuration cannot be used, the old one stays; the "
                                         "daemon's log says why");
         return sd_bus_reply_method_return(call, NULL);
+}
+
+/*
+ * Each refusal has an error of its own, named by the word of its answer (adopt.h), for programs;
+ * its message is a sentence for people. What could not be found out goes to sd-bus as an errno.
+ */
+int bus_method_adopt(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        struct bus_object *o = userdata;
+        char text[ADOPT_TEXT_MAX], name[64];
+        enum adopt_answer answer;
+        uint32_t pid;
+        int r;
+
+        r = sd_bus_message_read(call, "u", &pid);
+        if (r < 0)
+                return r;
+        r = adopt_process(o->manager->adopt, pid > INT32_MAX ? 0 : (pid_t)pid, &answer, text);
+        if (r < 0)
+                return r;
+        if (answer == ADOPT_DONE)
+                return sd_bus_reply_method_return(call, NULL);
+        (void)snprintf(name, sizeof(name), BUS_ERROR_PREFIX "%s", adopt_answer_to_string(answer));
+        return sd_bus_error_set(error, name, text);
 }

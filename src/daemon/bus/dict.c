@@ -78,12 +78,9 @@ bool bus_field_get(const struct bus_field *field, void *object, struct bus_value
         return field->type != SD_BUS_TYPE_UINT64 || ret->t != USEC_INFINITY;
 }
 
-int bus_append_dict(sd_bus_message *m, const struct bus_field *fields, void *object) {
+int bus_append_entries(sd_bus_message *m, const struct bus_field *fields, void *object) {
         int r;
 
-        r = sd_bus_message_open_container(m, SD_BUS_TYPE_ARRAY, "{sv}");
-        if (r < 0)
-                return r;
         for (; fields->key; fields++) {
                 struct bus_value value = {};
 
@@ -93,5 +90,14 @@ int bus_append_dict(sd_bus_message *m, const struct bus_field *fields, void *obj
                 if (r < 0)
                         return r;
         }
-        return sd_bus_message_close_container(m);
+        return 0;
+}
+
+int bus_append_dict(sd_bus_message *m, const struct bus_field *fields, void *object) {
+        int r;
+
+        r = sd_bus_message_open_container(m, SD_BUS_TYPE_ARRAY, "{sv}");
+        if (r >= 0)
+                r = bus_append_entries(m, fields, object);
+        return r < 0 ? r : sd_bus_message_close_container(m);
 }

@@ -47,3 +47,6 @@ bool bus_field_get(const struct bus_field *field, void *object, struct bus_value
 /* A value of a type that a table knows. Negative here and below: the message is spoilt, drop it. */
 int bus_append_value(sd_bus_message *m, char type, const struct bus_value *value);
 int bus_append_dict(sd_bus_message *m, const struct bus_field *fields, void *object);
+
+/* The same without the dictionary around it, which may have entries of several objects. */
+int bus_append_entries(sd_bus_message *m, const struct bus_field *fields, void *object);

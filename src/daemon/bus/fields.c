@@ -14,6 +14,7 @@
 #include "daemon/manager.h"
 #include "daemon/memory/memory.h"
 #include "daemon/policy.h"
+#include "daemon/service/service.h"
 #include "daemon/worker/quiet.h"
 
 static bool format_uuid(const uint8_t uuid[16], struct bus_value *ret) {
@@ -22,7 +23,7 @@ static bool format_uuid(const uint8_t uuid[16], struct bus_value *ret) {
 }
 
 static uint64_t since(struct manager *manager, uint64_t then) {
-        uint64_t now = manager_now(manager);
+        uint64_t now = loop_now(manager->event);
 
         return then == USEC_INFINITY || then > now ? USEC_INFINITY : now - then;
 }
@@ -49,7 +50,7 @@ static bool get_uptime(void *object, struct bus_value *ret) {
 static bool get_state(void *object, struct bus_value *ret) {
         struct manager *manager = object;
 
-        ret->s = service_draining(manager->service) ? "draining" : "running";
+        ret->s = governor_mode(&manager->governor) == GOVERNOR_DRAINING ? "draining" : "running";
         return true;
 }
 
@@ -84,9 +85,7 @@ static bool get_eta(void *object, struct bus_value *ret) {
 }
 
 static bool get_drain_reason(void *object, struct bus_value *ret) {
-        struct manager *manager = object;
-
-        ret->s = service_drain_reason(manager->service);
+        ret->s = service_drain_reason(object);
         return true;
 }
 
@@ -169,7 +168,6 @@ const struct bus_field bus_status_fields[] = {
         BUS_GETTER("PID", 'u', get_pid),
         BUS_GETTER("UptimeUSec", 't', get_uptime),
         BUS_GETTER("State", 's', get_state),
-        BUS_GETTER("DrainReason", 's', get_drain_reason),
         BUS_GETTER("Mode", 's', get_mode),
         BUS_MEMBER("MaxConcurrent", struct manager, governor.effective.max_concurrent),
         BUS_MEMBER("Running", struct manager, governor.n_counted),
@@ -198,6 +196,11 @@ const struct bus_field bus_status_fields[] = {
         BUS_GETTER("Waiters", 'u', get_waiters),
         BUS_GETTER("Accounting", 's', get_accounting),
         BUS_GETTER("CGroup", 's', get_root_cgroup),
+        {},
+};
+
+const struct bus_field bus_service_fields[] = {
+        BUS_GETTER("DrainReason", 's', get_drain_reason),
         {},
 };
 
@@ -351,7 +354,7 @@ static bool get_job_eta(void *object, struct bus_value *ret) {
 
         if (job->state != JOB_RUNNING)
                 return false;
-        ret->t = progress_eta(&job->progress, manager_now(job->worker->manager));
+        ret->t = progress_eta(&job->progress, loop_now(job->worker->manager->event));
         if (ret->t == USEC_INFINITY)
                 ret->t = forecast_left(job);
         return true;

@@ -5,6 +5,7 @@
 
 #include "daemon/bus/dict.h"
 
-extern const struct bus_field bus_status_fields[]; /* of a struct manager */
-extern const struct bus_field bus_vm_fields[];     /* of a struct worker */
-extern const struct bus_field bus_job_fields[];    /* of a struct job */
+extern const struct bus_field bus_status_fields[];  /* of a struct manager */
+extern const struct bus_field bus_service_fields[]; /* ... and what a struct service adds */
+extern const struct bus_field bus_vm_fields[];      /* of a struct worker */
+extern const struct bus_field bus_job_fields[];     /* of a struct job */

@@ -13,7 +13,6 @@
 
 #include <inttypes.h>
 
-#include "daemon/bus/adopt.h"
 #include "daemon/bus/change.h"
 #include "daemon/bus/error.h"
 #include "daemon/bus/fields.h"
@@ -115,7 +114,7 @@ static int reply_new(sd_bus_message **ret, sd_bus_message *call, sd_bus_error *e
         return sd_bus_message_new_method_return(call, ret);
 }
 
-static int reply_list(sd_bus_message *call, struct manager *manager, sd_bus_error *error,
+static int reply_list(sd_bus_message *call, struct bus_object *o, sd_bus_error *error,
                       int (*append)(sd_bus_message *reply, struct manager *manager)) {
         _cleanup_(messagep_unref) sd_bus_message *reply = NULL;
         int r;
@@ -126,7 +125,7 @@ static int reply_list(sd_bus_message *call, struct manager *manager, sd_bus_erro
         r = sd_bus_message_open_container(reply, SD_BUS_TYPE_ARRAY, "a{sv}");
         if (r < 0)
                 return r;
-        r = append(reply, manager);
+        r = append(reply, o->manager);
         if (r < 0)
                 return r;
         r = sd_bus_message_close_container(reply);
@@ -141,15 +140,20 @@ static int method_list_failures(sd_bus_message *call, void *userdata, sd_bus_err
 
 static int method_get_status(sd_bus_message *call, void *userdata, sd_bus_error *error) {
         _cleanup_(messagep_unref) sd_bus_message *reply = NULL;
+        struct bus_object *o = userdata;
         int r;
 
         r = reply_new(&reply, call, error);
         if (r < 0)
                 return r;
-        r = bus_append_dict(reply, bus_status_fields, userdata);
-        if (r < 0)
-                return r;
-        return sd_bus_send(NULL, reply, NULL);
+        r = sd_bus_message_open_container(reply, SD_BUS_TYPE_ARRAY, "{sv}");
+        if (r >= 0)
+                r = bus_append_entries(reply, bus_status_fields, o->manager);
+        if (r >= 0)
+                r = bus_append_entries(reply, bus_service_fields, o->service);
+        if (r >= 0)
+                r = sd_bus_message_close_container(reply);
+        return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
 }
 
 static int method_list_vms(sd_bus_message *call, void *userdata, sd_bus_error *error) {
@@ -163,12 +167,13 @@ static int method_list_jobs(sd_bus_message *call, void *userdata, sd_bus_error *
 static int method_get_metrics(sd_bus_message *call, void *userdata, sd_bus_error *error) {
         _cleanup_(messagep_unref) sd_bus_message *reply = NULL;
         _cleanup_(freep) char *text = NULL;
+        struct bus_object *o = userdata;
         int r;
 
         r = reply_new(&reply, call, error);
         if (r < 0)
                 return r;
-        r = metrics_text(&text, userdata, METRICS_OPENMETRICS);
+        r = metrics_text(&text, o->manager, METRICS_OPENMETRICS);
         if (r < 0)
                 return r;
         r = sd_bus_message_append(reply, "s", text);
@@ -192,6 +197,7 @@ static struct job *find_job(struct manager *manager, uint64_t id) {
 
 static int method_get_job(sd_bus_message *call, void *userdata, sd_bus_error *error) {
         _cleanup_(messagep_unref) sd_bus_message *reply = NULL;
+        struct bus_object *o = userdata;
         struct job *job;
         uint64_t id;
         int r;
@@ -199,7 +205,7 @@ static int method_get_job(sd_bus_message *call, void *userdata, sd_bus_error *er
         r = sd_bus_message_read(call, "t", &id);
         if (r < 0)
                 return r;
-        job = find_job(userdata, id);
+        job = find_job(o->manager, id);
         if (!job)
                 return sd_bus_error_setf(error, BUS_ERROR_NO_JOB,
                                          "There is no job %" PRIu64 ", or it is forgotten", id);
@@ -222,7 +228,7 @@ static int append_limit(sd_bus_message *reply, const struct config *config, size
 
 static int method_get_limits(sd_bus_message *call, void *userdata, sd_bus_error *error) {
         _cleanup_(messagep_unref) sd_bus_message *reply = NULL;
-        struct manager *m = userdata;
+        struct bus_object *o = userdata;
         int r;
 
         r = reply_new(&reply, call, error);
@@ -231,7 +237,7 @@ static int method_get_limits(sd_bus_message *call, void *userdata, sd_bus_error 
         r = sd_bus_message_open_container(reply, SD_BUS_TYPE_ARRAY, "(sss)");
         for (size_t i = 0; i < n_config_keys && r >= 0; i++)
                 if (config_keys[i].live)
-                        r = append_limit(reply, m->config, i);
+                        r = append_limit(reply, o->manager->config, i);
         if (r < 0)
                 return r;
         r = sd_bus_message_close_container(reply);
@@ -243,7 +249,9 @@ static int method_get_limits(sd_bus_message *call, void *userdata, sd_bus_error 
 static int property_get_status(sd_bus *bus, const char *path, const char *interface,
                                const char *property, sd_bus_message *reply, void *userdata,
                                sd_bus_error *error) {
-        return bus_property_append(reply, property, userdata);
+        struct bus_object *o = userdata;
+
+        return bus_property_append(reply, property, o->manager);
 }
 
 #define METHOD(name, in, in_names, out, out_names, function)                                       \

@@ -29,7 +29,7 @@
 #define BACKOFF_MAX_USEC (60 * USEC_PER_SEC)
 
 struct bus_system {
-        struct manager *manager;
+        struct bus_object *object;
         int priority; /* of event sources */
 
         /* owned */
@@ -55,7 +55,7 @@ static void disconnect(struct bus_system *s, int why) {
         s->away_noted = true;
         s->named = false;
         if (s->link)
-                bus_stop_waiting(s->link);
+                bus_stop_waiting(s->object, s->link);
         s->link = sd_bus_close_unref(s->link);
         s->backoff = s->backoff ? min_u64(s->backoff * 2, BACKOFF_MAX_USEC) : BACKOFF_MIN_USEC;
         start_timer(s->retry_source, s->backoff);
@@ -117,7 +117,7 @@ static int set_up(struct bus_system *s) {
         if (r < 0)
                 return r;
         return sd_bus_add_object_vtable(s->link, NULL, BUS_OBJECT_PATH, BUS_OBJECT_INTERFACE,
-                                        bus_object_vtable, s->manager);
+                                        bus_object_vtable, s->object);
 }
 
 /* The request waits in the connection's queue until the bus lets us in. */
@@ -133,7 +133,7 @@ static int connect_bus(struct bus_system *s) {
         r = sd_bus_start(s->link);
         if (r < 0)
                 return r;
-        r = sd_bus_attach_event(s->link, s->manager->event, s->priority);
+        r = sd_bus_attach_event(s->link, s->object->manager->event, s->priority);
         if (r < 0)
                 return r;
         return sd_bus_request_name_async(s->link, NULL, BUS_NAME, 0, on_named, s);
@@ -156,16 +156,16 @@ static void bus_system_freep(struct bus_system **s) {
         bus_system_free(*s);
 }
 
-int bus_system_new(struct bus_system **ret, struct manager *manager, int priority) {
+int bus_system_new(struct bus_system **ret, struct bus_object *object, int priority) {
         _cleanup_(bus_system_freep) struct bus_system *s = calloc(1, sizeof(*s));
         int r;
 
         if (!s)
                 return -ENOMEM;
-        s->manager = manager;
+        s->object = object;
         s->priority = priority;
-        r = sd_event_add_time_relative(manager->event, &s->retry_source, CLOCK_MONOTONIC, 0, 0,
-                                       on_retry, s);
+        r = sd_event_add_time_relative(object->manager->event, &s->retry_source, CLOCK_MONOTONIC, 0,
+                                       0, on_retry, s);
         if (r < 0)
                 return r;
         r = sd_event_source_set_priority(s->retry_source, priority);
@@ -181,7 +181,7 @@ struct bus_system *bus_system_free(struct bus_system *s) {
                 return NULL;
         s->retry_source = sd_event_source_disable_unref(s->retry_source);
         if (s->link)
-                bus_stop_waiting(s->link);
+                bus_stop_waiting(s->object, s->link);
         s->link = sd_bus_close_unref(s->link);
         free(s);
         return NULL;

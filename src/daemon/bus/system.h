@@ -8,10 +8,10 @@
 
 #include <systemd/sd-bus.h>
 
-struct manager;
+struct bus_object;
 struct bus_system;
 
-int bus_system_new(struct bus_system **ret, struct manager *manager, int priority);
+int bus_system_new(struct bus_system **ret, struct bus_object *object, int priority);
 struct bus_system *bus_system_free(struct bus_system *system);
 
 /* Where signals go; NULL while there is no bus, or the name is not ours. Takes NULL. */

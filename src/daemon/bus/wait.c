@@ -14,10 +14,10 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/queue.h>
 
 #include "base/size.h"
 #include "daemon/bus/error.h"
+#include "daemon/bus/object.h"
 #include "daemon/manager.h"
 #include "daemon/memory/memory.h"
 #include "daemon/worker/quiet.h"
@@ -28,17 +28,15 @@ struct wait {
         sd_bus_message *call;
         sd_bus_slot *gone_slot;  /* on the system bus: is the caller still there? */
         sd_bus_slot *owner_slot; /* ... and was it, before we began to listen? */
-        TAILQ_ENTRY(wait) link;  /* in waits */
+        LIST_ENTRY(wait) link;   /* in bus_object.waits */
 };
 
 #define WAIT_OF(member, waiter) ((struct wait *)((char *)(waiter)-offsetof(struct wait, member)))
 
-static TAILQ_HEAD(, wait) waits = TAILQ_HEAD_INITIALIZER(waits);
-
 static void wait_free(struct wait *wait) {
         memory_leave(&wait->memory);
         quiet_leave(&wait->quiet);
-        TAILQ_REMOVE(&waits, wait, link);
+        LIST_REMOVE(wait, link);
         sd_bus_slot_unref(wait->gone_slot);
         sd_bus_slot_unref(wait->owner_slot);
         sd_bus_message_unref(wait->call);
@@ -72,12 +70,12 @@ static void on_quiet(struct quiet_waiter *waiter, int error) {
         wait_free(wait);
 }
 
-void bus_stop_waiting(sd_bus *link) {
+void bus_stop_waiting(struct bus_object *object, sd_bus *link) {
         struct wait *wait, *next;
 
-        for (wait = TAILQ_FIRST(&waits); wait; wait = next) {
-                next = TAILQ_NEXT(wait, link);
-                if (!link || sd_bus_message_get_bus(wait->call) == link)
+        for (wait = LIST_FIRST(&object->waits); wait; wait = next) {
+                next = LIST_NEXT(wait, link);
+                if (sd_bus_message_get_bus(wait->call) == link)
                         wait_free(wait);
         }
 }
@@ -124,13 +122,13 @@ static int watch_caller(struct wait *wait) {
 
 /* ---- the methods ---- */
 
-static struct wait *wait_new(sd_bus_message *call) {
+static struct wait *wait_new(struct bus_object *object, sd_bus_message *call) {
         struct wait *wait = calloc(1, sizeof(*wait));
 
         if (!wait)
                 return NULL;
         wait->call = sd_bus_message_ref(call);
-        TAILQ_INSERT_TAIL(&waits, wait, link);
+        LIST_INSERT_HEAD(&object->waits, wait, link);
         return wait;
 }
 
@@ -146,13 +144,13 @@ static int begin(struct wait *wait, int r, unsigned max, sd_bus_error *error) {
 }
 
 static uint64_t deadline(struct manager *m, uint64_t timeout) {
-        uint64_t now = manager_now(m);
+        uint64_t now = loop_now(m->event);
 
         return timeout > USEC_INFINITY - now ? USEC_INFINITY : now + timeout;
 }
 
 int bus_method_wait_memory(sd_bus_message *call, void *userdata, sd_bus_error *error) {
-        struct manager *m = userdata;
+        struct bus_object *o = userdata;
         uint64_t bytes, timeout;
         struct wait *wait;
         int r;
@@ -160,18 +158,18 @@ int bus_method_wait_memory(sd_bus_message *call, void *userdata, sd_bus_error *e
         r = sd_bus_message_read(call, "tt", &bytes, &timeout);
         if (r < 0)
                 return r;
-        wait = wait_new(call);
+        wait = wait_new(o, call);
         if (!wait)
                 return -ENOMEM;
         wait->memory.bytes = bytes;
         wait->memory.done = on_memory;
-        wait->memory.deadline = deadline(m, timeout);
-        r = memory_wait(m->memory, &wait->memory);
+        wait->memory.deadline = deadline(o->manager, timeout);
+        r = memory_wait(o->manager->memory, &wait->memory);
         return begin(wait, r, MEMORY_WAITERS_MAX, error);
 }
 
 int bus_method_wait_quiet(sd_bus_message *call, void *userdata, sd_bus_error *error) {
-        struct manager *m = userdata;
+        struct bus_object *o = userdata;
         const char *what;
         uint64_t timeout;
         struct wait *wait;
@@ -180,11 +178,11 @@ int bus_method_wait_quiet(sd_bus_message *call, void *userdata, sd_bus_error *er
         r = sd_bus_message_read(call, "st", &what, &timeout);
         if (r < 0)
                 return r;
-        wait = wait_new(call);
+        wait = wait_new(o, call);
         if (!wait)
                 return -ENOMEM;
         wait->quiet.done = on_quiet;
-        wait->quiet.deadline = deadline(m, timeout);
-        r = quiet_wait(m->quiet, &wait->quiet, what);
+        wait->quiet.deadline = deadline(o->manager, timeout);
+        r = quiet_wait(o->manager->quiet, &wait->quiet, what);
         return begin(wait, r, QUIET_WAITERS_MAX, error);
 }

@@ -8,5 +8,7 @@
 int bus_method_wait_memory(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int bus_method_wait_quiet(sd_bus_message *call, void *userdata, sd_bus_error *error);
 
-/* Nobody at this connection waits any more; NULL: nobody at all. */
-void bus_stop_waiting(sd_bus *link);
+struct bus_object;
+
+/* Nobody at this connection waits any more. */
+void bus_stop_waiting(struct bus_object *object, sd_bus *link);

@@ -140,7 +140,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
         struct metrics_file *f = userdata;
         int r = -EBUSY; /* the last child is still at it: a disk or server that hangs */
 
-        (void)sd_event_source_set_time_relative(source, f->manager->config->metrics_interval);
+        loop_timer_in(source, f->manager->config->metrics_interval);
         if (f->result_fd < 0)
                 r = start_writer(f);
         if (r < 0)
@@ -164,12 +164,10 @@ int metrics_file_new(struct metrics_file **ret, struct manager *manager) {
                 return -ENOMEM;
         f->manager = manager;
         f->result_fd = -1;
-        r = sd_event_add_time(manager->event, &f->timer_source, CLOCK_MONOTONIC, 0, 0, on_timer, f);
+        r = loop_add_timer(&f->timer_source, manager->event, on_timer, f);
         if (r < 0)
                 return r;
-        r = sd_event_source_set_enabled(f->timer_source, SD_EVENT_ON);
-        if (r < 0)
-                return r;
+        loop_timer_in(f->timer_source, 0);
         *ret = f;
         f = NULL;
         return 0;

@@ -18,6 +18,8 @@
 #include <string.h>
 #include <systemd/sd-daemon.h>
 
+#include "daemon/runtime/loop.h"
+
 #define PAUSE_USEC (1 * USEC_PER_SEC)
 
 struct notify {
@@ -72,13 +74,8 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
 }
 
 void notify_changed(struct notify *n) {
-        int enabled = SD_EVENT_OFF;
-
-        (void)sd_event_source_get_enabled(n->timer, &enabled);
-        if (!n->ready || enabled != SD_EVENT_OFF)
-                return;
-        (void)sd_event_source_set_time(n->timer, n->said_at + PAUSE_USEC);
-        (void)sd_event_source_set_enabled(n->timer, SD_EVENT_ONESHOT);
+        if (n->ready)
+                loop_timer_start(n->timer, n->said_at + PAUSE_USEC);
 }
 
 void notify_extend(struct notify *n, uint64_t usec) {
@@ -119,10 +116,7 @@ int notify_new(struct notify **ret, sd_event *event,
                 return -ENOMEM;
         n->describe = describe;
         n->userdata = userdata;
-        r = sd_event_add_time(event, &n->timer, CLOCK_MONOTONIC, 0, 1, on_timer, n);
-        if (r < 0)
-                return r;
-        r = sd_event_source_set_enabled(n->timer, SD_EVENT_OFF);
+        r = loop_add_timer(&n->timer, event, on_timer, n);
         if (r < 0)
                 return r;
         *ret = n;

@@ -34,6 +34,7 @@
 
 struct service {
         struct manager *manager;
+        struct manager_watcher watcher;
 
         /* owned */
         struct notify *notify;
@@ -47,15 +48,15 @@ struct service {
         sd_event_source *look_source; /* once a second, when our stop waits for the work */
 };
 
-bool service_draining(const struct service *s) {
-        return s && (s->asked_to_drain || s->drain.reason != DRAIN_NOTHING);
+static bool is_draining(const struct service *s) {
+        return s->asked_to_drain || s->drain.reason != DRAIN_NOTHING;
 }
 
 const char *service_drain_reason(const struct service *s) {
         static const char *const reasons[] = {
                 [DRAIN_SOCKET] = "pv-reaper.socket", [DRAIN_SYSTEM] = "system"};
 
-        if (!service_draining(s))
+        if (!is_draining(s))
                 return NULL;
         return s->drain.reason != DRAIN_NOTHING ? reasons[s->drain.reason] : "administrator";
 }
@@ -78,14 +79,13 @@ static void describe(void *userdata, char *buffer, size_t size) {
                 (void)snprintf(work, sizeof(work), "idle with %u VM%s", m->n_workers,
                                m->n_workers == 1 ? "" : "s");
         (void)snprintf(buffer, size, "%s%s; %" PRIu64 " done, %" PRIu64 " failed",
-                       service_draining(s) ? "draining: " : "", work, done, failed);
+                       is_draining(s) ? "draining: " : "", work, done, failed);
 }
 
 /* ---- stopping ---- */
 
 static void look_later(struct service *s) {
-        (void)sd_event_source_set_time_relative(s->look_source, LOOK_USEC);
-        (void)sd_event_source_set_enabled(s->look_source, SD_EVENT_ONESHOT);
+        loop_timer_in(s->look_source, LOOK_USEC);
 }
 
 /* An event with how much runs and waits. */
@@ -113,9 +113,9 @@ static void begin(struct service *s) {
 }
 
 static void resume(struct service *s, const char *why) {
-        policy_set_mode(s->manager, GOVERNOR_DRAINING, service_draining(s));
+        policy_set_mode(s->manager, GOVERNOR_DRAINING, is_draining(s));
         log_info("%s: %sat most %u at once", why,
-                 service_draining(s) ? "still draining for an administrator, " : "",
+                 is_draining(s) ? "still draining for an administrator, " : "",
                  s->manager->governor.effective.max_concurrent);
 }
 
@@ -147,7 +147,8 @@ static unsigned n_silent(struct manager *m) {
 }
 
 static void send_all_away(struct service *s) {
-        double sec = (double)(manager_now(s->manager) - s->drain.began_at) / (double)USEC_PER_SEC;
+        double sec =
+                (double)(loop_now(s->manager->event) - s->drain.began_at) / (double)USEC_PER_SEC;
         struct governor *governor = &s->manager->governor;
         unsigned silent = n_silent(s->manager), n = 0;
         struct peer *peer;
@@ -221,7 +222,7 @@ static void look(struct service *s) {
 
         if (work.n_left == 0)
                 work.n_left = n_about_to_ask(m);
-        act(s, drain_look(&s->drain, &work, manager_now(m)));
+        act(s, drain_look(&s->drain, &work, loop_now(m->event)));
 }
 
 static int on_look(sd_event_source *source, uint64_t usec, void *userdata) {
@@ -230,14 +231,14 @@ static int on_look(sd_event_source *source, uint64_t usec, void *userdata) {
         return 0;
 }
 
-void service_changed(struct service *s) {
-        if (!s)
-                return; /* on our way in, or out */
+static void on_changed(void *userdata) {
+        struct service *s = userdata;
+
         notify_changed(s->notify);
         /* Otherwise once a second will do: each look costs a walk through all workers. */
         if (s->drain.terminated && s->drain.reason != DRAIN_NOTHING &&
             s->manager->governor.n_counted == 0)
-                (void)sd_event_source_set_time_relative(s->look_source, 0);
+                loop_timer_in(s->look_source, 0);
 }
 
 static void on_news(void *userdata, enum pid1_news news) {
@@ -250,7 +251,7 @@ static void on_news(void *userdata, enum pid1_news news) {
 
         if (news == PID1_SILENT && !s->drain.asking)
                 return;
-        act(s, drain_told(&s->drain, reasons[news], manager_now(s->manager)));
+        act(s, drain_told(&s->drain, reasons[news], loop_now(s->manager->event)));
 }
 
 /* ---- signals ---- */
@@ -260,7 +261,7 @@ static int on_terminate(sd_event_source *source, const struct signalfd_siginfo *
         struct service *s = userdata;
         enum drain_step step;
 
-        step = drain_terminate(&s->drain, pid1_can_ask(s->pid1), manager_now(s->manager));
+        step = drain_terminate(&s->drain, pid1_can_ask(s->pid1), loop_now(s->manager->event));
         look_later(s);
         act(s, step);
         notify_stopping(s->notify);
@@ -321,7 +322,7 @@ int service_resume(struct service *s) {
         bool was = s->asked_to_drain;
 
         s->asked_to_drain = false;
-        if (service_draining(s))
+        if (is_draining(s))
                 return -EBUSY;
         if (was)
                 resume(s, "an administrator called the drain off");
@@ -331,7 +332,19 @@ int service_resume(struct service *s) {
 
 /* ---- life and death ---- */
 
+static void log_ready(const struct manager *m) {
+        const char *cgroup = m->cgroup ? m->cgroup->path : NULL;
+
+        (void)log_event(
+                LOG_EVENT(LOG_INFO, MESSAGE_READY, 0,
+                          LOG_NUMBER("PV_MAX_CONCURRENT", m->governor.effective.max_concurrent),
+                          LOG_TEXT("PV_CGROUP", cgroup)),
+                "ready: at most %u at once, accounting by %s", m->governor.effective.max_concurrent,
+                cgroup ? cgroup : "schedstat alone (--cgroup none)");
+}
+
 void service_ready(struct service *s) {
+        log_ready(s->manager);
         notify_ready(s->notify);
 }
 
@@ -349,8 +362,7 @@ static int add_sources(struct service *s) {
                 if (r < 0)
                         return r;
         }
-        r = sd_event_add_time_relative(event, &s->look_source, CLOCK_MONOTONIC, 0, 1, on_look, s);
-        return r < 0 ? r : sd_event_source_set_enabled(s->look_source, SD_EVENT_OFF);
+        return loop_add_timer(&s->look_source, event, on_look, s);
 }
 
 static void service_freep(struct service **s) {
@@ -364,6 +376,8 @@ int service_new(struct service **ret, struct manager *manager) {
         if (!s)
                 return -ENOMEM;
         s->manager = manager;
+        s->watcher = (struct manager_watcher){.changed = on_changed, .userdata = s};
+        manager_watch(manager, &s->watcher);
         r = notify_new(&s->notify, manager->event, describe, s);
         if (r < 0)
                 return r;
@@ -382,6 +396,7 @@ int service_new(struct service **ret, struct manager *manager) {
 struct service *service_free(struct service *s) {
         if (!s)
                 return NULL;
+        manager_unwatch(s->manager, &s->watcher);
         for (unsigned i = 0; i < ARRAY_SIZE(s->signal_sources); i++)
                 s->signal_sources[i] = sd_event_source_disable_unref(s->signal_sources[i]);
         s->look_source = sd_event_source_disable_unref(s->look_source);

@@ -14,16 +14,13 @@ struct service;
 int service_new(struct service **ret, struct manager *manager);
 struct service *service_free(struct service *service);
 
-/* All is set up: says so, and begins to show the status. */
+/* All is set up: says so, in the log as well, and begins to show the status. */
 void service_ready(struct service *service);
 
-/* The work, or what we know of it, has changed. Cheap but while we wait for the work's end. */
-void service_changed(struct service *service);
-
-/* No new VMs, and jobs run at the boosted limit. */
-bool service_draining(const struct service *service);
-
-/* Why: "administrator", "pv-reaper.socket", "system"; NULL: it does not. */
+/*
+ * Why it drains (no new VMs, and jobs run at the boosted limit): "administrator",
+ * "pv-reaper.socket", "system"; NULL: it does not, as governor_mode() says, too.
+ */
 const char *service_drain_reason(const struct service *service);
 
 /* Drains until service_resume(), or until the daemon ends. */

@@ -168,7 +168,7 @@ static int find_or_make_worker(struct peer *peer, struct worker **ret) {
         *ret = worker_find(peer->manager, peer->pid, stat.starttime);
         if (*ret)
                 return 0;
-        if (service_draining(peer->manager->service))
+        if (governor_mode(&peer->manager->governor) == GOVERNOR_DRAINING)
                 return -ESHUTDOWN;
         return worker_new(ret, peer->manager, peer->pid, &stat, &pidfd);
 }
