@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The table: every key of the configuration, in the order in which sections and keys are shown. Who
- * adds a key adds a row here, a field in struct config, and then makes conf/pv-reaper.conf anew
- * (pv-reaperd --print-defaults); the manual page's table is held against this one by a test. Keys
- * are unique over all sections, since pv-reaperctl names them without.
+ * The table: every key of the configuration, in the order in which sections and keys are shown. To
+ * add a key, add a row here, a field in struct config and a paragraph in pv-reaper.conf(5), and
+ * make conf/pv-reaper.conf anew (pv-reaperd --print-defaults). A test compares page and file with
+ * this table. Keys are unique over all sections, since pv-reaperctl names them without a section.
  */
 
 #include "daemon/config/keys.h"
@@ -74,59 +74,63 @@ const struct config_key config_keys[] = {
          .help = "Where workers connect, unless systemd passes a socket."},
         {"sockets", "control", SOCKET, FIELD(control_socket),
          .fallback = "/run/pv-reaper/control.sock",
-         .help = "Where pv-reaperctl connects, likewise."},
+         .help = "Where pv-reaperctl connects, unless systemd passes a socket."},
         {"cgroup", "path", CGROUP, FIELD(cgroup), .fallback = "auto",
-         .help = "A cgroup v2 directory that is the daemon's alone. none: workers stay where they "
-                 "are. auto: the cgroup of pv-reaper-workers.service."},
+         .help = "A cgroup v2 directory that nothing but the daemon uses. none: workers stay where "
+                 "they are. auto: the cgroup of pv-reaper-workers.service."},
 
         {"limits", "max-concurrent", NUMBER(1, COUNT_MAX), FIELD(max_concurrent), .live = true,
          .fallback = "4", .help = "How many teardowns run at once."},
         {"limits", "boost-max-concurrent", NUMBER_OR_AUTO(1, COUNT_MAX),
          FIELD(boost_max_concurrent), .live = true, .fallback = "auto",
-         .help = "The same while there is no time to lose: memory is short, somebody waits for it, "
-                 "or pv-reaper.socket or the system is being stopped. Not below max-concurrent. "
-                 "auto: as many as CPUs are online, at least max-concurrent."},
+         .help = "max-concurrent in boost mode: while memory is short, while somebody waits for "
+                 "memory, and while the daemon drains (pv-reaperctl drain, or pv-reaper.socket "
+                 "or the system is being stopped). Not below max-concurrent. auto: as many as "
+                 "CPUs are online, at least max-concurrent."},
         {"limits", "start-rate", RATE_OR_INFINITY(VALUE_PER_MINUTE), FIELD(start_rate),
          .live = true, .fallback = "infinity",
          .help = "How often a teardown begins, on average. infinity or 0: no limit."},
         {"limits", "start-burst", NUMBER(1, COUNT_MAX), FIELD(start_burst), .live = true,
          .fallback = "10",
-         .help = "How many may begin one after the other before start-rate holds them back."},
+         .help = "How many teardowns may begin one after the other before start-rate holds them "
+                 "back."},
         {"limits", "overdue", TIME_OR_INFINITY(USEC_PER_SEC, 365 * DAY), FIELD(overdue),
          .live = true, .fallback = "infinity",
-         .help = "A worker that runs for longer no longer counts as running. It is never killed."},
+         .help = "A worker that runs for longer than this does not count as running any more. It "
+                 "is never killed."},
         {"limits", "drain-time", TIME(0, DAY), FIELD(drain_time), .live = true, .fallback = "30s",
          .help = "How long the stop of pv-reaper.socket may wait for jobs. 0: not at all."},
         {"limits", "unit-connections", NUMBER_OR_AUTO(1, COUNT_MAX), FIELD(unit_connections),
          .live = true, .fallback = "auto",
-         .help = "Most connections of one systemd unit (of one VM's scope, say). auto: a share of "
-                 "what the daemon can have open."},
+         .help = "The most connections of one systemd unit (of one VM's scope, for example). auto: "
+                 "a share of what the daemon can have open."},
         {"limits", "unit-arrivals", RATE_OR_INFINITY(VALUE_PER_SECOND), FIELD(unit_arrivals),
          .live = true, .fallback = "50",
          .help = "How many connections one unit may make, on average. infinity or 0: no limit."},
         {"limits", "unit-arrivals-burst", NUMBER(1, COUNT_MAX), FIELD(unit_arrivals_burst),
          .live = true, .fallback = "10000",
-         .help = "How many it may make one after the other before unit-arrivals holds it back. VMs "
-                 "without a scope of their own are all in one unit, and may all come at once."},
+         .help = "How many connections one unit may make one after the other before unit-arrivals "
+                 "holds it back. All VMs without a scope of their own are in one unit, and may "
+                 "come at once."},
 
         {"cpu", "cpu-weight", NUMBER(1, 10000), FIELD(cpu_weight), .live = true, .fallback = "20",
-         .help = "The workers' share of a CPU that others below path= want, too, who have 100. "
-                 "Against all others of the host CPUWeight= of pvreaper.slice counts, which is "
-                 "20."},
+         .help = "The workers' share of a CPU that other cgroups below path= want, too; those "
+                 "have 100. Against the rest of the host CPUWeight= of pvreaper.slice counts; it "
+                 "is 20."},
         {"cpu", "cpu-idle", BOOL, FIELD(cpu_idle), .live = true, .fallback = "no",
-         .help = "yes: workers get CPU time only where nobody else below path= wants it; "
-                 "cpu-weight is then of no account."},
+         .help = "yes: workers get CPU time only if nothing else below path= wants it, and "
+                 "cpu-weight has no effect."},
         {"cpu", "cpu-quota", PERCENT_OR_ANY(1, 1000000), FIELD(cpu_quota), .live = true,
          .fallback = "auto",
          .help = "The CPU time of all workers together; 100% is one CPU. infinity: no limit. auto: "
-                 "none where others go first by weight (CPUWeight= of pvreaper.slice), else 2% of "
+                 "no limit where weight protects others (CPUWeight= of pvreaper.slice), else 2% of "
                  "each CPU that is online, at most 40%. tests/bench/neighbours shows why."},
         {"cpu", "boost-cpu-quota", PERCENT_OR_INFINITY(1, 1000000), FIELD(boost_cpu_quota),
          .live = true, .fallback = "infinity",
-         .help = "The same while there is no time to lose. Not below cpu-quota."},
+         .help = "cpu-quota in boost mode, see boost-max-concurrent. Not below cpu-quota."},
         {"cpu", "cpu-period", TIME(USEC_PER_MSEC, USEC_PER_SEC), FIELD(cpu_period), .live = true,
          .fallback = "20ms",
-         .help = "The period that cpu-quota is a part of. A short one disturbs less."},
+         .help = "cpu-quota is a part of this period. A short period disturbs less."},
         {"cpu", "cpu-enforce", WORD(enforce_words), FIELD(cpu_enforce), .live = true,
          .fallback = "auto",
          .help = "What holds workers to cpu-quota: the cgroup's cpu.max, SCHED_DEADLINE, or "
@@ -135,35 +139,36 @@ const struct config_key config_keys[] = {
          .help = "The CPUs that workers may use. Not together with cpu-enforce=deadline."},
 
         {"memory", "memory-low", SIZE, FIELD(memory_low), .live = true, .fallback = "5%",
-         .help = "With less available memory (MemAvailable) than this, the boost values hold. "
-                 "0: never."},
+         .help = "Memory is short when less than this is available (MemAvailable), see "
+                 "boost-max-concurrent. 0: never."},
         {"memory", "memory-high", SIZE_OR_AUTO, FIELD(memory_high), .live = true,
          .fallback = "auto",
-         .help = "With more than this they no longer do. Not below memory-low. auto: a quarter "
-                 "above memory-low."},
+         .help = "Memory is no longer short when more than this is available. Not below "
+                 "memory-low. auto: a quarter above memory-low."},
 
         {"adopt", "qemu", BOOL, FIELD(adopt_qemu), .live = true, .fallback = "no",
          .help = "yes: look for the helpers (cleanup/PID) that QEMUs with async teardown have, and "
-                 "take them into the workers' cgroups; pv-reaperctl adopt does so for one at any "
-                 "time. no, since it moves processes of others who did not ask for it."},
+                 "move them into the workers' cgroups. no: only pv-reaperctl adopt does so, for "
+                 "one helper. The default is no, since this moves processes whose owners did not "
+                 "ask for it."},
         {"adopt", "adopt-interval", TIME(USEC_PER_SEC, DAY), FIELD(adopt_interval), .live = true,
          .fallback = "10s",
-         .help = "How long after a look through all processes the next one begins. A QEMU that "
-                 "lives for less time may be missed."},
+         .help = "The daemon looks through all processes, then waits for so long. It may miss a "
+                 "QEMU that lives for less time."},
         {"adopt", "emulators", PATTERNS, FIELD(adopt_emulators), .live = true,
          .fallback = "/usr/bin/qemu-system-* /usr/bin/qemu-kvm /usr/libexec/qemu-kvm",
-         .help = "The programs whose helpers are adopted, by either way."},
+         .help = "The programs whose helpers are adopted, by qemu=yes or by pv-reaperctl adopt."},
 
-        /* Not live: who may change limits is not for that allowed to have files written. */
+        /* Not live: the right to change limits is no right to have files written. */
         {"metrics", "metrics-file", FILE_OR_NONE, FIELD(metrics_file), .fallback = "",
-         .help = "A file for node_exporter's textfile collector; its name should end in .prom. The "
-                 "service may write to its directory only if a drop-in says so, see pv-reaper(8)."},
+         .help = "A file for node_exporter's textfile collector. Its name should end in .prom. The "
+                 "service may write to its directory only with a drop-in, see pv-reaper(8)."},
         {"metrics", "metrics-interval", TIME(USEC_PER_SEC, DAY), FIELD(metrics_interval),
-         .fallback = "15s", .help = "How often it is written."},
+         .fallback = "15s", .help = "How often metrics-file is written."},
 
         {"daemon", "seccomp", WORD(sandbox_words), FIELD(seccomp), .fallback = "enforce",
-         .help = "What the kernel does with a system call that is not in the daemon's list: refuse "
-                 "and log it (enforce), or allow and log it (log). off: there is no such list."},
+         .help = "What the kernel does with a system call that is not in the daemon's list. "
+                 "enforce: refuse and log it. log: allow and log it. off: there is no such list."},
 };
 
 const size_t n_config_keys = ARRAY_SIZE(config_keys);

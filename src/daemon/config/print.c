@@ -71,11 +71,9 @@ void config_print_defaults(FILE *out) {
                 "#\n"
                 "# The configuration of pv-reaperd: every key at its default, see "
                 "pv-reaper.conf(5).\n"
-                "# Better than to change this file is to put what differs into a file of its own "
-                "in\n"
-                "# pv-reaper.conf.d beside it. \"pv-reaperd --print-config\" shows what holds, and "
-                "where it\n"
-                "# is written. To apply it: systemctl reload pv-reaper.service\n\n",
+                "# To change a value, write it into a file of your own in pv-reaper.conf.d\n"
+                "# beside this one. \"pv-reaperd --print-config\" shows each value in force, and\n"
+                "# where it is written. To apply it: systemctl reload pv-reaper.service\n\n",
                 out);
         for (size_t i = 0; i < n_config_keys; i++) {
                 print_section(i, out);
