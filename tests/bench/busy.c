@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * A worker to be governed: it spends its CPU time inside the kernel, as one of ours does inside
+ * A worker to be governed: it spends its CPU time inside the kernel, as a keeper does inside
  * PERFORM or exit_mmap(), and takes no part in being capped.
  *
  *   busy getrandom MIB [BATCH]   getrandom(2) of MIB at a time, until it is killed

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The CPU cap without the daemon, for tests and measurements: capper and busy (see their sources).
 
-Both are processes of ours and end with their "with" block. Times of CPU are read from outside, from
-/proc/PID/schedstat, which stays readable until a worker is reaped.
+Both are child processes, and end with their "with" block. CPU times are read from outside, from
+/proc/PID/schedstat: the file stays readable until a worker is reaped.
 """
 
 import os

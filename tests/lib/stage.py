@@ -46,7 +46,7 @@ def become_subreaper():
 
 
 class Cgroups:
-    """A tree of ours at top, in cgroup v2. top is None, and why_not says why, if we may not."""
+    """The test's own tree at top, in cgroup v2. None if it may not make one: why_not says why."""
 
     def __init__(self, name):
         mounts = [line.split() for line in read("/proc/self/mounts").splitlines()]

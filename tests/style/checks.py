@@ -144,6 +144,21 @@ def check_words(path, text):
             yield f"{path}:{number}: a note to self"
 
 
+def forbidden_phrases(page):
+    """The phrases of the rule in HACKING.md that begins with "Never write:"."""
+    return re.findall(r'"([^"]+)"', re.search(r"Never write: (.*)", page)[1])
+
+
+def check_phrases(phrases, path, text):
+    """Plain English: phrases that HACKING.md forbids, also where a comment breaks the line."""
+    for phrase in phrases:
+        pattern = r"\b" + r"[\s#*/]+".join(phrase.split()) + r"\b"
+        for match in re.finditer(pattern, text, re.IGNORECASE):
+            number = text.count("\n", 0, match.start()) + 1
+            if "Never write:" not in text.splitlines()[number - 1]:
+                yield f'{path}:{number}: "{phrase}", see "Plain English" in HACKING.md'
+
+
 def budget_report(texts):
     """Lines for the reader: the medians and the large files. texts: {path: text} of C files."""
     lengths = {path: sorted(f.length for f in functions(text)) for path, text in texts.items()}

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """How the code reads, checked by machine: format, layers, sizes, openings, words, scripts."""
+import functools
 import os
 import re
 import shutil
@@ -58,6 +59,12 @@ class Style(unittest.TestCase):
 
     def test_words(self):
         self.apply(checks.check_words, [path for path in FILES if not path.endswith(BINARY)])
+
+    def test_phrases(self):
+        phrases = checks.forbidden_phrases(sources.read("HACKING.md"))
+        self.assertGreaterEqual(len(phrases), 4)
+        self.apply(functools.partial(checks.check_phrases, phrases),
+                   [path for path in FILES if not path.endswith(BINARY)])
 
     def test_shell_scripts_parse(self):
         for path in [path for path, language in SCRIPTS.items() if language == "shell"]:

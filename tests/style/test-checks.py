@@ -164,6 +164,18 @@ class Texts(unittest.TestCase):
         self.expect(words, "src/x.c", '"/tmp/xXXXXXX"\n', 0)
         self.expect(words, "tests/x.c", "/* TO" + "DO: this */\n", 0)
 
+    def test_phrases(self):
+        phrases = checks.forbidden_phrases('6. Never write: "none of it", "whilom". The rest.\n')
+        self.assertEqual(phrases, ["none of it", "whilom"])
+
+        def check(path, text):
+            return checks.check_phrases(phrases, path, text)
+        self.expect(check, "x.c", "/* It has none\n * of it. Whilom it had. */\n", 2)
+        self.expect(check, "x.md", "none\nof it\n", 1)
+        self.expect(check, "x.conf", "# none\n# of it\n", 1)
+        self.expect(check, "x.c", "/* none of its own, whilome */\n", 0)
+        self.expect(check, "HACKING.md", '6. Never write: "none of it", "whilom".\n', 0)
+
 
 class Programs(unittest.TestCase):
     MAN = """# SYNOPSIS

@@ -165,7 +165,7 @@ class ShutDown(Ended):
         return [line["knock"] for line in self.watched if "knock" in line]
 
     def assert_nothing_killed_at_work(self):
-        """All PERFORMs came to their end, and systemd had to kill no process of ours."""
+        """All PERFORMs came to their end, and systemd had to kill none of our processes."""
         begun = self.sim.commands("PERFORM", ev="begin")
         ended = self.sim.performed(rc="0", rrc="0", pages=PAGES_4G)
         self.assertEqual(len(begun), len(ended), begun)

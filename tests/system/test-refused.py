@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Over the whole life of this machine, with all the tests that it has run: no filter of ours has
-refused a system call to a program of ours. That the kernel tells of it is tried first.
+"""Over the whole life of this machine, with all the tests that it has run: none of our filters has
+refused a system call to one of our programs. First the test tries that the kernel tells of it.
 """
 
 import re

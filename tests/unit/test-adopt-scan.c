@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The walk through /proc: whoever is named like a helper is found, once per pass, however many
- * others there are; it yields to the loop when its time is up, which is told by a clock of ours
- * (clock_gettime(2) goes through a door in here); and it does not begin before it is due.
+ * The walk through /proc:
+ * - it finds each process that is named like a helper, once per pass, however many others there
+ *   are;
+ * - it yields to the loop when its time is up. The test's own clock tells the time:
+ *   clock_gettime(2) goes through a door in here;
+ * - it does not begin before it is due.
  */
 
 #include "fds.h"

@@ -2,10 +2,10 @@
 
 /*
  * Entries for the journal, byte by byte, and what becomes of them when the journal does not take
- * them. A socket of ours stands in for the journal's, a memfd for the stream that is stderr; both
- * can be made to refuse, and then nothing may block and every line is accounted for.
+ * them. The test's own socket stands in for the journal's, a memfd for the stream that is stderr.
+ * Both can be made to refuse; then nothing may block, and every line is accounted for.
  *
- * That stderr is the journal is found out once per process, so main() does it before any test.
+ * A process finds out once whether stderr is the journal, so main() does it before any test.
  */
 
 #include "fds.h"

@@ -2,7 +2,7 @@
 
 /*
  * What the keeper makes of an address space: lines of QEMU 7.2 (Debian 12, Linux 6.18) with every
- * sort of guest RAM, and of the kernel's sources where no machine of ours has such a device; then
+ * sort of guest RAM; lines made by the kernel's sources, for devices that no test machine has; then
  * lines that are none.
  */
 

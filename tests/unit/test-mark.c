@@ -82,7 +82,7 @@ static void test_mark_of_old(void **state) {
         assert_string_equal(again, text);
 }
 
-/* A text that is cut anywhere before the unit is none of ours. */
+/* A text that is cut anywhere before the unit is no mark. */
 static void test_mark_cut(void **state) {
         struct mark back = {.done = 99};
         char text[MARK_SIZE_MAX];

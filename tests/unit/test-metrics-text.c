@@ -105,7 +105,7 @@ static void test_tally_lies(void **state) {
         tally_job(&tally, &job);
         assert_true(tally.cleared[WIRE_KIND_REBOOT] == UINT64_MAX);
         job.kind = 77;
-        tally_job(&tally, &job); /* no kind of ours: nothing to count it under */
+        tally_job(&tally, &job); /* an unknown kind: nothing to count it under */
         job.kind = WIRE_KIND_REBOOT;
         job.state = _JOB_STATE_MAX;
         tally_job(&tally, &job);

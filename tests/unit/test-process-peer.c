@@ -161,7 +161,7 @@ static void test_process_alive_on_nonsense(void **state) {
 static const char *no_kcmp(void) {
         int r = process_same_mm(getpid(), getpid());
 
-        return r == -ENOSYS || r == -EPERM ? "kcmp(2) is not to be had here" : NULL;
+        return r == -ENOSYS || r == -EPERM ? "kcmp(2) does not work here" : NULL;
 }
 
 /* A thread with fds of its own: it is the memory that counts. */

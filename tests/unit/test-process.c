@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * process.h asked about processes of which we know the answer: ourselves and children of ours.
+ * process.h asked about processes of which the test knows the answer: itself and its children.
  * openat(2) goes through a door in here (the linker's --wrap), for files in /proc as other hosts
  * have them.
  */

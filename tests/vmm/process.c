@@ -4,9 +4,9 @@
  * Commands about processes: which ones there are, and what fork(2) and execve(2) do to a VMM that
  * has a keeper.
  *
- * The keeper is found as anybody could find it, in /proc: a child of ours named "pvr-keeper"; a
- * keeper whose VMM is dead is somebody else's child and not found. The child of `fork` shares
- * nothing with us but a pipe, and leaves by _exit().
+ * The keeper is found as anybody could find it, in /proc: this process's child of the name
+ * "pvr-keeper". A keeper whose VMM is dead is somebody else's child, and is not found. The child of
+ * `fork` shares nothing with its parent but a pipe, and leaves by _exit().
  */
 
 #include <ctype.h>

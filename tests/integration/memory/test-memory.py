@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Memory that is short, and limits that are changed while the daemon runs. What is available is
-said by a file of ours in place of /proc/meminfo; what follows is seen in the GRANTs that puppets
-get.
+"""Memory that is short, and limits that are changed while the daemon runs. A file stands in for
+/proc/meminfo and says how much is available. The GRANTs that puppets get show what follows.
 """
 
 import subprocess

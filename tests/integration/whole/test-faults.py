@@ -462,7 +462,7 @@ class Leaving(FaultCase):
     """Somebody is in a worker's cgroup for longer than the worker."""
 
     def test_fds(self):
-        """None to be had when it could be removed, for some seconds."""
+        """The daemon gets no fd for some seconds, when the cgroup could be removed."""
         self.need_cgroup()
         self.daemon(env=self.env)
         vm = self.new_vm("leaves")

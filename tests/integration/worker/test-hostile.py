@@ -125,7 +125,7 @@ class Twice(HostileCase):
             self.assertEqual(len(self.workers_in_cgroups()), 2)  # the bystander's and the first's
 
     def test_child_of_a_worker_in_place(self):
-        """Without cgroups of ours it stays in the cgroup where it was."""
+        """Without cgroups (--cgroup=none) the worker stays in the cgroup where it was."""
         self.cgroup_option = "none"
         self.serve()
         worker = self.worker()
