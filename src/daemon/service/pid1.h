@@ -29,7 +29,7 @@ int pid1_new(struct pid1 **ret, sd_event *event, void (*tell)(void *userdata, en
 struct pid1 *pid1_free(struct pid1 *pid1);
 
 /* Whether there is a bus, or one that we are just connecting to. */
-bool pid1_can_ask(struct pid1 *pid1);
+bool pid1_can_ask(const struct pid1 *pid1);
 
 /* The answer is told within 2 s, PID1_SILENT if there is none. Call it from the loop. */
 void pid1_ask(struct pid1 *pid1);
