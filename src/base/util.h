@@ -63,6 +63,12 @@ static inline void freep(void *p) {
         free(*(void **)p);
 }
 
+/* Beside x_free(): x_freep(), the same for _cleanup_(). */
+#define DEFINE_FREEP(x)                                                                            \
+        static inline void x##_freep(struct x **p) {                                               \
+                x##_free(*p);                                                                      \
+        }
+
 /* After a failed call that sets errno; never returns 0, whatever errno says. */
 static inline int negative_errno(void) {
         int r = -errno;

@@ -268,9 +268,7 @@ static int add_sources(struct manager *m) {
         return sd_event_add_defer(m->event, &m->dispatch_source, on_dispatch, m);
 }
 
-static void manager_freep(struct manager **m) {
-        manager_free(*m);
-}
+DEFINE_FREEP(manager)
 
 int manager_new(struct manager **ret, struct config *config, const struct config_source *source) {
         _cleanup_(manager_freep) struct manager *m = calloc(1, sizeof(*m));

@@ -25,10 +25,6 @@
 static char root[] = "/tmp/pvr-config-XXXXXX";
 static const char *said;
 
-static void config_freep(struct config **config) {
-        config_free(*config);
-}
-
 static int on_remove(const char *path, const struct stat *st, int type, struct FTW *ftw) {
         return remove(path);
 }

@@ -17,10 +17,6 @@
 #include "daemon/config/keys.h"
 #include "daemon/config/print.h"
 
-static void config_freep(struct config **config) {
-        config_free(*config);
-}
-
 static struct config *config_with_defaults(void) {
         struct config *config = NULL;
 

@@ -21,10 +21,6 @@
 #include "capture.h"
 #include "daemon/config/config.h"
 
-static void config_freep(struct config **config) {
-        config_free(*config);
-}
-
 static struct config *config_with_defaults(void) {
         struct config *config = NULL;
 

@@ -104,13 +104,7 @@ static struct connection *connection_free(struct connection *c) {
         return NULL;
 }
 
-static void connection_freep(struct connection **c) {
-        connection_free(*c);
-}
-
-static void linkp_unref(sd_bus **link) {
-        sd_bus_unref(*link);
-}
+DEFINE_FREEP(connection)
 
 /*
  * sd-bus reads what follows the authentication together with it, if a client has sent both (libdbus
@@ -119,7 +113,7 @@ static void linkp_unref(sd_bus **link) {
  */
 static int on_kick(sd_event_source *source, void *userdata) {
         struct connection *c = userdata;
-        _cleanup_(linkp_unref) sd_bus *link = sd_bus_ref(c->link);
+        _cleanup_(sd_bus_unrefp) sd_bus *link = sd_bus_ref(c->link);
         int r;
 
         r = sd_bus_process(link, NULL);
@@ -174,37 +168,29 @@ static int connection_set_up_link(struct connection *c, int *fd) {
                 return r;
         (void)take_fd(fd);
         r = sd_bus_set_server(c->link, true, c->bus->id);
-        if (r < 0)
-                return r;
-        r = sd_bus_negotiate_fds(c->link, false);
-        if (r < 0)
-                return r;
-        r = sd_bus_negotiate_creds(c->link, true, SD_BUS_CREDS_EUID | SD_BUS_CREDS_PID);
-        if (r < 0)
-                return r;
-        r = sd_bus_set_sender(c->link, BUS_NAME); /* those who match on it hear our signals */
-        if (r < 0)
-                return r;
-        r = sd_bus_set_connected_signal(c->link, true);
-        if (r < 0)
-                return r;
-        return sd_bus_set_close_on_exit(c->link, false);
+        if (r >= 0)
+                r = sd_bus_negotiate_fds(c->link, false);
+        if (r >= 0)
+                r = sd_bus_negotiate_creds(c->link, true, SD_BUS_CREDS_EUID | SD_BUS_CREDS_PID);
+        if (r >= 0) /* those who match on it hear our signals */
+                r = sd_bus_set_sender(c->link, BUS_NAME);
+        if (r >= 0)
+                r = sd_bus_set_connected_signal(c->link, true);
+        return r < 0 ? r : sd_bus_set_close_on_exit(c->link, false);
 }
 
 static int connection_add_timers(struct connection *c, sd_event *event) {
         int r;
 
         r = sd_event_add_defer(event, &c->kick_source, on_kick, c);
-        if (r < 0)
-                return r;
-        r = sd_event_source_set_enabled(c->kick_source, SD_EVENT_OFF);
-        if (r < 0)
-                return r;
-        r = sd_event_source_set_priority(c->kick_source, PRIORITY);
-        if (r < 0)
-                return r;
-        return sd_event_add_time_relative(event, &c->auth_source, CLOCK_MONOTONIC, AUTH_USEC, 0,
-                                          on_auth_timeout, c);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(c->kick_source, SD_EVENT_OFF);
+        if (r >= 0)
+                r = sd_event_source_set_priority(c->kick_source, PRIORITY);
+        if (r >= 0)
+                r = loop_add_timer(&c->auth_source, event, on_auth_timeout, c);
+        loop_timer_in(c->auth_source, AUTH_USEC);
+        return r;
 }
 
 /*
@@ -223,16 +209,13 @@ static int connection_start(struct connection *c) {
         int r;
 
         r = sd_bus_add_filter(c->link, NULL, on_message, c);
-        if (r < 0)
-                return r;
-        r = sd_bus_add_object_vtable(c->link, NULL, BUS_OBJECT_PATH, BUS_OBJECT_INTERFACE,
-                                     bus_object_vtable, &c->bus->object);
-        if (r < 0)
-                return r;
-        r = connection_add_timers(c, event);
-        if (r < 0)
-                return r;
-        r = sd_bus_start(c->link);
+        if (r >= 0)
+                r = sd_bus_add_object_vtable(c->link, NULL, BUS_OBJECT_PATH, BUS_OBJECT_INTERFACE,
+                                             bus_object_vtable, &c->bus->object);
+        if (r >= 0)
+                r = connection_add_timers(c, event);
+        if (r >= 0)
+                r = sd_bus_start(c->link);
         if (r < 0)
                 return r;
         limit_buffer(c->link);
@@ -252,12 +235,10 @@ static int connection_new(struct bus *bus, int *fd) {
         (void)snprintf(c->client.name, sizeof(c->client.name), ":1.%llu",
                        (unsigned long long)++bus->last_id);
         r = sd_bus_new(&c->link);
-        if (r < 0)
-                return r;
-        r = connection_set_up_link(c, fd);
-        if (r < 0)
-                return r;
-        r = connection_start(c);
+        if (r >= 0)
+                r = connection_set_up_link(c, fd);
+        if (r >= 0)
+                r = connection_start(c);
         if (r < 0)
                 return r;
         c = NULL;
@@ -281,19 +262,29 @@ static int on_slow(sd_event_source *source, void *userdata) {
         return 0;
 }
 
-/* Later, from the loop: now some function of that connection may be running. */
-static void look_for_slow(struct bus *bus) {
-        (void)sd_event_source_set_enabled(bus->slow_source, SD_EVENT_ONESHOT);
-}
-
 static bool is_heard(const struct connection *c) {
         return c->client.n_matches > 0 && !c->slow;
 }
 
-static void check_slow(struct connection *c) {
-        c->slow = unread_of(c->link) > UNREAD_MAX;
-        if (c->slow)
-                look_for_slow(c->bus);
+/* A signal of the job, or else of the properties. Returns whether they do not read. */
+static bool send_to(sd_bus *link, struct job *job, const char *const *properties) {
+        (void)(job ? bus_signal_job(link, job) : bus_signal_properties(link, properties));
+        return unread_of(link) > UNREAD_MAX;
+}
+
+static void tell(struct bus *bus, struct job *job, const char *const *properties) {
+        sd_bus *system = bus_system_link(bus->system);
+        bool slow = system && send_to(system, job, properties);
+        struct connection *c;
+
+        TAILQ_FOREACH (c, &bus->connections, entry) {
+                if (is_heard(c))
+                        c->slow = send_to(c->link, job, properties);
+                slow = slow || c->slow;
+        }
+        /* Later, from the loop: now some function of that connection may be running. */
+        if (slow)
+                (void)sd_event_source_set_enabled(bus->slow_source, SD_EVENT_ONESHOT);
 }
 
 static bool anybody_listens(const struct bus *bus) {
@@ -315,42 +306,18 @@ static void on_work_changed(void *userdata) {
 
 /* Closes no connection: this may be called from anywhere. */
 static void on_job_changed(void *userdata, struct job *job) {
-        struct bus *bus = userdata;
-        struct connection *c;
-        sd_bus *system;
-
-        TAILQ_FOREACH (c, &bus->connections, entry) {
-                if (!is_heard(c))
-                        continue;
-                (void)bus_signal_job(c->link, job);
-                check_slow(c);
-        }
-        system = bus_system_link(bus->system);
-        if (system) {
-                (void)bus_signal_job(system, job);
-                if (unread_of(system) > UNREAD_MAX)
-                        look_for_slow(bus);
-        }
-        on_work_changed(bus);
+        tell(userdata, job, NULL);
+        on_work_changed(userdata);
 }
 
 static int on_changed(sd_event_source *source, uint64_t usec, void *userdata) {
         const char *names[BUS_PROPERTIES_MAX + 1];
         struct bus *bus = userdata;
-        struct connection *c;
 
         bus->changed_at = loop_now(bus->object.manager->event);
-        if (!anybody_listens(bus) ||
-            bus_properties_look(&bus->properties, bus->object.manager, names) == 0)
-                return 0;
-        TAILQ_FOREACH (c, &bus->connections, entry) {
-                if (!is_heard(c))
-                        continue;
-                (void)bus_signal_properties(c->link, names);
-                check_slow(c);
-        }
-        if (bus_system_link(bus->system))
-                (void)bus_signal_properties(bus_system_link(bus->system), names);
+        if (anybody_listens(bus) &&
+            bus_properties_look(&bus->properties, bus->object.manager, names) > 0)
+                tell(bus, NULL, names);
         return 0;
 }
 
@@ -392,30 +359,23 @@ static int on_connection(sd_event_source *source, int listener, uint32_t revents
         return 0; /* else it is gone again */
 }
 
-static void bus_freep(struct bus **bus) {
-        bus_free(*bus);
-}
+DEFINE_FREEP(bus)
 
 static int add_sources(struct bus *bus, int listener) {
         sd_event *event = bus->object.manager->event;
         int r;
 
         r = loop_add_timer(&bus->resume_source, event, on_resume, bus);
-        if (r < 0)
-                return r;
-        r = loop_add_timer(&bus->changed_source, event, on_changed, bus);
-        if (r < 0)
-                return r;
-        r = sd_event_source_set_priority(bus->changed_source, PRIORITY);
-        if (r < 0)
-                return r;
-        r = sd_event_add_defer(event, &bus->slow_source, on_slow, bus);
-        if (r < 0)
-                return r;
-        r = sd_event_add_io(event, &bus->accept_source, listener, EPOLLIN, on_connection, bus);
-        if (r < 0)
-                return r;
-        return sd_event_source_set_priority(bus->accept_source, PRIORITY);
+        if (r >= 0)
+                r = loop_add_timer(&bus->changed_source, event, on_changed, bus);
+        if (r >= 0)
+                r = sd_event_source_set_priority(bus->changed_source, PRIORITY);
+        if (r >= 0)
+                r = sd_event_add_defer(event, &bus->slow_source, on_slow, bus);
+        if (r >= 0)
+                r = sd_event_add_io(event, &bus->accept_source, listener, EPOLLIN, on_connection,
+                                    bus);
+        return r < 0 ? r : sd_event_source_set_priority(bus->accept_source, PRIORITY);
 }
 
 int bus_new(struct bus **ret, struct manager *manager, struct service *service, int *control_fd) {
@@ -434,10 +394,8 @@ int bus_new(struct bus **ret, struct manager *manager, struct service *service, 
                 return r;
         (void)packet_refuse_fds(*control_fd);
         r = add_sources(bus, *control_fd);
-        if (r < 0)
-                return r;
         /* As in service.c: whom systemd did not start, the host's bus does not concern. */
-        if (getenv("NOTIFY_SOCKET"))
+        if (r >= 0 && getenv("NOTIFY_SOCKET"))
                 r = bus_system_new(&bus->system, &bus->object, PRIORITY);
         if (r >= 0)
                 r = sd_event_source_set_io_fd_own(bus->accept_source, true);

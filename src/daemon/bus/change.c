@@ -56,10 +56,6 @@ static int set_all(struct config *config, sd_bus_message *call, sd_bus_error *er
         return 0;
 }
 
-static void config_freep(struct config **config) {
-        config_free(*config);
-}
-
 int bus_method_set_limits(sd_bus_message *call, void *userdata, sd_bus_error *error) {
         _cleanup_(config_freep) struct config *wanted = NULL;
         struct bus_object *o = userdata;

@@ -40,57 +40,37 @@ static int append_entry(sd_bus_message *m, const struct bus_field *field,
         int r;
 
         r = sd_bus_message_open_container(m, SD_BUS_TYPE_DICT_ENTRY, "sv");
-        if (r < 0)
-                return r;
-        r = sd_bus_message_append_basic(m, SD_BUS_TYPE_STRING, field->key);
-        if (r < 0)
-                return r;
-        r = sd_bus_message_open_container(m, SD_BUS_TYPE_VARIANT, contents);
-        if (r < 0)
-                return r;
-        r = bus_append_value(m, field->type, value);
-        if (r < 0)
-                return r;
-        r = sd_bus_message_close_container(m);
+        if (r >= 0)
+                r = sd_bus_message_append_basic(m, SD_BUS_TYPE_STRING, field->key);
+        if (r >= 0)
+                r = sd_bus_message_open_container(m, SD_BUS_TYPE_VARIANT, contents);
+        if (r >= 0)
+                r = bus_append_value(m, field->type, value);
+        if (r >= 0)
+                r = sd_bus_message_close_container(m);
         return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
-static size_t size_of_type(char type) {
-        switch (type) {
-        case SD_BUS_TYPE_STRING:
-                return sizeof(char *);
-        case SD_BUS_TYPE_UINT64:
-                return sizeof(uint64_t);
-        default:
-                return sizeof(uint32_t);
-        }
-}
-
 bool bus_field_get(const struct bus_field *field, void *object, struct bus_value *ret) {
-        if (field->get) {
-                if (!field->get(object, ret))
-                        return false;
-        } else {
-                memcpy(&ret->t, (char *)object + field->offset, size_of_type(field->type));
-        }
+        if (!field->get)
+                memcpy(&ret->t, (char *)object + field->offset, field->size);
+        else if (!field->get(object, ret))
+                return false;
         if (field->type == SD_BUS_TYPE_STRING)
                 return ret->s != NULL;
         return field->type != SD_BUS_TYPE_UINT64 || ret->t != USEC_INFINITY;
 }
 
 int bus_append_entries(sd_bus_message *m, const struct bus_field *fields, void *object) {
-        int r;
+        int r = 0;
 
-        for (; fields->key; fields++) {
+        for (; fields->key && r >= 0; fields++) {
                 struct bus_value value = {};
 
-                if (!bus_field_get(fields, object, &value))
-                        continue;
-                r = append_entry(m, fields, &value);
-                if (r < 0)
-                        return r;
+                if (bus_field_get(fields, object, &value))
+                        r = append_entry(m, fields, &value);
         }
-        return 0;
+        return r;
 }
 
 int bus_append_dict(sd_bus_message *m, const struct bus_field *fields, void *object) {

@@ -23,9 +23,9 @@ struct bus_value {
 };
 
 struct bus_field {
-        const char *key; /* NULL ends a table */
-        char type;       /* of D-Bus: one of s t u i q b */
-        size_t offset;   /* of the member in the object, if there is no getter */
+        const char *key;     /* NULL ends a table */
+        char type;           /* of D-Bus: one of s t u i q b */
+        size_t offset, size; /* of the member in the object, if there is no getter */
 
         /* false: unknown */
         bool (*get)(void *object, struct bus_value *ret);
@@ -34,12 +34,13 @@ struct bus_field {
 /* The D-Bus type of a member. Others, enum and bool among them, want a getter. */
 #define BUS_TYPE_OF(x) _Generic((x), char * : 's', uint64_t : 't', uint32_t : 'u', int32_t : 'i')
 
+#define BUS_MEMBER_AS(type, key, object, member)                                                   \
+        { (key), (type), offsetof(object, member), sizeof(((object *)NULL)->member), NULL }
 #define BUS_MEMBER(key, object, member)                                                            \
-        { (key), BUS_TYPE_OF(((object *)NULL)->member), offsetof(object, member), NULL }
-#define BUS_MEMBER_PID(key, object, member)                                                        \
-        { (key), 'u', offsetof(object, member), NULL }
+        BUS_MEMBER_AS(BUS_TYPE_OF(((object *)NULL)->member), key, object, member)
+#define BUS_MEMBER_PID(key, object, member) BUS_MEMBER_AS('u', key, object, member)
 #define BUS_GETTER(key, type, get)                                                                 \
-        { (key), (type), 0, (get) }
+        { (key), (type), 0, 0, (get) }
 
 /* false: unknown. */
 bool bus_field_get(const struct bus_field *field, void *object, struct bus_value *ret);

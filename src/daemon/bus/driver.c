@@ -24,10 +24,6 @@
 #define DRIVER     "org.freedesktop.DBus"
 #define MONITORING "org.freedesktop.DBus.Monitoring"
 
-static void messagep_unref(sd_bus_message **m) {
-        sd_bus_message_unref(*m);
-}
-
 static int answer_hello(sd_bus_message *m, struct bus_client *client) {
         return sd_bus_reply_method_return(m, "s", client->name);
 }
@@ -51,29 +47,25 @@ static int answer_name_owner(sd_bus_message *m, struct bus_client *client) {
         int r;
 
         r = sd_bus_message_read(m, "s", &name);
-        if (r < 0)
-                return r;
-        return sd_bus_reply_method_return(m, "s", name);
+        return r < 0 ? r : sd_bus_reply_method_return(m, "s", name);
 }
 
 static int answer_become_monitor(sd_bus_message *m, struct bus_client *client) {
-        _cleanup_(messagep_unref) sd_bus_message *lost = NULL;
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *lost = NULL;
         sd_bus *bus = sd_bus_message_get_bus(m);
         int r;
 
         r = sd_bus_reply_method_return(m, NULL);
-        if (r < 0)
-                return r;
-        r = sd_bus_message_new_signal(bus, &lost, "/org/freedesktop/DBus", DRIVER, "NameLost");
-        if (r < 0)
-                return r;
-        r = sd_bus_message_set_sender(lost, DRIVER);
+        if (r >= 0)
+                r = sd_bus_message_new_signal(bus, &lost, "/org/freedesktop/DBus", DRIVER,
+                                              "NameLost");
+        if (r >= 0)
+                r = sd_bus_message_set_sender(lost, DRIVER);
+        if (r >= 0)
+                r = sd_bus_message_append(lost, "s", client->name);
         if (r < 0)
                 return r;
         client->n_matches = UINT32_MAX; /* it cannot take it back */
-        r = sd_bus_message_append(lost, "s", client->name);
-        if (r < 0)
-                return r;
         return sd_bus_send(bus, lost, NULL);
 }
 

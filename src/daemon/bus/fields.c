@@ -13,155 +13,62 @@
 #include "daemon/forecast.h"
 #include "daemon/manager.h"
 #include "daemon/memory/memory.h"
+#include "daemon/metrics/text.h"
 #include "daemon/policy.h"
 #include "daemon/service/service.h"
 #include "daemon/worker/quiet.h"
 
-static bool format_uuid(const uint8_t uuid[16], struct bus_value *ret) {
-        ret->s = job_uuid_to_string(uuid, ret->buffer);
-        return ret->s;
-}
-
-static uint64_t since(struct manager *manager, uint64_t then) {
-        uint64_t now = loop_now(manager->event);
+static uint64_t since(sd_event *event, uint64_t then) {
+        uint64_t now = loop_now(event);
 
         return then == USEC_INFINITY || then > now ? USEC_INFINITY : now - then;
 }
 
+/*
+ * A getter of a struct type, which is o in what follows: the value goes to a member of struct
+ * bus_value, and is known if the condition holds. A text that is NULL, or a time or size that is
+ * USEC_INFINITY, is not known either (dict.h).
+ */
+#define GET_IF(name, type, member, value, condition)                                               \
+        static bool get_##name(void *object, struct bus_value *ret) {                              \
+                const struct type *o __attribute__((unused)) = object;                             \
+                                                                                                   \
+                ret->member = (value);                                                             \
+                return (condition);                                                                \
+        }
+#define GET(name, type, member, value) GET_IF(name, type, member, value, true)
+
+/* How many workers a condition on w holds for. */
+#define COUNT(name, condition)                                                                     \
+        static bool get_##name(void *object, struct bus_value *ret) {                              \
+                const struct manager *o = object;                                                  \
+                const struct worker *w;                                                            \
+                                                                                                   \
+                TAILQ_FOREACH (w, &o->workers, link)                                               \
+                        ret->u += (condition);                                                     \
+                return true;                                                                       \
+        }
+
 /* ---- GetStatus ---- */
 
-static bool get_version(void *object, struct bus_value *ret) {
-        ret->s = PVR_VERSION_TEXT;
-        return true;
-}
-
-static bool get_pid(void *object, struct bus_value *ret) {
-        ret->u = (uint32_t)getpid();
-        return true;
-}
-
-static bool get_uptime(void *object, struct bus_value *ret) {
-        struct manager *manager = object;
-
-        ret->t = since(manager, manager->started_at);
-        return true;
-}
-
-static bool get_state(void *object, struct bus_value *ret) {
-        struct manager *manager = object;
-
-        ret->s = governor_mode(&manager->governor) == GOVERNOR_DRAINING ? "draining" : "running";
-        return true;
-}
-
-static bool get_found(void *object, struct bus_value *ret) {
-        struct manager *manager = object;
-        struct worker *worker;
-
-        TAILQ_FOREACH (worker, &manager->workers, link) {
-                ret->u += worker->found;
-        }
-        return true;
-}
-
-static bool get_overdue(void *object, struct bus_value *ret) {
-        struct manager *manager = object;
-        struct worker *worker;
-
-        TAILQ_FOREACH (worker, &manager->workers, link) {
-                ret->u += worker_is_overdue(worker);
-        }
-        return true;
-}
-
-static bool get_bytes_to_clear(void *object, struct bus_value *ret) {
-        ret->t = manager_bytes_to_clear(object);
-        return true;
-}
-
-static bool get_eta(void *object, struct bus_value *ret) {
-        ret->t = forecast_left_in_all(object);
-        return true;
-}
-
-static bool get_drain_reason(void *object, struct bus_value *ret) {
-        ret->s = service_drain_reason(object);
-        return true;
-}
-
-static bool get_mode(void *object, struct bus_value *ret) {
-        static const char *const modes[] = {[GOVERNOR_NORMAL] = "normal",
-                                            [GOVERNOR_BOOST] = "boost",
-                                            [GOVERNOR_DRAINING] = "draining"};
-        struct manager *manager = object;
-
-        ret->s = modes[governor_mode(&manager->governor)];
-        return true;
-}
-
-static bool get_start_rate(void *object, struct bus_value *ret) {
-        struct manager *manager = object;
-
-        ret->t = manager->governor.effective.start_rate;
-        return ret->t > 0;
-}
-
-static bool get_cpu_quota(void *object, struct bus_value *ret) {
-        ret->t = policy_cpu_quota(object);
-        return ret->t != USEC_INFINITY;
-}
-
-static bool get_cpu_backend(void *object, struct bus_value *ret) {
-        struct manager *manager = object;
-
-        ret->s = enforce_get_backend(cap_get_enforce(manager->cap));
-        return true;
-}
-
-static bool get_cpu_reason(void *object, struct bus_value *ret) {
-        struct manager *manager = object;
-
-        ret->s = enforce_get_reason(cap_get_enforce(manager->cap));
-        return true;
-}
-
-static bool get_unenforced(void *object, struct bus_value *ret) {
-        struct manager *manager = object;
-
-        ret->u = enforce_get_counts(cap_get_enforce(manager->cap)).n_unenforced;
-        return true;
-}
-
-static bool get_unmoved(void *object, struct bus_value *ret) {
-        struct manager *manager = object;
-        struct worker *worker;
-
-        TAILQ_FOREACH (worker, &manager->workers, link) {
-                ret->u += worker_stays(worker);
-        }
-        return true;
-}
-
-static bool get_waiters(void *object, struct bus_value *ret) {
-        struct manager *manager = object;
-
-        ret->u = memory_n_waiters(manager->memory);
-        return true;
-}
-
-static bool get_accounting(void *object, struct bus_value *ret) {
-        struct manager *manager = object;
-
-        ret->s = manager->cgroup ? "cgroup" : "schedstat";
-        return true;
-}
-
-static bool get_root_cgroup(void *object, struct bus_value *ret) {
-        struct manager *manager = object;
-
-        ret->s = manager->cgroup ? manager->cgroup->path : NULL;
-        return true;
-}
+GET(version, manager, s, PVR_VERSION_TEXT)
+GET(pid, manager, u, (uint32_t)getpid())
+GET(uptime, manager, t, since(o->event, o->started_at))
+GET(state, manager, s, governor_mode(&o->governor) == GOVERNOR_DRAINING ? "draining" : "running")
+GET(mode, manager, s, metrics_modes[governor_mode(&o->governor)])
+GET(bytes_to_clear, manager, t, manager_bytes_to_clear(object))
+GET(eta, manager, t, forecast_left_in_all(object))
+GET_IF(start_rate, manager, t, o->governor.effective.start_rate, ret->t > 0)
+GET(cpu_quota, manager, t, policy_cpu_quota(o))
+GET(cpu_backend, manager, s, enforce_get_backend(cap_get_enforce(o->cap)))
+GET(cpu_reason, manager, s, enforce_get_reason(cap_get_enforce(o->cap)))
+GET(unenforced, manager, u, enforce_get_counts(cap_get_enforce(o->cap)).n_unenforced)
+GET(waiters, manager, u, memory_n_waiters(o->memory))
+GET(accounting, manager, s, o->cgroup ? "cgroup" : "schedstat")
+GET(root_cgroup, manager, s, o->cgroup ? o->cgroup->path : NULL)
+COUNT(found, w->found)
+COUNT(overdue, worker_is_overdue(w))
+COUNT(unmoved, worker_stays(w))
 
 const struct bus_field bus_status_fields[] = {
         BUS_GETTER("Version", 's', get_version),
@@ -199,6 +106,11 @@ const struct bus_field bus_status_fields[] = {
         {},
 };
 
+static bool get_drain_reason(void *object, struct bus_value *ret) {
+        ret->s = service_drain_reason(object);
+        return true;
+}
+
 const struct bus_field bus_service_fields[] = {
         BUS_GETTER("DrainReason", 's', get_drain_reason),
         {},
@@ -206,62 +118,18 @@ const struct bus_field bus_service_fields[] = {
 
 /* ---- ListVMs ---- */
 
-static bool get_vm_uuid(void *object, struct bus_value *ret) {
-        struct worker *worker = object;
-
-        return format_uuid(worker->uuid, ret);
-}
-
-static bool get_vmm_pid(void *object, struct bus_value *ret) {
-        struct worker *worker = object;
-
-        ret->u = (uint32_t)worker->vmm_pid;
-        return worker->vmm_pid > 0;
-}
-
-static bool get_vm_sort(void *object, struct bus_value *ret) {
-        ret->s = worker_sort(object);
-        return true;
-}
-
-static bool get_vm_state(void *object, struct bus_value *ret) {
-        ret->s = worker_state(object);
-        return true;
-}
-
-static bool get_vm_mem(void *object, struct bus_value *ret) {
-        struct worker *worker = object;
-
-        ret->t = worker->mem;
-        return worker->mem > 0; /* 0: it did not say */
-}
+GET(vm_uuid, worker, s, job_uuid_to_string(o->uuid, ret->buffer))
+GET_IF(vmm_pid, worker, u, (uint32_t)o->vmm_pid, o->vmm_pid > 0)
+GET(vm_sort, worker, s, worker_sort(o))
+GET(vm_state, worker, s, worker_state(o))
+GET_IF(vm_mem, worker, t, o->mem, o->mem > 0) /* 0: it did not say */
+GET(vm_cgroup, worker, s, o->cgroup ? o->cgroup->path : NULL)
+GET(connected, worker, b, o->peer != NULL)
+GET(quiet, worker, b, worker_is_quiet(o))
+GET(fencing, worker, s, worker_fencing(o))
 
 static bool get_vm_cpu(void *object, struct bus_value *ret) {
         return worker_cpu_usec(object, &ret->t) >= 0;
-}
-
-static bool get_vm_cgroup(void *object, struct bus_value *ret) {
-        struct worker *worker = object;
-
-        ret->s = worker->cgroup ? worker->cgroup->path : NULL;
-        return true;
-}
-
-static bool get_connected(void *object, struct bus_value *ret) {
-        struct worker *worker = object;
-
-        ret->b = worker->peer != NULL;
-        return true;
-}
-
-static bool get_quiet(void *object, struct bus_value *ret) {
-        ret->b = worker_is_quiet(object);
-        return true;
-}
-
-static bool get_fencing(void *object, struct bus_value *ret) {
-        ret->s = worker_fencing(object);
-        return true;
 }
 
 const struct bus_field bus_vm_fields[] = {
@@ -283,30 +151,20 @@ const struct bus_field bus_vm_fields[] = {
 
 /* ---- ListJobs ---- */
 
-static bool get_job_uuid(void *object, struct bus_value *ret) {
-        struct job *job = object;
+GET(job_uuid, job, s, job_uuid_to_string(o->uuid, ret->buffer))
+GET(kind, job, s, job_kind_to_string(o->kind))
+GET(job_state, job, s, job_state_to_string(o->state))
+GET_IF(error, job, i, o->error, job_has_outcome(o))
+GET_IF(rc, job, q, o->rc, job_has_outcome(o))
+GET_IF(rrc, job, q, o->rrc, job_has_outcome(o))
 
-        return format_uuid(job->uuid, ret);
-}
-
-static bool get_kind(void *object, struct bus_value *ret) {
-        struct job *job = object;
-
-        ret->s = job_kind_to_string(job->kind);
-        return true;
-}
-
-static bool get_job_state(void *object, struct bus_value *ret) {
-        struct job *job = object;
-
-        ret->s = job_state_to_string(job->state);
-        return true;
-}
+/* Only what this job itself has shown. */
+GET_IF(rate, job, t, progress_rate(&o->progress), o->state == JOB_RUNNING)
 
 static bool get_waited(void *object, struct bus_value *ret) {
         struct job *job = object;
 
-        ret->t = job->state == JOB_QUEUED ? since(job->worker->manager, job->queued_at)
+        ret->t = job->state == JOB_QUEUED ? since(job->worker->manager->event, job->queued_at)
                                           : job->waited_usec;
         return true;
 }
@@ -316,7 +174,7 @@ static bool get_ran(void *object, struct bus_value *ret) {
 
         if (job->state == JOB_QUEUED || (job->state == JOB_RUNNING && job->granted_at == 0))
                 return false;
-        ret->t = job->state == JOB_RUNNING ? since(job->worker->manager, job->granted_at)
+        ret->t = job->state == JOB_RUNNING ? since(job->worker->manager->event, job->granted_at)
                                            : job->ran_usec;
         return true;
 }
@@ -336,14 +194,6 @@ static bool get_job_cpu(void *object, struct bus_value *ret) {
         return true;
 }
 
-/* Only what this job itself has shown. */
-static bool get_rate(void *object, struct bus_value *ret) {
-        struct job *job = object;
-
-        ret->t = progress_rate(&job->progress);
-        return job->state == JOB_RUNNING;
-}
-
 static bool get_progress(void *object, struct bus_value *ret) {
         return forecast_percent(object, &ret->u);
 }
@@ -358,27 +208,6 @@ static bool get_job_eta(void *object, struct bus_value *ret) {
         if (ret->t == USEC_INFINITY)
                 ret->t = forecast_left(job);
         return true;
-}
-
-static bool get_error(void *object, struct bus_value *ret) {
-        struct job *job = object;
-
-        ret->i = job->error;
-        return job_has_outcome(job);
-}
-
-static bool get_rc(void *object, struct bus_value *ret) {
-        struct job *job = object;
-
-        ret->q = job->rc;
-        return job_has_outcome(job);
-}
-
-static bool get_rrc(void *object, struct bus_value *ret) {
-        struct job *job = object;
-
-        ret->q = job->rrc;
-        return job_has_outcome(job);
 }
 
 const struct bus_field bus_job_fields[] = {

@@ -12,6 +12,7 @@
 #include "daemon/bus/object.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #include "daemon/bus/change.h"
 #include "daemon/bus/error.h"
@@ -26,79 +27,115 @@
 #define UNREAD_MAX_BUS 100 /* ... to the bus, which reads for all of its clients */
 #define FAILURES_MAX   5
 
-static void messagep_unref(sd_bus_message **m) {
-        sd_bus_message_unref(*m);
+/* ---- what is read: each of these appends all that the method of its name answers ---- */
+
+static int append_status(sd_bus_message *reply, struct bus_object *o) {
+        int r;
+
+        r = sd_bus_message_open_container(reply, SD_BUS_TYPE_ARRAY, "{sv}");
+        if (r >= 0)
+                r = bus_append_entries(reply, bus_status_fields, o->manager);
+        if (r >= 0)
+                r = bus_append_entries(reply, bus_service_fields, o->service);
+        return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+static int append_limits(sd_bus_message *reply, struct bus_object *o) {
+        const struct config_origin *origins = o->manager->config->origins;
+        char origin[512];
+        int r;
+
+        r = sd_bus_message_open_container(reply, SD_BUS_TYPE_ARRAY, "(sss)");
+        for (size_t i = 0; i < n_config_keys && r >= 0; i++)
+                if (config_keys[i].live)
+                        r = sd_bus_message_append(
+                                reply, "(sss)", config_keys[i].key, origins[i].text,
+                                config_describe_origin(&origins[i], origin, sizeof(origin)));
+        return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+static int append_vms(sd_bus_message *reply, struct bus_object *o) {
+        struct worker *worker;
+        int r;
+
+        r = sd_bus_message_open_container(reply, SD_BUS_TYPE_ARRAY, "a{sv}");
+        TAILQ_FOREACH (worker, &o->manager->workers, link) {
+                if (r >= 0)
+                        r = bus_append_dict(reply, bus_vm_fields, worker);
+        }
+        return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
 static int append_job_list(sd_bus_message *reply, struct job_list *jobs) {
         struct job *job;
-        int r;
+        int r = 0;
 
         TAILQ_FOREACH (job, jobs, link) {
-                r = bus_append_dict(reply, bus_job_fields, job);
-                if (r < 0)
-                        return r;
+                if (r >= 0)
+                        r = bus_append_dict(reply, bus_job_fields, job);
         }
-        return 0;
+        return r;
 }
 
 static int append_running(sd_bus_message *reply, struct worker_list *workers) {
         struct worker *worker;
-        int r;
+        int r = 0;
 
         TAILQ_FOREACH (worker, workers, link) {
-                if (!worker->job || worker->job->state != JOB_RUNNING)
-                        continue;
-                r = bus_append_dict(reply, bus_job_fields, worker->job);
-                if (r < 0)
-                        return r;
+                if (r >= 0 && worker->job && worker->job->state == JOB_RUNNING)
+                        r = bus_append_dict(reply, bus_job_fields, worker->job);
         }
-        return 0;
+        return r;
 }
 
-static int append_jobs(sd_bus_message *reply, struct manager *manager) {
+static int append_jobs(sd_bus_message *reply, struct bus_object *o) {
+        struct manager *m = o->manager;
         int r;
 
-        r = append_job_list(reply, &manager->history);
-        if (r < 0)
-                return r;
-        r = append_running(reply, &manager->workers);
-        if (r < 0)
-                return r;
-        return append_job_list(reply, &manager->governor.queue.waiting);
+        r = sd_bus_message_open_container(reply, SD_BUS_TYPE_ARRAY, "a{sv}");
+        if (r >= 0)
+                r = append_job_list(reply, &m->history);
+        if (r >= 0)
+                r = append_running(reply, &m->workers);
+        if (r >= 0)
+                r = append_job_list(reply, &m->governor.queue.waiting);
+        return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
 /* The newest first. */
-static int append_failures(sd_bus_message *reply, struct manager *manager) {
+static int append_failures(sd_bus_message *reply, struct bus_object *o) {
         unsigned left = FAILURES_MAX;
         struct job *job;
         int r;
 
-        TAILQ_FOREACH_REVERSE(job, &manager->history, job_list, link) {
+        r = sd_bus_message_open_container(reply, SD_BUS_TYPE_ARRAY, "a{sv}");
+        TAILQ_FOREACH_REVERSE(job, &o->manager->history, job_list, link) {
+                if (r < 0 || left == 0)
+                        break;
                 if (job_went_well(job) || job->state == JOB_UNGOVERNED)
                         continue;
-                if (left-- == 0)
-                        break;
+                left--;
                 r = bus_append_dict(reply, bus_job_fields, job);
-                if (r < 0)
-                        return r;
         }
-        return 0;
+        return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
-static int append_vms(sd_bus_message *reply, struct manager *manager) {
-        struct worker *worker;
+static int append_metrics(sd_bus_message *reply, struct bus_object *o) {
+        _cleanup_(freep) char *text = NULL;
         int r;
 
-        TAILQ_FOREACH (worker, &manager->workers, link) {
-                r = bus_append_dict(reply, bus_vm_fields, worker);
-                if (r < 0)
-                        return r;
-        }
-        return 0;
+        r = metrics_text(&text, o->manager, METRICS_OPENMETRICS);
+        return r < 0 ? r : sd_bus_message_append(reply, "s", text);
 }
 
-/* ---- the object ---- */
+static const struct {
+        const char *method;
+        int (*append)(sd_bus_message *reply, struct bus_object *object);
+} readers[] = {
+        {"GetStatus", append_status},      {"GetLimits", append_limits},
+        {"ListVMs", append_vms},           {"ListJobs", append_jobs},
+        {"ListFailures", append_failures}, {"GetMetrics", append_metrics},
+};
 
 static int reply_new(sd_bus_message **ret, sd_bus_message *call, sd_bus_error *error) {
         sd_bus *link = sd_bus_message_get_bus(call);
@@ -114,69 +151,14 @@ static int reply_new(sd_bus_message **ret, sd_bus_message *call, sd_bus_error *e
         return sd_bus_message_new_method_return(call, ret);
 }
 
-static int reply_list(sd_bus_message *call, struct bus_object *o, sd_bus_error *error,
-                      int (*append)(sd_bus_message *reply, struct manager *manager)) {
-        _cleanup_(messagep_unref) sd_bus_message *reply = NULL;
+static int method_read(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         int r;
 
         r = reply_new(&reply, call, error);
-        if (r < 0)
-                return r;
-        r = sd_bus_message_open_container(reply, SD_BUS_TYPE_ARRAY, "a{sv}");
-        if (r < 0)
-                return r;
-        r = append(reply, o->manager);
-        if (r < 0)
-                return r;
-        r = sd_bus_message_close_container(reply);
-        if (r < 0)
-                return r;
-        return sd_bus_send(NULL, reply, NULL);
-}
-
-static int method_list_failures(sd_bus_message *call, void *userdata, sd_bus_error *error) {
-        return reply_list(call, userdata, error, append_failures);
-}
-
-static int method_get_status(sd_bus_message *call, void *userdata, sd_bus_error *error) {
-        _cleanup_(messagep_unref) sd_bus_message *reply = NULL;
-        struct bus_object *o = userdata;
-        int r;
-
-        r = reply_new(&reply, call, error);
-        if (r < 0)
-                return r;
-        r = sd_bus_message_open_container(reply, SD_BUS_TYPE_ARRAY, "{sv}");
-        if (r >= 0)
-                r = bus_append_entries(reply, bus_status_fields, o->manager);
-        if (r >= 0)
-                r = bus_append_entries(reply, bus_service_fields, o->service);
-        if (r >= 0)
-                r = sd_bus_message_close_container(reply);
-        return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
-}
-
-static int method_list_vms(sd_bus_message *call, void *userdata, sd_bus_error *error) {
-        return reply_list(call, userdata, error, append_vms);
-}
-
-static int method_list_jobs(sd_bus_message *call, void *userdata, sd_bus_error *error) {
-        return reply_list(call, userdata, error, append_jobs);
-}
-
-static int method_get_metrics(sd_bus_message *call, void *userdata, sd_bus_error *error) {
-        _cleanup_(messagep_unref) sd_bus_message *reply = NULL;
-        _cleanup_(freep) char *text = NULL;
-        struct bus_object *o = userdata;
-        int r;
-
-        r = reply_new(&reply, call, error);
-        if (r < 0)
-                return r;
-        r = metrics_text(&text, o->manager, METRICS_OPENMETRICS);
-        if (r < 0)
-                return r;
-        r = sd_bus_message_append(reply, "s", text);
+        for (size_t i = 0; i < ARRAY_SIZE(readers) && r >= 0; i++)
+                if (strcmp(readers[i].method, sd_bus_message_get_member(call)) == 0)
+                        r = readers[i].append(reply, userdata);
         return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
 }
 
@@ -196,7 +178,7 @@ static struct job *find_job(struct manager *manager, uint64_t id) {
 }
 
 static int method_get_job(sd_bus_message *call, void *userdata, sd_bus_error *error) {
-        _cleanup_(messagep_unref) sd_bus_message *reply = NULL;
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         struct bus_object *o = userdata;
         struct job *job;
         uint64_t id;
@@ -210,37 +192,8 @@ static int method_get_job(sd_bus_message *call, void *userdata, sd_bus_error *er
                 return sd_bus_error_setf(error, BUS_ERROR_NO_JOB,
                                          "There is no job %" PRIu64 ", or it is forgotten", id);
         r = reply_new(&reply, call, error);
-        if (r < 0)
-                return r;
-        r = bus_append_dict(reply, bus_job_fields, job);
-        return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
-}
-
-/* ---- GetLimits ---- */
-
-static int append_limit(sd_bus_message *reply, const struct config *config, size_t i) {
-        char origin[512];
-
-        return sd_bus_message_append(
-                reply, "(sss)", config_keys[i].key, config->origins[i].text,
-                config_describe_origin(&config->origins[i], origin, sizeof(origin)));
-}
-
-static int method_get_limits(sd_bus_message *call, void *userdata, sd_bus_error *error) {
-        _cleanup_(messagep_unref) sd_bus_message *reply = NULL;
-        struct bus_object *o = userdata;
-        int r;
-
-        r = reply_new(&reply, call, error);
-        if (r < 0)
-                return r;
-        r = sd_bus_message_open_container(reply, SD_BUS_TYPE_ARRAY, "(sss)");
-        for (size_t i = 0; i < n_config_keys && r >= 0; i++)
-                if (config_keys[i].live)
-                        r = append_limit(reply, o->manager->config, i);
-        if (r < 0)
-                return r;
-        r = sd_bus_message_close_container(reply);
+        if (r >= 0)
+                r = bus_append_dict(reply, bus_job_fields, job);
         return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
 }
 
@@ -257,19 +210,20 @@ static int property_get_status(sd_bus *bus, const char *path, const char *interf
 #define METHOD(name, in, in_names, out, out_names, function)                                       \
         SD_BUS_METHOD_WITH_NAMES(name, in, in_names, out, out_names, function,                     \
                                  SD_BUS_VTABLE_UNPRIVILEGED)
-#define ACTS(name, function) SD_BUS_METHOD(name, "", "", function, SD_BUS_VTABLE_UNPRIVILEGED)
+#define READS(name, out, out_name) METHOD(name, NULL, , out, SD_BUS_PARAM(out_name), method_read)
+#define ACTS(name, function)       SD_BUS_METHOD(name, "", "", function, SD_BUS_VTABLE_UNPRIVILEGED)
 #define SHOWS(name, type)                                                                          \
         SD_BUS_PROPERTY(name, type, property_get_status, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE)
 
 const sd_bus_vtable bus_object_vtable[] = {
         SD_BUS_VTABLE_START(0),
-        METHOD("GetStatus", NULL, , "a{sv}", SD_BUS_PARAM(status), method_get_status),
-        METHOD("GetLimits", NULL, , "a(sss)", SD_BUS_PARAM(limits), method_get_limits),
-        METHOD("ListVMs", NULL, , "aa{sv}", SD_BUS_PARAM(vms), method_list_vms),
-        METHOD("ListJobs", NULL, , "aa{sv}", SD_BUS_PARAM(jobs), method_list_jobs),
-        METHOD("ListFailures", NULL, , "aa{sv}", SD_BUS_PARAM(jobs), method_list_failures),
+        READS("GetStatus", "a{sv}", status),
+        READS("GetLimits", "a(sss)", limits),
+        READS("ListVMs", "aa{sv}", vms),
+        READS("ListJobs", "aa{sv}", jobs),
+        READS("ListFailures", "aa{sv}", jobs),
+        READS("GetMetrics", "s", openmetrics),
         METHOD("GetJob", "t", SD_BUS_PARAM(id), "a{sv}", SD_BUS_PARAM(job), method_get_job),
-        METHOD("GetMetrics", NULL, , "s", SD_BUS_PARAM(openmetrics), method_get_metrics),
         METHOD("SetLimits", "a(ss)", SD_BUS_PARAM(settings), "", , bus_method_set_limits),
         METHOD("WaitMemory", "tt", SD_BUS_PARAM(bytes) SD_BUS_PARAM(timeout_usec), "t",
                SD_BUS_PARAM(available), bus_method_wait_memory),

@@ -15,37 +15,26 @@
 #include "daemon/bus/object.h"
 #include "daemon/manager.h"
 
-static void messagep_unref(sd_bus_message **m) {
-        sd_bus_message_unref(*m);
-}
-
 /* ---- jobs ---- */
 
 static const char *signal_of(const struct job *job) {
-        switch (job->state) {
-        case JOB_QUEUED:
-                return "JobQueued";
-        case JOB_RUNNING:
-                return "JobStarted";
-        default:
-                return "JobFinished";
-        }
+        return job->state == JOB_QUEUED    ? "JobQueued"
+               : job->state == JOB_RUNNING ? "JobStarted"
+                                           : "JobFinished";
 }
 
 int bus_signal_job(sd_bus *link, struct job *job) {
-        _cleanup_(messagep_unref) sd_bus_message *m = NULL;
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
         int r;
 
         r = sd_bus_message_new_signal(link, &m, BUS_OBJECT_PATH, BUS_OBJECT_INTERFACE,
                                       signal_of(job));
-        if (r < 0)
-                return r;
-        r = sd_bus_message_append(m, "t", job->id);
+        if (r >= 0)
+                r = sd_bus_message_append(m, "t", job->id);
         if (r >= 0 && job->state >= JOB_DONE)
                 r = sd_bus_message_append(m, "s", job_state_to_string(job->state));
-        if (r < 0)
-                return r;
-        r = bus_append_dict(m, bus_job_fields, job);
+        if (r >= 0)
+                r = bus_append_dict(m, bus_job_fields, job);
         return r < 0 ? r : sd_bus_send(link, m, NULL);
 }
 

@@ -152,10 +152,6 @@ bool config_is_live(const char *name) {
 
 /* ---- life and death ---- */
 
-static void config_freep(struct config **config) {
-        config_free(*config);
-}
-
 /* from NULL: with the defaults. */
 static int make(struct config **ret, const struct config *from) {
         _cleanup_(config_freep) struct config *config = calloc(1, sizeof(*config));

@@ -75,6 +75,7 @@ struct config_source {
 int config_new(struct config **ret);
 int config_copy(struct config **ret, const struct config *config);
 struct config *config_free(struct config *config);
+DEFINE_FREEP(config)
 
 /*
  * Reads one file over what is there. Unknown sections and keys are warnings, bad values errors,

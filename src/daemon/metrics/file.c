@@ -148,9 +148,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
         return 0;
 }
 
-static void metrics_file_freep(struct metrics_file **f) {
-        metrics_file_free(*f);
-}
+DEFINE_FREEP(metrics_file)
 
 int metrics_file_new(struct metrics_file **ret, struct manager *manager) {
         _cleanup_(metrics_file_freep) struct metrics_file *f = NULL;

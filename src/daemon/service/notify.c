@@ -103,9 +103,7 @@ void notify_stopping(struct notify *n) {
         say(n, message);
 }
 
-static void notify_freep(struct notify **n) {
-        notify_free(*n);
-}
+DEFINE_FREEP(notify)
 
 int notify_new(struct notify **ret, sd_event *event,
                void (*describe)(void *userdata, char *buffer, size_t size), void *userdata) {

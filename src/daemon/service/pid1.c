@@ -209,9 +209,7 @@ static int on_begin(void *userdata, sd_bus *link) {
 
 /* ---- life and death ---- */
 
-static void pid1_freep(struct pid1 **p) {
-        pid1_free(*p);
-}
+DEFINE_FREEP(pid1)
 
 int pid1_new(struct pid1 **ret, sd_event *event, void (*tell)(void *userdata, enum pid1_news news),
              void *userdata) {

@@ -365,9 +365,7 @@ static int add_sources(struct service *s) {
         return loop_add_timer(&s->look_source, event, on_look, s);
 }
 
-static void service_freep(struct service **s) {
-        service_free(*s);
-}
+DEFINE_FREEP(service)
 
 int service_new(struct service **ret, struct manager *manager) {
         _cleanup_(service_freep) struct service *s = calloc(1, sizeof(*s));

@@ -106,9 +106,7 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *userdata) {
         return 0;
 }
 
-static void system_bus_freep(struct system_bus **s) {
-        system_bus_free(*s);
-}
+DEFINE_FREEP(system_bus)
 
 int system_bus_new(struct system_bus **ret, sd_event *event, int64_t priority,
                    const struct system_bus_user *user) {
