@@ -15,7 +15,7 @@
 
 /* n: among how many the quota is shared. */
 static struct estimate_job look_at(const struct job *job, unsigned n) {
-        struct manager *m = job->worker->manager;
+        struct manager *m = manager_of(job->worker);
         struct estimate_job look = {.kind = job->kind,
                                     .bytes = job->bytes,
                                     .bytes_left = job->bytes_left,
@@ -40,7 +40,7 @@ bool forecast_percent(const struct job *job, unsigned *ret) {
         if (job->state != JOB_RUNNING)
                 return false;
         look = look_at(job, 1);
-        return estimate_percent(&job->worker->manager->estimate, &look, ret);
+        return estimate_percent(&manager_of(job->worker)->estimate, &look, ret);
 }
 
 uint64_t forecast_left(const struct job *job) {
@@ -48,8 +48,8 @@ uint64_t forecast_left(const struct job *job) {
 
         if (job->state != JOB_RUNNING)
                 return USEC_INFINITY;
-        look = look_at(job, job->worker->manager->governor.n_counted);
-        return estimate_left(&job->worker->manager->estimate, &look);
+        look = look_at(job, manager_of(job->worker)->governor.n_counted);
+        return estimate_left(&manager_of(job->worker)->estimate, &look);
 }
 
 /* start-rate lets so many begin, and no more. */
@@ -66,7 +66,7 @@ uint64_t forecast_left_in_all(struct manager *m) {
         uint64_t left;
         struct worker *w;
 
-        TAILQ_FOREACH (w, &m->workers, link) {
+        TAILQ_FOREACH (w, &m->workers.list, link) {
                 struct estimate_job look;
 
                 if (w->found) /* what it does, and how far it is, nobody knows */

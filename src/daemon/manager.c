@@ -14,37 +14,18 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
 
-#include "base/packet.h"
 #include "daemon/adopt/adopt.h"
 #include "daemon/cpu/cap.h"
 #include "daemon/memory/memory.h"
 #include "daemon/policy.h"
 #include "daemon/runtime/log.h"
+#include "daemon/runtime/loop.h"
+#include "daemon/worker/admit.h"
+#include "daemon/worker/protocol.h"
 #include "daemon/worker/quiet.h"
 
-#define TICK_USEC    (1 * USEC_PER_SEC)
-#define FDS_PER_PEER 4 /* socket, pidfds of worker and VMM, cgroup directory */
-#define FDS_RESERVED 128
-#define ACCEPT_BATCH 16 /* connections per wake-up: a flood of them must not hold the loop */
-
-uint64_t manager_bytes_to_clear(struct manager *m) {
-        uint64_t sum = 0;
-        struct worker *w;
-
-        TAILQ_FOREACH (w, &m->workers, link) {
-                uint64_t bytes = 0;
-
-                if (w->job)
-                        bytes = w->job->bytes_left == USEC_INFINITY ? w->job->bytes
-                                                                    : w->job->bytes_left;
-                /* Claims: a sum of lies must not wrap around to look small. */
-                sum = bytes > UINT64_MAX - sum ? UINT64_MAX : sum + bytes;
-        }
-        return sum;
-}
+#define TICK_USEC (1 * USEC_PER_SEC)
 
 unsigned manager_n_left(const struct manager *m) {
         return m->governor.n_counted + m->governor.queue.n_waiting;
@@ -84,46 +65,32 @@ static void tick_on(struct manager *m) {
         loop_timer_start(m->tick_source, loop_now(m->event) + TICK_USEC);
 }
 
-/* Full, or short of something: nothing is accepted until the next tick or until a peer goes. */
-static int pause_accepting(struct manager *m) {
-        tick_on(m);
-        return sd_event_source_set_enabled(m->handoff_source, SD_EVENT_OFF);
-}
-
-static bool accept_again(struct manager *m) {
-        if (m->n_peers >= m->max_peers)
-                return false;
-        if (m->handoff_source)
-                (void)sd_event_source_set_enabled(m->handoff_source, SD_EVENT_ON);
-        return true;
-}
-
 /* A process is still in it. Unless that is a worker that we know, the purge is repeated. */
 static void on_left(void *userdata, pid_t pid, uint64_t starttime) {
         struct manager *m = userdata;
 
-        m->purge = m->purge || !worker_find(m, pid, starttime);
+        m->workers.purge = m->workers.purge || !worker_find(&m->workers, pid, starttime);
 }
 
 static void purge(struct manager *m) {
-        m->purge = false;
+        m->workers.purge = false;
         if (cgroup_root_scan_keepers(m->cgroup, on_left, m) < 0)
-                m->purge = true;
+                m->workers.purge = true;
 }
 
 static int on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
         struct manager *m = userdata;
-        bool again = !accept_again(m);
+        bool again = false;
         struct worker *w;
 
-        TAILQ_FOREACH (w, &m->workers, link) {
+        TAILQ_FOREACH (w, &m->workers.list, link) {
                 worker_check_overdue(w);
                 again = again || w->slot.state != SLOT_FREE || w->sent_away;
         }
         again = cap_tick(m->cap) || again;
-        if (m->purge)
+        if (m->workers.purge)
                 purge(m);
-        again = again || m->purge;
+        again = again || m->workers.purge;
         tell_changed(m);
         if (again)
                 tick_on(m);
@@ -144,13 +111,9 @@ static int on_dispatch(sd_event_source *source, void *userdata) {
         uint64_t wake_at;
         struct job *job;
 
-        while ((job = governor_next(&m->governor, manager_now(m), &wake_at))) {
-                struct worker *w = job->worker;
-
-                if (worker_grant(w) < 0)
-                        peer_free(w->peer); /* it does not read: it will ask again, if it lives */
-        }
-        if (m->governor.n_counted > 0 || m->purge)
+        while ((job = governor_next(&m->governor, loop_now(m->event), &wake_at)))
+                worker_grant(job->worker);
+        if (m->governor.n_counted > 0 || m->workers.purge)
                 tick_on(m);
         loop_timer_at(m->start_source, wake_at);
         memory_changed(m->memory);
@@ -179,7 +142,9 @@ static void learn(struct manager *m, const struct job *job) {
                 estimate_learn(&m->estimate, job->kind, &sample);
 }
 
-void manager_job_ended(struct manager *m, struct job *job) {
+static void on_job_ended(void *userdata, struct job *job) {
+        struct manager *m = userdata;
+
         job_log(job);
         m->totals[job->state]++;
         learn(m, job);
@@ -190,61 +155,54 @@ void manager_job_ended(struct manager *m, struct job *job) {
                 history_drop(m, TAILQ_FIRST(&m->history));
 }
 
-void manager_job_moved(struct manager *m, struct job *job) {
+static void on_job_moved(void *userdata, struct job *job) {
+        struct manager *m = userdata;
+
+        m->tally.n_begun += job->state == JOB_RUNNING && job->ungoverned;
         tell_job_changed(m, job);
 }
 
-/* ---- listening ---- */
+/* ---- the workers and their connections ---- */
 
-static struct log_limit accept_limit;
-
-static int on_connection(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
-        struct manager *m = userdata;
-
-        for (unsigned i = 0; i < ACCEPT_BATCH; i++) {
-                struct peer *peer;
-                int connection, r;
-
-                if (m->n_peers >= m->max_peers) {
-                        /* The rest waits in the backlog, and its grace time runs. */
-                        log_warning_limited(&accept_limit, 0, "%u connections: no more for now",
-                                            m->n_peers);
-                        return pause_accepting(m);
-                }
-                connection = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-                if (connection < 0 && errno == EAGAIN)
-                        return 0; /* none left */
-                if (connection < 0) {
-                        /* Out of fds or memory: going on would spin. */
-                        log_warning_limited(&accept_limit, negative_errno(),
-                                            "cannot accept a connection");
-                        return pause_accepting(m);
-                }
-                r = peer_new(&peer, m, &connection);
-                if (r < 0 && r != -ECONNREFUSED)
-                        log_warning_limited(&accept_limit, r, "cannot serve a connection");
-        }
-        return 0;
+static void on_changed(void *userdata) {
+        manager_changed(userdata);
 }
 
-void manager_peer_gone(struct manager *m) {
-        (void)accept_again(m);
+static void on_quiet_changed(void *userdata) {
+        struct manager *m = userdata;
+
+        quiet_changed(m->quiet);
+}
+
+static void on_peer_gone(void *userdata) {
+        struct manager *m = userdata;
+
+        acceptor_look_again(m->acceptor);
         manager_changed(m);
 }
 
-/* As many peers as fds allow. */
-static unsigned find_max_peers(void) {
-        struct rlimit limit;
+static void init_workers(struct manager *m) {
+        unsigned max = acceptor_max_peers();
 
-        if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-                return 256;
-        limit.rlim_cur = limit.rlim_max;
-        (void)setrlimit(RLIMIT_NOFILE, &limit);
-        if (limit.rlim_cur > 1000000)
-                limit.rlim_cur = 1000000;
-        if (limit.rlim_cur < FDS_RESERVED + FDS_PER_PEER)
-                return 1;
-        return (unsigned)((limit.rlim_cur - FDS_RESERVED) / FDS_PER_PEER);
+        m->workers = (struct workers){
+                .governor = &m->governor,
+                .changed = on_changed,
+                .quiet_changed = on_quiet_changed,
+                .job_moved = on_job_moved,
+                .job_ended = on_job_ended,
+                .userdata = m,
+                .max = max,
+                .next_job_id = 1,
+        };
+        m->peers = (struct peers){
+                .workers = &m->workers,
+                .tally = &m->tally,
+                .gone = on_peer_gone,
+                .userdata = m,
+                .max = max,
+        };
+        TAILQ_INIT(&m->workers.list);
+        TAILQ_INIT(&m->peers.list);
 }
 
 /* ---- life and death ---- */
@@ -277,13 +235,9 @@ int manager_new(struct manager **ret, struct config *config, const struct config
         if (!m)
                 return log_error_errno(-ENOMEM, "cannot start");
         TAILQ_INIT(&m->watchers);
-        TAILQ_INIT(&m->peers);
-        TAILQ_INIT(&m->workers);
         TAILQ_INIT(&m->history);
-        m->handoff_fd = -1;
-        m->next_job_id = 1;
         tally_init(&m->tally);
-        m->max_peers = find_max_peers();
+        init_workers(m);
         policy_init(m, config);
         r = sd_event_default(&m->event);
         if (r >= 0)
@@ -295,15 +249,18 @@ int manager_new(struct manager **ret, struct config *config, const struct config
         r = open_cgroup(m, config->cgroup);
         if (r < 0)
                 return r;
-        r = cap_new(&m->cap, m);
+        m->workers.event = m->peers.event = m->event;
+        m->workers.cgroup = m->cgroup;
+        r = cap_new(&m->cap, m->event, m->cgroup);
         if (r >= 0)
                 r = memory_new(&m->memory, m);
         if (r >= 0)
-                r = quiet_new(&m->quiet, m);
+                r = quiet_new(&m->quiet, &m->workers);
         if (r >= 0)
-                r = adopt_new(&m->adopt, m);
+                r = adopt_new(&m->adopt, &m->workers, config);
         if (r < 0)
                 return log_error_errno(r, "cannot start");
+        m->workers.cap = m->cap;
         m->config = config;
         m->source = *source;
         policy_apply(m);
@@ -316,11 +273,11 @@ int manager_new(struct manager **ret, struct config *config, const struct config
 struct manager *manager_free(struct manager *m) {
         if (!m)
                 return NULL;
-        m->handoff_source = sd_event_source_disable_unref(m->handoff_source);
-        while (!TAILQ_EMPTY(&m->peers))
-                peer_free(TAILQ_FIRST(&m->peers));
-        while (!TAILQ_EMPTY(&m->workers))
-                worker_free(TAILQ_FIRST(&m->workers));
+        m->acceptor = acceptor_free(m->acceptor);
+        while (!TAILQ_EMPTY(&m->peers.list))
+                peer_free(TAILQ_FIRST(&m->peers.list));
+        while (!TAILQ_EMPTY(&m->workers.list))
+                worker_free(TAILQ_FIRST(&m->workers.list));
         while (!TAILQ_EMPTY(&m->history))
                 history_drop(m, TAILQ_FIRST(&m->history));
         governor_deinit(&m->governor);
@@ -332,7 +289,6 @@ struct manager *manager_free(struct manager *m) {
         m->adopt = adopt_free(m->adopt);
         m->cap = cap_free(m->cap);
         cgroup_root_free(m->cgroup);
-        close_fd(&m->handoff_fd);
         config_free(m->config);
         sd_event_unref(m->event);
         free(m);
@@ -344,8 +300,8 @@ static void on_found(void *userdata, pid_t pid, uint64_t starttime) {
         struct worker *w;
         int r;
 
-        r = worker_new_found(&w, m, pid, starttime);
-        m->purge = m->purge || r < 0;
+        r = worker_new_found(&w, &m->workers, pid, starttime);
+        m->workers.purge = m->workers.purge || r < 0;
         if (r < 0 && r != -ESRCH)
                 (void)log_warning_errno(r, "cannot count worker %d of an earlier daemon", (int)pid);
 }
@@ -353,7 +309,6 @@ static void on_found(void *userdata, pid_t pid, uint64_t starttime) {
 int manager_start(struct manager *m, int *handoff_fd) {
         int r;
 
-        m->handoff_fd = take_fd(handoff_fd);
         if (m->cgroup) {
                 r = cgroup_root_scan_keepers(m->cgroup, on_found, m);
                 if (r >= 0)
@@ -361,14 +316,13 @@ int manager_start(struct manager *m, int *handoff_fd) {
                 if (r < 0)
                         return log_error_errno(r, "cannot read %s/jobs", m->cgroup->path);
         }
-        m->tally.n_found = m->n_workers;
-        if (m->n_workers > 0)
+        m->tally.n_found = m->workers.n;
+        if (m->workers.n > 0)
                 (void)log_event(LOG_EVENT(LOG_INFO, MESSAGE_WORKERS_FOUND, 0,
-                                          LOG_NUMBER("PV_WORKERS", m->n_workers)),
+                                          LOG_NUMBER("PV_WORKERS", m->workers.n)),
                                 "%u workers of an earlier daemon count until they register",
-                                m->n_workers);
-        (void)packet_refuse_fds(m->handoff_fd);
-        r = sd_event_add_io(m->event, &m->handoff_source, m->handoff_fd, EPOLLIN, on_connection, m);
+                                m->workers.n);
+        r = acceptor_new(&m->acceptor, &m->peers, handoff_fd);
         return r < 0 ? log_error_errno(r, "cannot listen on the hand-off socket") : 0;
 }
 

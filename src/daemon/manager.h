@@ -14,8 +14,7 @@
 #include "daemon/job/estimate.h"
 #include "daemon/job/tally.h"
 #include "daemon/runtime/loop.h"
-#include "daemon/worker/peer.h"
-#include "daemon/worker/worker.h"
+#include "daemon/worker/accept.h"
 
 #define HISTORY_MAX 1000 /* finished jobs we remember */
 
@@ -52,27 +51,22 @@ struct manager {
         struct memory *memory;
         struct quiet *quiet;
         struct adopt *adopt;
-        int handoff_fd;
+        struct acceptor *acceptor;
 
         struct config_source source; /* where another configuration would come from */
 
         /* state */
         struct manager_watcher_list watchers;
         struct governor governor;
-        struct peer_list peers;
-        struct worker_list workers;
+        struct peers peers;
+        struct workers workers;
         struct job_list history;  /* ended jobs, oldest first */
         struct estimate estimate; /* what was learnt from them */
-        unsigned n_peers, n_workers, n_history;
-        unsigned max_peers; /* and workers: those that are away cost fds, too */
-        uint64_t next_job_id;
+        unsigned n_history;
         uint64_t totals[_JOB_STATE_MAX]; /* ended jobs by how; JOB_QUEUED, JOB_RUNNING unused */
-        uint64_t n_unreported;           /* ended while no daemon was there to be told */
         struct tally tally;              /* for the metrics */
         uint64_t started_at;
-        bool purge; /* a cgroup that is no worker's any more could not be removed yet */
 
-        sd_event_source *handoff_source;
         sd_event_source *tick_source; /* once a second, while something is to be looked at */
         sd_event_source *dispatch_source;
         sd_event_source *start_source; /* when start-rate lets the next job start */
@@ -82,7 +76,7 @@ struct manager {
 int manager_new(struct manager **ret, struct config *config, const struct config_source *source);
 struct manager *manager_free(struct manager *manager);
 
-/* Recounts the workers of an earlier daemon, then listens. The fd is taken over in any case. */
+/* Recounts the workers of an earlier daemon, then listens. The fd is taken over if it listens. */
 int manager_start(struct manager *manager, int *handoff_fd);
 
 /* From here on the watcher is told, from the loop; until it is told no more. */
@@ -92,23 +86,16 @@ void manager_unwatch(struct manager *manager, struct manager_watcher *watcher);
 /* The event loop. Returns the exit code. */
 int manager_run(struct manager *manager);
 
-/* A job ended: logs it, remembers it, tells the watchers. Takes the job over. */
-void manager_job_ended(struct manager *manager, struct job *job);
-
-/* A job began to wait, or to run: tells the watchers. */
-void manager_job_moved(struct manager *manager, struct job *job);
-
-/* A peer went; perhaps there is room to accept again. */
-void manager_peer_gone(struct manager *manager);
-
 /* Something that the queue depends on changed: grants are looked at after this round of events. */
 void manager_changed(struct manager *manager);
 
-/* What is still to be cleared, by the workers' own claims, in bytes. */
-uint64_t manager_bytes_to_clear(struct manager *manager);
-
 /* Jobs that run, or wait to. */
 unsigned manager_n_left(const struct manager *manager);
+
+/* The manager that a worker is part of. */
+static inline struct manager *manager_of(const struct worker *worker) {
+        return (struct manager *)((char *)worker->workers - offsetof(struct manager, workers));
+}
 
 static inline uint64_t manager_now(struct manager *manager) {
         return loop_now(manager->event);

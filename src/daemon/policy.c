@@ -112,13 +112,13 @@ static void apply_cpu(struct manager *m) {
 
 void policy_init(struct manager *m, const struct config *config) {
         const struct governor_limits limits = limits_of(config, GOVERNOR_NORMAL);
-        const struct unit_limits unit_limits = unit_limits_of(config, m->max_peers);
+        const struct unit_limits unit_limits = unit_limits_of(config, m->peers.max);
 
         governor_init(&m->governor, &limits, &unit_limits);
 }
 
 void policy_apply(struct manager *m) {
-        const struct unit_limits unit_limits = unit_limits_of(m->config, m->max_peers);
+        const struct unit_limits unit_limits = unit_limits_of(m->config, m->peers.max);
         uint64_t now = manager_now(m);
 
         for (int mode = GOVERNOR_NORMAL; mode < _GOVERNOR_MODE_MAX; mode++) {

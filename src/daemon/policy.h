@@ -10,7 +10,7 @@
 struct config;
 struct manager;
 
-/* Before anything is granted. The manager must know max_peers. */
+/* Before anything is granted. The manager must know peers.max. */
 void policy_init(struct manager *manager, const struct config *config);
 
 /* After manager.config has changed: acts at once, also on what runs. */

@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "daemon/manager.h"
+#include "daemon/config/config.h"
 #include "daemon/runtime/log.h"
 #include "daemon/runtime/process.h"
 
@@ -24,7 +24,9 @@ struct refused {
 };
 
 struct adopt {
-        struct manager *manager;
+        /* borrowed */
+        struct workers *workers;
+        const struct config *config;
 
         /* owned */
         struct adopt_scan *scan;
@@ -74,20 +76,20 @@ static int answer_of(int error, pid_t pid, char *text) {
         }
 }
 
-static int try(struct manager *m, pid_t pid, char *text) {
+static int try(struct adopt *adopt, pid_t pid, char *text) {
         struct helper helper = {.pidfd = -1, .vmm_pidfd = -1};
         struct worker *w;
         int r;
 
-        if (governor_mode(&m->governor) == GOVERNOR_DRAINING) {
+        if (governor_mode(adopt->workers->governor) == GOVERNOR_DRAINING) {
                 (void)snprintf(text, ADOPT_TEXT_MAX,
                                "process %d comes too late: the daemon is being stopped", (int)pid);
                 return ADOPT_DRAINING;
         }
-        r = adopt_check(m, pid, &helper, text);
+        r = adopt_check(adopt->workers, adopt->config->adopt_emulators, pid, &helper, text);
         if (r != ADOPT_DONE)
                 return r;
-        r = worker_new_adopted(&w, m, &helper);
+        r = worker_new_adopted(&w, adopt->workers, &helper);
         if (r < 0)
                 return answer_of(r, pid, text);
         log_adopted(w);
@@ -99,7 +101,7 @@ int adopt_process(struct adopt *adopt, pid_t pid, enum adopt_answer *ret,
         int r;
 
         text[0] = '\0';
-        r = try(adopt->manager, pid, text);
+        r = try(adopt, pid, text);
         if (r < 0)
                 return log_warning_errno(r, "cannot adopt %d", (int)pid);
         if (r != ADOPT_DONE)
@@ -133,7 +135,7 @@ static void on_found(void *userdata, pid_t pid) {
         char text[ADOPT_TEXT_MAX];
         int r;
 
-        r = try(adopt->manager, pid, text);
+        r = try(adopt, pid, text);
         if ((r >= 0 && !is_worth_a_line(r)) || !is_news(adopt, pid))
                 return;
         if (r < 0)
@@ -143,21 +145,22 @@ static void on_found(void *userdata, pid_t pid) {
 }
 
 void adopt_apply(struct adopt *adopt) {
-        const struct config *config = adopt->manager->config;
+        const struct config *config = adopt->config;
 
         adopt_scan_set(adopt->scan, config->adopt_qemu ? config->adopt_interval : USEC_INFINITY);
 }
 
 /* ---- life and death ---- */
 
-int adopt_new(struct adopt **ret, struct manager *manager) {
+int adopt_new(struct adopt **ret, struct workers *workers, const struct config *config) {
         struct adopt *adopt = calloc(1, sizeof(*adopt));
         int r;
 
         if (!adopt)
                 return -ENOMEM;
-        adopt->manager = manager;
-        r = adopt_scan_new(&adopt->scan, manager->event, on_found, adopt);
+        adopt->workers = workers;
+        adopt->config = config;
+        r = adopt_scan_new(&adopt->scan, workers->event, on_found, adopt);
         if (r < 0) {
                 free(adopt);
                 return r;

@@ -13,9 +13,10 @@
  * QEMU lives, see adopt_check().
  */
 
-#include "daemon/worker/worker.h"
+#include "daemon/worker/adopted.h"
 
 struct adopt;
+struct config;
 
 enum adopt_answer {
         ADOPT_DONE,
@@ -45,10 +46,11 @@ const char *adopt_answer_to_string(enum adopt_answer answer);
 int adopt_process(struct adopt *adopt, pid_t pid, enum adopt_answer *ret,
                   char text[static ADOPT_TEXT_MAX]);
 
-int adopt_new(struct adopt **ret, struct manager *manager);
+/* config: borrowed, may change; see adopt_apply(). */
+int adopt_new(struct adopt **ret, struct workers *workers, const struct config *config);
 struct adopt *adopt_free(struct adopt *adopt);
 
-/* After manager.config has changed. */
+/* After the configuration has changed. */
 void adopt_apply(struct adopt *adopt);
 
 /* ---- between the files of this module ---- */
@@ -59,7 +61,7 @@ void adopt_apply(struct adopt *adopt);
  * ADOPT_DONE only, and its pidfds are the caller's then. text: as of adopt_process(). Negative: it
  * could not be found out.
  */
-int adopt_check(struct manager *manager, pid_t pid, struct helper *ret,
+int adopt_check(struct workers *workers, const char *emulators, pid_t pid, struct helper *ret,
                 char text[static ADOPT_TEXT_MAX]);
 
 /* Whether a name looks like a helper's; and of which process, 0 if it is not quite right. */

@@ -17,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/manager.h"
 #include "daemon/runtime/process.h"
 
 static const char *const answers[_ADOPT_ANSWER_MAX] = {
@@ -94,12 +93,13 @@ static int check_helper(struct helper *h, char *text) {
         return ADOPT_DONE;
 }
 
-static int check_vmm(struct manager *m, const struct helper *h, char *text) {
+static int check_vmm(struct workers *ws, const char *emulators, const struct helper *h,
+                     char *text) {
         _cleanup_(freep) char *program = NULL;
         const struct worker *keeper;
         int r;
 
-        keeper = worker_find_keeper(m, h->vmm_pid);
+        keeper = worker_find_keeper(ws, h->vmm_pid);
         if (keeper) {
                 (void)snprintf(text, ADOPT_TEXT_MAX,
                                "process %d has a keeper, %d, which does what its helper %d would",
@@ -109,7 +109,7 @@ static int check_vmm(struct manager *m, const struct helper *h, char *text) {
         r = process_program(h->vmm_pid, &program);
         if (r < 0)
                 return gone(r, h->vmm_pid, text);
-        if (!adopt_is_listed(m->config->adopt_emulators, program)) {
+        if (!adopt_is_listed(emulators, program)) {
                 (void)snprintf(
                         text, ADOPT_TEXT_MAX,
                         "the parent %d of process %d runs %.128s, which is not in emulators=",
@@ -145,7 +145,7 @@ static void helper_deinit(struct helper *h) {
         close_fd(&h->vmm_pidfd);
 }
 
-int adopt_check(struct manager *m, pid_t pid, struct helper *ret,
+int adopt_check(struct workers *ws, const char *emulators, pid_t pid, struct helper *ret,
                 char text[static ADOPT_TEXT_MAX]) {
         _cleanup_(helper_deinit) struct helper h = {.pid = pid, .pidfd = -1, .vmm_pidfd = -1};
         int r, alive;
@@ -156,11 +156,11 @@ int adopt_check(struct manager *m, pid_t pid, struct helper *ret,
         r = check_helper(&h, text);
         if (r != ADOPT_DONE)
                 return r;
-        if (worker_find(m, pid, h.starttime)) {
+        if (worker_find(ws, pid, h.starttime)) {
                 (void)snprintf(text, ADOPT_TEXT_MAX, "process %d is adopted already", (int)pid);
                 return ADOPT_ADOPTED;
         }
-        r = check_vmm(m, &h, text);
+        r = check_vmm(ws, emulators, &h, text);
         if (r < 0)
                 return r;
         /* Whatever was found: was it about these two? */

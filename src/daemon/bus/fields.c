@@ -44,7 +44,7 @@ static uint64_t since(sd_event *event, uint64_t then) {
                 const struct manager *o = object;                                                  \
                 const struct worker *w;                                                            \
                                                                                                    \
-                TAILQ_FOREACH (w, &o->workers, link)                                               \
+                TAILQ_FOREACH (w, &o->workers.list, link)                                               \
                         ret->u += (condition);                                                     \
                 return true;                                                                       \
         }
@@ -56,7 +56,7 @@ GET(pid, manager, u, (uint32_t)getpid())
 GET(uptime, manager, t, since(o->event, o->started_at))
 GET(state, manager, s, governor_mode(&o->governor) == GOVERNOR_DRAINING ? "draining" : "running")
 GET(mode, manager, s, metrics_modes[governor_mode(&o->governor)])
-GET(bytes_to_clear, manager, t, manager_bytes_to_clear(object))
+GET(bytes_to_clear, manager, t, workers_bytes_to_clear(&o->workers))
 GET(eta, manager, t, forecast_left_in_all(object))
 GET_IF(start_rate, manager, t, o->governor.effective.start_rate, ret->t > 0)
 GET(cpu_quota, manager, t, policy_cpu_quota(o))
@@ -81,8 +81,8 @@ const struct bus_field bus_status_fields[] = {
         BUS_GETTER("Found", 'u', get_found),
         BUS_GETTER("Overdue", 'u', get_overdue),
         BUS_MEMBER("Queued", struct manager, governor.queue.n_waiting),
-        BUS_MEMBER("VMs", struct manager, n_workers),
-        BUS_MEMBER("Connections", struct manager, n_peers),
+        BUS_MEMBER("VMs", struct manager, workers.n),
+        BUS_MEMBER("Connections", struct manager, peers.n),
         BUS_GETTER("BytesToClear", 't', get_bytes_to_clear),
         BUS_GETTER("ETAUSec", 't', get_eta),
         BUS_MEMBER("Done", struct manager, totals[JOB_DONE]),
@@ -92,7 +92,7 @@ const struct bus_field bus_status_fields[] = {
         BUS_MEMBER("Failed", struct manager, totals[JOB_FAILED]),
         BUS_MEMBER("Foreign", struct manager, totals[JOB_FOREIGN]),
         BUS_MEMBER("Lost", struct manager, totals[JOB_LOST]),
-        BUS_MEMBER("Unreported", struct manager, n_unreported),
+        BUS_MEMBER("Unreported", struct manager, workers.n_unreported),
         BUS_MEMBER("Begun", struct manager, tally.n_begun),
         BUS_GETTER("StartRate", 't', get_start_rate),
         BUS_GETTER("CPUQuota", 't', get_cpu_quota),
@@ -124,7 +124,7 @@ GET(vm_sort, worker, s, worker_sort(o))
 GET(vm_state, worker, s, worker_state(o))
 GET_IF(vm_mem, worker, t, o->mem, o->mem > 0) /* 0: it did not say */
 GET(vm_cgroup, worker, s, o->cgroup ? o->cgroup->path : NULL)
-GET(connected, worker, b, o->peer != NULL)
+GET(connected, worker, b, o->channel != NULL)
 GET(quiet, worker, b, worker_is_quiet(o))
 GET(fencing, worker, s, worker_fencing(o))
 
@@ -164,7 +164,7 @@ GET_IF(rate, job, t, progress_rate(&o->progress), o->state == JOB_RUNNING)
 static bool get_waited(void *object, struct bus_value *ret) {
         struct job *job = object;
 
-        ret->t = job->state == JOB_QUEUED ? since(job->worker->manager->event, job->queued_at)
+        ret->t = job->state == JOB_QUEUED ? since(job->worker->workers->event, job->queued_at)
                                           : job->waited_usec;
         return true;
 }
@@ -174,7 +174,7 @@ static bool get_ran(void *object, struct bus_value *ret) {
 
         if (job->state == JOB_QUEUED || (job->state == JOB_RUNNING && job->granted_at == 0))
                 return false;
-        ret->t = job->state == JOB_RUNNING ? since(job->worker->manager->event, job->granted_at)
+        ret->t = job->state == JOB_RUNNING ? since(job->worker->workers->event, job->granted_at)
                                            : job->ran_usec;
         return true;
 }
@@ -204,7 +204,7 @@ static bool get_job_eta(void *object, struct bus_value *ret) {
 
         if (job->state != JOB_RUNNING)
                 return false;
-        ret->t = progress_eta(&job->progress, loop_now(job->worker->manager->event));
+        ret->t = progress_eta(&job->progress, loop_now(job->worker->workers->event));
         if (ret->t == USEC_INFINITY)
                 ret->t = forecast_left(job);
         return true;

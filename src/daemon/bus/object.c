@@ -59,7 +59,7 @@ static int append_vms(sd_bus_message *reply, struct bus_object *o) {
         int r;
 
         r = sd_bus_message_open_container(reply, SD_BUS_TYPE_ARRAY, "a{sv}");
-        TAILQ_FOREACH (worker, &o->manager->workers, link) {
+        TAILQ_FOREACH (worker, &o->manager->workers.list, link) {
                 if (r >= 0)
                         r = bus_append_dict(reply, bus_vm_fields, worker);
         }
@@ -96,7 +96,7 @@ static int append_jobs(sd_bus_message *reply, struct bus_object *o) {
         if (r >= 0)
                 r = append_job_list(reply, &m->history);
         if (r >= 0)
-                r = append_running(reply, &m->workers);
+                r = append_running(reply, &m->workers.list);
         if (r >= 0)
                 r = append_job_list(reply, &m->governor.queue.waiting);
         return r < 0 ? r : sd_bus_message_close_container(reply);
@@ -166,7 +166,7 @@ static struct job *find_job(struct manager *manager, uint64_t id) {
         struct worker *worker;
         struct job *job;
 
-        TAILQ_FOREACH (worker, &manager->workers, link) {
+        TAILQ_FOREACH (worker, &manager->workers.list, link) {
                 if (worker->job && worker->job->id == id)
                         return worker->job;
         }

@@ -11,15 +11,16 @@
 
 #include "daemon/cpu/cap.h"
 
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/manager.h"
+#include "daemon/cgroup/cgroup.h"
 #include "daemon/runtime/log.h"
 
 struct cap {
-        struct manager *manager;
+        /* borrowed */
+        sd_event *event;
+        struct cgroup_root *cgroup; /* NULL: --cgroup none */
 
         /* owned */
         struct enforce *enforce;
@@ -33,20 +34,20 @@ struct cap {
 };
 
 static bool has_cpu(const struct cap *cap) {
-        return cap->manager->cgroup && (cap->manager->cgroup->controllers & CGROUP_CPU);
+        return cap->cgroup && (cap->cgroup->controllers & CGROUP_CPU);
 }
 
 static int write_into_jobs(void *userdata, const char *file, const char *value) {
         struct cap *cap = userdata;
 
-        return cgroup_root_set(cap->manager->cgroup, file, value);
+        return cgroup_root_set(cap->cgroup, file, value);
 }
 
 /* ---- the probe ---- */
 
 static void drop_scratch(struct cap *cap) {
         close_fd(&cap->scratch);
-        cap->purge = cgroup_root_remove_scratch(cap->manager->cgroup) == -EBUSY;
+        cap->purge = cgroup_root_remove_scratch(cap->cgroup) == -EBUSY;
 }
 
 static void on_probe(void *userdata, enum probe_result result, const char *why) {
@@ -60,11 +61,11 @@ static void on_probe(void *userdata, enum probe_result result, const char *why) 
 static int start_probe(struct cap *cap) {
         struct probe_config config = {.done = on_probe, .userdata = cap};
 
-        cap->scratch = cgroup_root_make_scratch(cap->manager->cgroup);
+        cap->scratch = cgroup_root_make_scratch(cap->cgroup);
         if (cap->scratch < 0)
                 return cap->scratch;
         config.cgroup = cap->scratch;
-        return probe_new(&cap->probe, cap->manager->event, &config);
+        return probe_new(&cap->probe, cap->event, &config);
 }
 
 static void find_out(struct cap *cap) {
@@ -91,7 +92,7 @@ static void set_cpus(struct cap *cap, const char *cpus) {
 
         if (strcmp(cap->cpus ? cap->cpus : "", cpus) == 0)
                 return;
-        r = cap->manager->cgroup ? cgroup_root_set_cpus(cap->manager->cgroup, cpus) : -EOPNOTSUPP;
+        r = cap->cgroup ? cgroup_root_set_cpus(cap->cgroup, cpus) : -EOPNOTSUPP;
         if (r < 0) {
                 (void)log_warning_errno(r, "cannot keep workers to the CPUs %s",
                                         *cpus ? cpus : "(all)");
@@ -117,12 +118,12 @@ void cap_set(struct cap *cap, const struct enforce_policy *policy, const char *c
 
 /* ---- workers ---- */
 
-void cap_add(struct cap *cap, struct worker *w) {
-        enforce_add(cap->enforce, &w->cap, w->pid, w->pidfd, w->closer ? SCHED_OTHER : SCHED_BATCH);
+void cap_add(struct cap *cap, struct enforce_task *task, pid_t pid, int pidfd, int policy) {
+        enforce_add(cap->enforce, task, pid, pidfd, policy);
 }
 
-void cap_remove(struct worker *w) {
-        enforce_remove(&w->cap);
+void cap_remove(struct enforce_task *task) {
+        enforce_remove(task);
 }
 
 bool cap_tick(struct cap *cap) {
@@ -139,16 +140,17 @@ const struct enforce *cap_get_enforce(const struct cap *cap) {
 
 /* ---- life and death ---- */
 
-int cap_new(struct cap **ret, struct manager *manager) {
+int cap_new(struct cap **ret, sd_event *event, struct cgroup_root *cgroup) {
         struct cap *cap = calloc(1, sizeof(*cap));
-        struct enforce_cgroup cgroup = {.write = write_into_jobs, .userdata = cap};
+        struct enforce_cgroup jobs = {.write = write_into_jobs, .userdata = cap};
         int r;
 
         if (!cap)
                 return -ENOMEM;
-        cap->manager = manager;
+        cap->event = event;
+        cap->cgroup = cgroup;
         cap->scratch = -1;
-        r = enforce_new(&cap->enforce, has_cpu(cap) ? &cgroup : NULL);
+        r = enforce_new(&cap->enforce, has_cpu(cap) ? &jobs : NULL);
         if (r < 0) {
                 free(cap);
                 return r;

@@ -7,22 +7,23 @@
  * logged.
  */
 
+#include <systemd/sd-event.h>
+
 #include "daemon/cpu/enforce.h"
 
-struct manager;
-struct worker;
 struct cap;
+struct cgroup_root;
 
-/* The manager must have its cgroup, if it has one, and its event loop. */
-int cap_new(struct cap **ret, struct manager *manager);
+/* cgroup: NULL, or borrowed: where the workers are. */
+int cap_new(struct cap **ret, sd_event *event, struct cgroup_root *cgroup);
 struct cap *cap_free(struct cap *cap);
 
 /* Acts at once, on running workers, too. cpus: for cpuset.cpus; "": all. */
 void cap_set(struct cap *cap, const struct enforce_policy *policy, const char *cpus);
 
-/* The worker runs from now on; does so no longer. */
-void cap_add(struct cap *cap, struct worker *worker);
-void cap_remove(struct worker *worker);
+/* A worker runs from now on; does so no longer: see enforce_add(), enforce_remove(). */
+void cap_add(struct cap *cap, struct enforce_task *task, pid_t pid, int pidfd, int policy);
+void cap_remove(struct enforce_task *task);
 
 /* About once a second, while a worker runs. Returns whether it wants to be called again. */
 bool cap_tick(struct cap *cap);

@@ -35,19 +35,19 @@ static void collect(struct metrics *ret, struct manager *m) {
                 .tally = &m->tally,
                 .version = PVR_VERSION_TEXT,
                 .mode = metrics_modes[governor_mode(&m->governor)],
-                .to_clear = manager_bytes_to_clear(m),
+                .to_clear = workers_bytes_to_clear(&m->workers),
                 .running = m->governor.n_counted,
-                .workers = m->n_workers,
-                .connections = m->n_peers,
+                .workers = m->workers.n,
+                .connections = m->peers.n,
                 .max_concurrent = m->governor.effective.max_concurrent,
                 .waiters = memory_n_waiters(m->memory),
-                .unreported = m->n_unreported,
+                .unreported = m->workers.n_unreported,
                 .unenforced = cap.n_unenforced,
                 .refused = cap.n_refused,
                 .escaped = cap.n_escaped,
         };
         count_queue(ret, &m->governor.queue);
-        TAILQ_FOREACH (w, &m->workers, link) {
+        TAILQ_FOREACH (w, &m->workers.list, link) {
                 ret->overdue += worker_is_overdue(w);
                 ret->stay += worker_stays(w);
         }

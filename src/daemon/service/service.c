@@ -71,13 +71,13 @@ static void describe(void *userdata, char *buffer, size_t size) {
         uint64_t done = n[JOB_DONE] + n[JOB_UNGOVERNED] + n[JOB_SUPERSEDED] + n[JOB_FOREIGN];
         char work[96], bytes[32];
 
-        format_size(bytes, sizeof(bytes), manager_bytes_to_clear(m));
+        format_size(bytes, sizeof(bytes), workers_bytes_to_clear(&m->workers));
         if (manager_n_left(m) > 0)
                 (void)snprintf(work, sizeof(work), "%u running, %u queued, %s to clear",
                                m->governor.n_counted, m->governor.queue.n_waiting, bytes);
         else
-                (void)snprintf(work, sizeof(work), "idle with %u VM%s", m->n_workers,
-                               m->n_workers == 1 ? "" : "s");
+                (void)snprintf(work, sizeof(work), "idle with %u VM%s", m->workers.n,
+                               m->workers.n == 1 ? "" : "s");
         (void)snprintf(buffer, size, "%s%s; %" PRIu64 " done, %" PRIu64 " failed",
                        is_draining(s) ? "draining: " : "", work, done, failed);
 }
@@ -141,7 +141,7 @@ static unsigned n_silent(struct manager *m) {
         struct worker *w;
         unsigned n = 0;
 
-        TAILQ_FOREACH (w, &m->workers, link)
+        TAILQ_FOREACH (w, &m->workers.list, link)
                 n += w->slot.state != SLOT_COUNTED && (worker_is_overdue(w) || is_about_to_ask(w));
         return n;
 }
@@ -153,7 +153,7 @@ static void send_all_away(struct service *s) {
         unsigned silent = n_silent(s->manager), n = 0;
         struct peer *peer;
 
-        TAILQ_FOREACH (peer, &s->manager->peers, link)
+        TAILQ_FOREACH (peer, &s->manager->peers.list, link)
                 n += peer_send_away(peer) >= 0;
         if (manager_n_left(s->manager) + silent == 0)
                 (void)log_event(LOG_EVENT(LOG_INFO, MESSAGE_DRAIN_DONE, 0),
@@ -196,7 +196,7 @@ static unsigned n_about_to_ask(struct manager *m) {
         struct worker *w;
         unsigned n = 0;
 
-        TAILQ_FOREACH (w, &m->workers, link)
+        TAILQ_FOREACH (w, &m->workers.list, link)
                 n += is_about_to_ask(w);
         return n;
 }
@@ -207,7 +207,7 @@ static uint64_t progress(struct manager *m) {
 
         for (unsigned i = 0; i < _JOB_STATE_MAX; i++)
                 sum += m->totals[i];
-        TAILQ_FOREACH (w, &m->workers, link)
+        TAILQ_FOREACH (w, &m->workers.list, link)
                 sum += w->slot.cpu_seen;
         return sum;
 }

@@ -11,15 +11,15 @@
  * any more then, since a task that exits gives up its mm first: it is looked at while QEMU runs.
  */
 
-#include "daemon/worker/worker.h"
+#include "daemon/worker/adopted.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/cpu/cap.h"
-#include "daemon/manager.h"
 #include "daemon/runtime/log.h"
+#include "daemon/runtime/loop.h"
 #include "daemon/runtime/process.h"
+#include "daemon/worker/protocol.h"
 
 /* A guest's memory fills slowly, and how much a job has to release is not needed to the byte. */
 #define LOOK_USEC     (10 * USEC_PER_SEC)
@@ -46,13 +46,13 @@ static int on_look(sd_event_source *source, uint64_t usec, void *userdata) {
 
 /* ---- its job ---- */
 
-int worker_begin_adopted(struct worker *w, uint64_t since) {
+/* since: when its VMM died, or 0 if nobody saw it. */
+static int begin(struct worker *w, uint64_t since) {
         const struct wire_request request = {
                 .seq = ONLY_JOB, .kind = JOB_KIND_ADOPTED, .mem = w->mem};
-        struct manager *m = w->manager;
         int r;
 
-        r = job_new(&w->job, w, m->next_job_id++, &request);
+        r = worker_new_job(w, &request);
         if (r < 0)
                 return r;
         w->job->state = JOB_RUNNING;
@@ -61,7 +61,7 @@ int worker_begin_adopted(struct worker *w, uint64_t since) {
         w->job->cpu_base = w->adopted_cpu;
         worker_begin_counting(w); /* and the cap with it: first of all, for it is at work */
         worker_mark(w);
-        manager_changed(m);
+        workers_changed(w->workers);
         return 0;
 }
 
@@ -75,16 +75,28 @@ static int on_vmm_exit(sd_event_source *source, int fd, uint32_t revents, void *
         if (w->overtaken)
                 return 0;  /* the keeper has the memory, and the job */
         look_at_memory(w); /* it may still have some: it looks for its parent once a second */
-        r = worker_begin_adopted(w, manager_now(w->manager));
+        r = begin(w, loop_now(w->workers->event));
         if (r < 0)
                 (void)log_error_errno(r, "cannot account for the end of QEMU %d", (int)w->vmm_pid);
+        return 0;
+}
+
+static int on_helper_exit(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
+        struct worker *w = userdata;
+
+        if (worker_vmm_alive(w))
+                log_info("helper %d ended before its QEMU %d, which will release its memory itself",
+                         (int)w->pid, (int)w->vmm_pid);
+        else if (!w->overtaken && !w->job)
+                (void)begin(w, 0); /* there was no memory for it when it began */
+        worker_end(w);
         return 0;
 }
 
 /* ---- life ---- */
 
 static int watch_vmm(struct worker *w) {
-        sd_event *event = w->manager->event;
+        sd_event *event = w->workers->event;
         int r;
 
         r = sd_event_add_io(event, &w->vmm_source, w->vmm_pidfd, EPOLLIN | EPOLLET, on_vmm_exit, w);
@@ -110,10 +122,6 @@ static int take_name(struct worker *w) {
         return 0;
 }
 
-static void worker_freep(struct worker **w) {
-        worker_free(*w);
-}
-
 static int adopt(struct worker *w) {
         int r;
 
@@ -134,19 +142,19 @@ static int adopt(struct worker *w) {
         r = worker_cpu_usec(w, &w->adopted_cpu);
         if (r < 0)
                 return r;
-        r = worker_watch(w);
+        r = worker_watch(w, on_helper_exit);
         return r < 0 ? r : watch_vmm(w);
 }
 
-int worker_new_adopted(struct worker **ret, struct manager *m, struct helper *helper) {
+int worker_new_adopted(struct worker **ret, struct workers *ws, struct helper *helper) {
         _cleanup_(close_fd) int pidfd = take_fd(&helper->pidfd);
         _cleanup_(close_fd) int vmm_pidfd = take_fd(&helper->vmm_pidfd);
         _cleanup_(worker_freep) struct worker *w = NULL;
         int r;
 
-        if (m->n_workers >= m->max_peers)
+        if (ws->n >= ws->max)
                 return -EMFILE;
-        r = worker_alloc(&w, m, helper->pid, helper->starttime);
+        r = worker_alloc(&w, ws, helper->pid, helper->starttime);
         if (r < 0)
                 return r;
         w->pidfd = take_fd(&pidfd);
@@ -173,14 +181,16 @@ int worker_resume_adopted(struct worker *w) {
         r = take_name(w);
         if (r >= 0 && w->job)
                 r = job_rename(w->job, w);
+        if (r >= 0)
+                r = worker_watch(w, on_helper_exit);
         if (r < 0)
                 return r;
         if (w->vmm_pidfd >= 0 && !w->job) {
-                w->overtaken = worker_find_keeper(w->manager, w->vmm_pid);
+                w->overtaken = worker_find_keeper(w->workers, w->vmm_pid);
                 return watch_vmm(w);
         }
         if (!w->job)
-                return worker_begin_adopted(w, 0);
+                return begin(w, 0);
         worker_begin_counting(w);
         return 0;
 }

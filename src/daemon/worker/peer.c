@@ -2,12 +2,8 @@
 
 /*
  * Connections. One packet per wake-up, so that no peer holds the loop; anything malformed ends the
- * connection. A failure of a peer is turned into its disconnection here and nowhere else.
- *
- * The danger in a disconnection is close(2) itself: packets that were sent to us and never read may
- * carry VM fds, and the last close of a VM runs its teardown right there, for minutes. So the
- * socket is shut down (nobody can send any more), what is queued is looked at, and if there is an
- * fd among it a child does the closing. Linux 6.16 lets us refuse fds in the first place.
+ * connection. A failure of a peer is turned into its disconnection here and nowhere else. A peer
+ * owns its socket, and its worker knows the sending end of it, until the peer goes.
  */
 
 #include "daemon/worker/peer.h"
@@ -18,9 +14,11 @@
 #include <sys/socket.h>
 
 #include "base/packet.h"
-#include "daemon/manager.h"
 #include "daemon/runtime/log.h"
+#include "daemon/runtime/loop.h"
 #include "daemon/runtime/process.h"
+#include "daemon/worker/admit.h"
+#include "daemon/worker/protocol.h"
 
 #define REGISTER_TIMEOUT_USEC (10 * USEC_PER_SEC)
 /* Far above what a worker says (a handful per job), far below what would hold up others. */
@@ -43,49 +41,6 @@ static void log_refused(const struct peer *peer, int error, const char *what) {
 
 /* ---- disconnecting ---- */
 
-/*
- * A child closes the socket: it waits until we closed our copy, so that the last reference, and
- * with it whatever close(2) has to do, is its own. SIGCHLD is ignored (main.c), so nobody waits for
- * it.
- */
-static void close_elsewhere(int *fd) {
-        int gate[2];
-        pid_t pid;
-
-        if (pipe2(gate, O_CLOEXEC) < 0) {
-                log_warning_limited(&peer_limit, negative_errno(),
-                                    "cannot part with a connection that carries fds");
-                *fd = -1; /* rather leak one fd than hang */
-                return;
-        }
-        pid = fork();
-        if (pid == 0) {
-                char c;
-
-                (void)dup3(*fd, 0, O_CLOEXEC);
-                (void)dup3(gate[0], 1, O_CLOEXEC);
-                (void)syscall(SYS_close_range, 2U, ~0U, 0U);
-                (void)!read(1, &c, 1);
-                _exit(EXIT_SUCCESS);
-        }
-        if (pid < 0) {
-                log_warning_limited(&peer_limit, negative_errno(),
-                                    "cannot part with a connection that carries fds");
-                *fd = -1;
-        }
-        close_fd(fd);
-        close_fd(&gate[0]);
-        close_fd(&gate[1]);
-}
-
-static void disconnect(int *fd) {
-        (void)shutdown(*fd, SHUT_RDWR);
-        if (packet_discard(*fd) == -EPERM)
-                close_elsewhere(fd);
-        else
-                close_fd(fd);
-}
-
 struct peer *peer_free(struct peer *peer) {
         if (!peer)
                 return NULL;
@@ -95,42 +50,29 @@ struct peer *peer_free(struct peer *peer) {
         charge_give(&peer->charge);
         if (peer->worker)
                 worker_on_disconnect(peer->worker);
-        TAILQ_REMOVE(&peer->manager->peers, peer, link);
-        peer->manager->n_peers--;
-        if (peer->fd >= 0)
-                disconnect(&peer->fd);
-        manager_peer_gone(peer->manager);
+        TAILQ_REMOVE(&peer->peers->list, peer, link);
+        peer->peers->n--;
+        if (peer->channel.fd >= 0)
+                channel_close(&peer->channel.fd);
+        peer->peers->gone(peer->peers->userdata);
         free(peer);
         return NULL;
 }
 
-/* ---- sending ---- */
-
-int peer_send(struct peer *peer, union wire_message *message, uint16_t type) {
-        int size = wire_encode(message, peer->version ? peer->version : WIRE_VERSION, type);
-
-        return packet_send(peer->fd, message, (size_t)size);
-}
-
-int peer_send_seq(struct peer *peer, uint16_t type, uint64_t seq) {
-        union wire_message m = {};
-
-        if (type == WIRE_GRANT)
-                m.grant.seq = seq;
-        else
-                m.done_ack.seq = seq;
-        return peer_send(peer, &m, type);
+static void on_channel_end(struct channel *channel) {
+        peer_free((struct peer *)((char *)channel - offsetof(struct peer, channel)));
 }
 
 int peer_send_away(struct peer *peer) {
         union wire_message m = {};
 
-        return peer->worker ? worker_send_away(peer->worker) : peer_send(peer, &m, WIRE_UNGOVERNED);
+        return peer->worker ? worker_send_away(peer->worker)
+                            : channel_send(&peer->channel, &m, WIRE_UNGOVERNED);
 }
 
 /* For whoever we cannot govern. The connection ends with it. */
 static int refuse(struct peer *peer, int why) {
-        peer->manager->tally.n_threaded += why == -EUSERS;
+        peer->peers->tally->n_threaded += why == -EUSERS;
         if (why == -ESHUTDOWN)
                 log_refused(peer, 0, "is not governed: no new VMs any more");
         else if (why == -EDQUOT)
@@ -146,18 +88,19 @@ static int refuse(struct peer *peer, int why) {
 /* ---- receiving: one handler per message; a negative return ends the connection ---- */
 
 static int handle_hello(struct peer *peer, const struct wire_hello *hello) {
-        if (peer->version)
+        if (peer->channel.version)
                 return -EPROTO;
-        peer->version = hello->header.version;
+        peer->channel.version = hello->header.version;
         return 0;
 }
 
 static int find_or_make_worker(struct peer *peer, struct worker **ret) {
+        struct workers *workers = peer->peers->workers;
         _cleanup_(close_fd) int pidfd = -1;
         struct process_stat stat;
         int r;
 
-        r = process_of_peer(peer->fd, &pidfd, &peer->pid);
+        r = process_of_peer(peer->channel.fd, &pidfd, &peer->pid);
         if (r < 0)
                 return r;
         r = process_read_stat(peer->pid, &stat);
@@ -165,12 +108,12 @@ static int find_or_make_worker(struct peer *peer, struct worker **ret) {
                 return r;
         if (process_alive(pidfd) <= 0)
                 return -ESRCH;
-        *ret = worker_find(peer->manager, peer->pid, stat.starttime);
+        *ret = worker_find(workers, peer->pid, stat.starttime);
         if (*ret)
                 return 0;
-        if (governor_mode(&peer->manager->governor) == GOVERNOR_DRAINING)
+        if (governor_mode(workers->governor) == GOVERNOR_DRAINING)
                 return -ESHUTDOWN;
-        return worker_new(ret, peer->manager, peer->pid, &stat, &pidfd);
+        return worker_new(ret, workers, peer->pid, &stat, &pidfd);
 }
 
 static int handle_register(struct peer *peer, const struct wire_register *reg) {
@@ -183,25 +126,19 @@ static int handle_register(struct peer *peer, const struct wire_register *reg) {
         r = find_or_make_worker(peer, &w);
         if (r < 0)
                 return refuse(peer, r);
-        if (w->peer) {
-                /* It came back before we saw its old connection end. */
-                struct peer *old = w->peer;
-
-                worker_on_disconnect(w);
-                old->worker = NULL;
-                (void)peer_free(old);
-        }
-        w->peer = peer;
+        if (w->channel) /* it came back before we saw its old connection end */
+                w->channel->end(w->channel);
+        w->channel = &peer->channel;
         peer->worker = w;
         peer->timeout_source = sd_event_source_disable_unref(peer->timeout_source);
         r = worker_on_register(w, reg);
-        return r < 0 ? r : peer_send(peer, &welcome, WIRE_WELCOME);
+        return r < 0 ? r : channel_send(&peer->channel, &welcome, WIRE_WELCOME);
 }
 
 static int handle_message(struct peer *peer, const union wire_message *m) {
         if (m->header.type == WIRE_HELLO)
                 return handle_hello(peer, &m->hello);
-        if (m->header.version != peer->version)
+        if (m->header.version != peer->channel.version)
                 return -EPROTO;
         if (m->header.type == WIRE_REGISTER)
                 return handle_register(peer, &m->reg);
@@ -230,7 +167,7 @@ static int receive(struct peer *peer) {
         ssize_t n;
         int r;
 
-        n = packet_recv(peer->fd, packet, sizeof(packet));
+        n = packet_recv(peer->channel.fd, packet, sizeof(packet));
         if (n == -EAGAIN)
                 return 0;
         if (n <= 0)
@@ -253,7 +190,7 @@ static int pause_until(struct peer *peer, uint64_t usec) {
         int r;
 
         if (!peer->pause_source)
-                r = sd_event_add_time(peer->manager->event, &peer->pause_source, CLOCK_MONOTONIC,
+                r = sd_event_add_time(peer->peers->event, &peer->pause_source, CLOCK_MONOTONIC,
                                       usec, 1, on_pause_end, peer);
         else
                 r = sd_event_source_set_time(peer->pause_source, usec);
@@ -266,7 +203,7 @@ static int pause_until(struct peer *peer, uint64_t usec) {
 
 /* What it has sent besides waits in the socket. */
 static int charge_packet(struct peer *peer) {
-        uint64_t now = manager_now(peer->manager);
+        uint64_t now = loop_now(peer->peers->event);
         uint64_t at = unit_packet(peer->charge.unit, now);
 
         if (at == USEC_INFINITY)
@@ -323,7 +260,8 @@ static void peer_freep(struct peer **peer) {
  * ungoverned.
  */
 static int charge_arrival(struct peer *peer) {
-        struct manager *m = peer->manager;
+        struct workers *workers = peer->peers->workers;
+        uint64_t now = loop_now(peer->peers->event);
         struct worker *w = NULL;
         _cleanup_(freep) char *name = NULL;
         struct process_stat stat;
@@ -331,11 +269,11 @@ static int charge_arrival(struct peer *peer) {
         int r = 0;
 
         if (process_read_stat(peer->pid, &stat) >= 0)
-                w = worker_find(m, peer->pid, stat.starttime);
+                w = worker_find(workers, peer->pid, stat.starttime);
         if (!w)
                 (void)process_unit(peer->pid, &name);
-        unit = unit_get(&m->governor.units, manager_now(m), w ? w->unit : name);
-        if (!w && !unit_arrives(unit, manager_now(m)))
+        unit = unit_get(&workers->governor->units, now, w ? w->unit : name);
+        if (!w && !unit_arrives(unit, now))
                 r = -EDQUOT;
         if (r >= 0)
                 r = charge_take(&peer->charge, unit, UNIT_CONNECTIONS);
@@ -351,31 +289,32 @@ static pid_t peer_pid(int fd) {
         return cred.pid;
 }
 
-int peer_new(struct peer **ret, struct manager *manager, int *fd) {
+int peer_new(struct peer **ret, struct peers *peers, int *fd) {
         _cleanup_(peer_freep) struct peer *peer = calloc(1, sizeof(*peer));
         int r;
 
         if (!peer) {
-                disconnect(fd);
+                channel_close(fd);
                 return -ENOMEM;
         }
-        peer->manager = manager;
-        peer->fd = take_fd(fd);
-        peer->pid = peer_pid(peer->fd); /* until it registers: for messages and its unit only */
-        TAILQ_INSERT_TAIL(&manager->peers, peer, link);
-        manager->n_peers++;
-        (void)packet_refuse_fds(peer->fd);
+        peer->peers = peers;
+        peer->channel = (struct channel){.fd = take_fd(fd), .end = on_channel_end};
+        peer->pid =
+                peer_pid(peer->channel.fd); /* until it registers: for messages and its unit only */
+        TAILQ_INSERT_TAIL(&peers->list, peer, link);
+        peers->n++;
+        (void)packet_refuse_fds(peer->channel.fd);
         r = charge_arrival(peer);
         if (r < 0)
                 return r;
-        r = sd_event_add_io(manager->event, &peer->io_source, peer->fd, PEER_EVENTS, on_packet,
-                            peer);
+        r = sd_event_add_io(peers->event, &peer->io_source, peer->channel.fd, PEER_EVENTS,
+                            on_packet, peer);
         if (r < 0)
                 return r;
         r = sd_event_source_set_ratelimit(peer->io_source, USEC_PER_SEC, PACKETS_PER_SEC);
         if (r < 0)
                 return r;
-        r = sd_event_add_time_relative(manager->event, &peer->timeout_source, CLOCK_MONOTONIC,
+        r = sd_event_add_time_relative(peers->event, &peer->timeout_source, CLOCK_MONOTONIC,
                                        REGISTER_TIMEOUT_USEC, 0, on_timeout, peer);
         if (r < 0)
                 return r;

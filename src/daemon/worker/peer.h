@@ -12,41 +12,53 @@
 #include "base/util.h"
 #include "base/wire.h"
 #include "daemon/governor/unit.h"
+#include "daemon/job/tally.h"
+#include "daemon/worker/channel.h"
+#include "daemon/worker/worker.h"
 
-struct manager;
-struct worker;
+TAILQ_HEAD(peer_list, peer);
+
+/* All connections, and what they use. Whoever owns it sets the first part, then calls the rest. */
+struct peers {
+        /* borrowed */
+        sd_event *event;
+        struct workers *workers;
+        struct tally *tally; /* n_threaded alone */
+
+        /* A connection ended: there may be room for another one, or work for the queue. */
+        void (*gone)(void *userdata);
+        void *userdata;
+
+        unsigned max;
+
+        /* state; read-only to others */
+        struct peer_list list;
+        unsigned n;
+};
 
 struct peer {
-        struct manager *manager;
+        struct peers *peers;
 
         /* owned */
-        int fd;
+        struct channel channel;
         struct charge charge; /* of its unit's connections */
 
         /* state */
         pid_t pid;
-        uint16_t version; /* what its HELLO said, and all that follows must say; 0: no HELLO yet */
         struct worker *worker; /* once registered; not owned */
 
         sd_event_source *io_source;
         sd_event_source *timeout_source; /* until it registered */
         sd_event_source *pause_source;   /* it, or others of its unit, say too much */
 
-        TAILQ_ENTRY(peer) link; /* in manager.peers */
+        TAILQ_ENTRY(peer) link; /* in peers.list */
 };
 
-TAILQ_HEAD(peer_list, peer);
-
 /* Takes *fd over in any case. -ECONNREFUSED: was refused, and told. */
-int peer_new(struct peer **ret, struct manager *manager, int *fd);
+int peer_new(struct peer **ret, struct peers *peers, int *fd);
 
-/* Disconnects. Never blocks on fds that came with unread packets: a child closes those. */
+/* Disconnects; see channel_close(). */
 struct peer *peer_free(struct peer *peer);
-
-/* Fills in the header and sends. Negative: the peer is gone or does not read; free it. */
-int peer_send(struct peer *peer, union wire_message *message, uint16_t type);
 
 /* Tells it to go ahead without us; the connection is the caller's to end. */
 int peer_send_away(struct peer *peer);
-
-int peer_send_seq(struct peer *peer, uint16_t type, uint64_t seq);

@@ -18,20 +18,26 @@
 
 #include <string.h>
 
-#include "daemon/manager.h"
 #include "daemon/runtime/log.h"
 #include "daemon/runtime/process.h"
-#include "daemon/worker/quiet.h"
 
 /* Lines that a VMM can cause as often as it likes. */
 static struct log_limit place_limit;
+
+int worker_cpu_usec(const struct worker *w, uint64_t *ret) {
+        return w->cgroup ? cgroup_leaf_cpu_usec(w->cgroup, ret) : process_cpu_usec(w->pid, ret);
+}
+
+bool worker_vmm_alive(const struct worker *w) {
+        return w->vmm_pidfd >= 0 && process_alive(w->vmm_pidfd) > 0;
+}
 
 /* ---- its memory ---- */
 
 static void limit_memory(struct worker *w) {
         int r;
 
-        if (!(w->manager->cgroup->leaf_controllers & CGROUP_MEMORY))
+        if (!(w->workers->cgroup->leaf_controllers & CGROUP_MEMORY))
                 return;
         r = cgroup_leaf_limit_memory(w->cgroup);
         if (r < 0 && r != -ENODEV) /* it is gone, and its cgroup with it */
@@ -57,7 +63,7 @@ static int take_nodes(struct worker *w, char own[static NODES_TEXT_MAX]) {
                 return r;
         if (alive && strcmp(own, vmm) != 0)
                 return -EXDEV;
-        return cgroup_leaf_take_nodes(w->cgroup, w->manager->cgroup, own,
+        return cgroup_leaf_take_nodes(w->cgroup, w->workers->cgroup, own,
                                       alive ? CGROUP_FIT_EXACT : CGROUP_FIT_MORE);
 }
 
@@ -108,7 +114,7 @@ static int move(struct worker *w) {
 }
 
 static void leave_cgroup(struct worker *w) {
-        w->manager->purge |= cgroup_leaf_remove(w->cgroup, w->manager->cgroup) < 0;
+        w->workers->purge |= cgroup_leaf_remove(w->cgroup, w->workers->cgroup) < 0;
         w->cgroup = cgroup_leaf_free(w->cgroup);
 }
 
@@ -130,9 +136,9 @@ int worker_enter_cgroup(struct worker *w) {
         char nodes[NODES_TEXT_MAX];
         int r;
 
-        if (!w->manager->cgroup)
+        if (!w->workers->cgroup)
                 return 0;
-        r = cgroup_leaf_new(&w->cgroup, w->manager->cgroup, w->pid, w->starttime);
+        r = cgroup_leaf_new(&w->cgroup, w->workers->cgroup, w->pid, w->starttime);
         if (r < 0)
                 return r;
         r = cgroup_leaf_contains(w->cgroup, w->pid); /* an earlier daemon may have moved it */
@@ -154,16 +160,14 @@ int worker_enter_cgroup(struct worker *w) {
 }
 
 bool worker_stays(const struct worker *w) {
-        return w->manager->cgroup && !w->cgroup;
+        return w->workers->cgroup && !w->cgroup;
 }
-
-/* ---- the end of its VMM ---- */
 
 /*
  * A job that runs is billed where it began. A worker that is moved here has no job, or one that was
  * not granted yet.
  */
-void worker_on_vmm_end(struct worker *w) {
+void worker_place_again(struct worker *w) {
         int r;
 
         if (w->cgroup) {
@@ -177,27 +181,4 @@ void worker_on_vmm_end(struct worker *w) {
                 leave_cgroup(w);
         if (r < 0 && r != -ESRCH)
                 log_warning_limited(&place_limit, r, "cannot move worker %d", (int)w->pid);
-        if (w->adopted && w->cgroup)
-                (void)worker_cpu_usec(w, &w->adopted_cpu);
-        worker_mark(w);
-}
-
-static int on_vmm_end(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
-        struct worker *w = userdata;
-
-        w->vmm_source = sd_event_source_disable_unref(w->vmm_source);
-        worker_on_vmm_end(w);
-        quiet_changed(w->manager->quiet); /* it may have said so before */
-        return 0;
-}
-
-/* Before its packets, for it asks for something at that moment. */
-int worker_watch_vmm(struct worker *w) {
-        int r;
-
-        r = sd_event_add_io(w->manager->event, &w->vmm_source, w->vmm_pidfd, EPOLLIN | EPOLLET,
-                            on_vmm_end, w);
-        if (r < 0)
-                return r;
-        return sd_event_source_set_priority(w->vmm_source, SD_EVENT_PRIORITY_NORMAL - 1);
 }

@@ -15,35 +15,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/manager.h"
+#include "daemon/runtime/loop.h"
+#include "daemon/worker/worker.h"
 
 #define LOOK_USEC     (1 * USEC_PER_SEC)
 #define ACCURACY_USEC (10 * USEC_PER_MSEC)
 
 struct quiet {
-        struct manager *manager;
+        struct workers *workers;
 
         TAILQ_HEAD(, quiet_waiter) waiters;
         unsigned n_waiters;
 
         sd_event_source *look_source;
 };
-
-/* ---- what is known ---- */
-
-bool worker_is_quiet(const struct worker *w) {
-        if (w->closer)
-                return w->cgroup;
-        return !w->adopted && w->says_quiet && !worker_vmm_alive(w);
-}
-
-const char *worker_fencing(const struct worker *w) {
-        if (w->closer && w->cgroup)
-                return "none";
-        if (w->closer || w->adopted || w->version < 2)
-                return "unknown";
-        return w->drains ? "drain" : "none";
-}
 
 /* ---- who is meant ---- */
 
@@ -107,7 +92,7 @@ static bool holds_up(const struct worker *w, const struct quiet_waiter *waiter) 
 static bool is_quiet(const struct quiet *q, const struct quiet_waiter *waiter) {
         const struct worker *w;
 
-        TAILQ_FOREACH (w, &q->manager->workers, link)
+        TAILQ_FOREACH (w, &q->workers->list, link)
                 if (holds_up(w, waiter))
                         return false;
         return true;
@@ -123,7 +108,7 @@ static void look_at(struct quiet *q, uint64_t usec) {
 /* A waiter that is told may leave, and come back: at the end of the list. */
 static int on_look(sd_event_source *source, uint64_t usec, void *userdata) {
         struct quiet *q = userdata;
-        uint64_t now = manager_now(q->manager), next_look = now + LOOK_USEC;
+        uint64_t now = loop_now(q->workers->event), next_look = now + LOOK_USEC;
         struct quiet_waiter *w, *next;
 
         for (w = TAILQ_FIRST(&q->waiters); w; w = next) {
@@ -159,7 +144,7 @@ int quiet_wait(struct quiet *q, struct quiet_waiter *w, const char *what) {
         if (r < 0)
                 return r;
         w->n_known = 0;
-        TAILQ_FOREACH (worker, &q->manager->workers, link)
+        TAILQ_FOREACH (worker, &q->workers->list, link)
                 w->n_known += is_meant(worker, w) == MEANT;
         w->quiet = q;
         TAILQ_INSERT_TAIL(&q->waiters, w, link);
@@ -178,15 +163,15 @@ void quiet_leave(struct quiet_waiter *w) {
 
 /* ---- life and death ---- */
 
-int quiet_new(struct quiet **ret, struct manager *manager) {
+int quiet_new(struct quiet **ret, struct workers *workers) {
         struct quiet *q = calloc(1, sizeof(*q));
         int r;
 
         if (!q)
                 return -ENOMEM;
-        q->manager = manager;
+        q->workers = workers;
         TAILQ_INIT(&q->waiters);
-        r = sd_event_add_time(manager->event, &q->look_source, CLOCK_MONOTONIC, 0, ACCURACY_USEC,
+        r = sd_event_add_time(workers->event, &q->look_source, CLOCK_MONOTONIC, 0, ACCURACY_USEC,
                               on_look, q);
         if (r >= 0)
                 r = sd_event_source_set_enabled(q->look_source, SD_EVENT_OFF);

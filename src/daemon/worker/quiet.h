@@ -18,18 +18,8 @@
 #include "base/util.h"
 #include "base/wire.h"
 
-struct manager;
 struct quiet;
-struct worker;
-
-/* A closer has no VMM's memory; but without cgroups anybody may pass for one. */
-bool worker_is_quiet(const struct worker *worker);
-
-/*
- * How its VMM's native AIO is ended: "drain", by the worker; "none", it has none; "unknown", if the
- * worker is one that does not tell, or was not heard from since the daemon's start.
- */
-const char *worker_fencing(const struct worker *worker);
+struct workers;
 
 /* Somebody who waits until a VM is quiet: part of whatever waits. */
 struct quiet_waiter {
@@ -50,7 +40,7 @@ struct quiet_waiter {
 
 #define QUIET_WAITERS_MAX 64
 
-int quiet_new(struct quiet **ret, struct manager *manager);
+int quiet_new(struct quiet **ret, struct workers *workers);
 
 /* Nobody may wait any more. Takes NULL. */
 struct quiet *quiet_free(struct quiet *quiet);

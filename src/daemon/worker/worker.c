@@ -1,46 +1,38 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Workers: who may be one. Where they live in the cgroup tree is in place.c, what they do
- * there, their jobs and when they count, in protocol.c.
+ * Workers: what is known of them, and when they count. Every change of worker.job or worker.found
+ * is followed by worker_recount(), so that nobody keeps a slot who does not run.
  *
- * Without cgroups there is nothing to know a closer by: then whoever shares no memory with his
- * parent is taken for one. All he gets by it is his turn.
- *
- * Identity goes by pid and start time, and is believed only if the pidfd says afterwards that the
- * process still lives: a number alone may have found a new owner meanwhile.
+ * The mark on a worker's cgroup tells the next daemon what only this one knows: which outcome was
+ * reported last, and, while a job runs, what it is and what the bill said when it began. Without a
+ * mark (--cgroup none, closers, Linux < 5.7) the next daemon says "unknown" where it would need it.
  */
 
 #include "daemon/worker/worker.h"
 
+#include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/manager.h"
 #include "daemon/runtime/log.h"
+#include "daemon/runtime/loop.h"
 #include "daemon/runtime/process.h"
-#include "daemon/worker/quiet.h"
-
-int worker_cpu_usec(const struct worker *w, uint64_t *ret) {
-        return w->cgroup ? cgroup_leaf_cpu_usec(w->cgroup, ret) : process_cpu_usec(w->pid, ret);
-}
+#include "daemon/worker/mark.h"
 
 /* ---- life and death ---- */
 
-static void cgroup_leaf_freep(struct cgroup_leaf **leaf) {
-        cgroup_leaf_free(*leaf);
-}
-
-static void worker_freep(struct worker **w) {
+void worker_freep(struct worker **w) {
         worker_free(*w);
 }
 
-int worker_alloc(struct worker **ret, struct manager *m, pid_t pid, uint64_t starttime) {
+int worker_alloc(struct worker **ret, struct workers *ws, pid_t pid, uint64_t starttime) {
         struct worker *w = calloc(1, sizeof(*w));
 
         if (!w)
                 return -ENOMEM;
-        w->manager = m;
+        w->workers = ws;
         w->pid = pid;
         w->starttime = starttime;
         w->pidfd = w->vmm_pidfd = -1;
@@ -49,29 +41,17 @@ int worker_alloc(struct worker **ret, struct manager *m, pid_t pid, uint64_t sta
                 free(w);
                 return -ENOMEM;
         }
-        TAILQ_INSERT_TAIL(&m->workers, w, link);
-        m->n_workers++;
+        TAILQ_INSERT_TAIL(&ws->list, w, link);
+        ws->n++;
         *ret = w;
         return 0;
 }
 
-/* Its end is looked at after all that it still said: a DONE that waits to be read is no loss. */
-static int on_process_exit(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
-        struct worker *w = userdata;
-
-        /* What it said was read before, and others may hold its connection: it ends here. */
-        if (w->peer)
-                peer_free(w->peer);
-        worker_on_exit(w);
-        worker_free(w);
-        return 0;
-}
-
-int worker_watch(struct worker *w) {
+int worker_watch(struct worker *w, sd_event_io_handler_t on_exit) {
         int r;
 
-        r = sd_event_add_io(w->manager->event, &w->exit_source, w->pidfd, EPOLLIN | EPOLLET,
-                            on_process_exit, w); /* told once, as in peer.c */
+        r = sd_event_add_io(w->workers->event, &w->exit_source, w->pidfd, EPOLLIN | EPOLLET,
+                            on_exit, w); /* told once, as in peer.c */
         if (r < 0)
                 return r;
         return sd_event_source_set_priority(w->exit_source, SD_EVENT_PRIORITY_NORMAL + 1);
@@ -87,13 +67,13 @@ struct worker *worker_free(struct worker *w) {
         worker_drop_job(w);
         worker_recount(w);
         charge_give(&w->charge);
-        if (w->peer)
-                w->peer->worker = NULL;
-        TAILQ_REMOVE(&w->manager->workers, w, link);
-        w->manager->n_workers--;
-        quiet_changed(w->manager->quiet);
+        if (w->channel)
+                w->channel->end(w->channel);
+        TAILQ_REMOVE(&w->workers->list, w, link);
+        w->workers->n--;
+        workers_quiet_changed(w->workers);
         if (w->cgroup)
-                w->manager->purge |= cgroup_leaf_remove(w->cgroup, w->manager->cgroup) < 0;
+                w->workers->purge |= cgroup_leaf_remove(w->cgroup, w->workers->cgroup) < 0;
         cgroup_leaf_free(w->cgroup);
         close_fd(&w->pidfd);
         close_fd(&w->vmm_pidfd);
@@ -103,255 +83,52 @@ struct worker *worker_free(struct worker *w) {
         return NULL;
 }
 
-struct worker *worker_find(struct manager *m, pid_t pid, uint64_t starttime) {
+struct worker *worker_find(struct workers *ws, pid_t pid, uint64_t starttime) {
         struct worker *w;
 
-        TAILQ_FOREACH (w, &m->workers, link)
+        TAILQ_FOREACH (w, &ws->list, link)
                 if (w->pid == pid && w->starttime == starttime)
                         return w;
         return NULL;
 }
 
-/* ---- who may be one ---- */
-
-#define ASK_MAX 64 /* 2 us each */
-
 /* The keeper of a VMM. Its pid alone does not tell: it may have been re-used. */
-struct worker *worker_find_keeper(struct manager *m, pid_t vmm_pid) {
+struct worker *worker_find_keeper(struct workers *ws, pid_t vmm_pid) {
         struct worker *w;
 
-        TAILQ_FOREACH (w, &m->workers, link)
+        TAILQ_FOREACH (w, &ws->list, link)
                 if (!w->adopted && w->vmm_pid == vmm_pid && process_same_mm(w->pid, vmm_pid) > 0 &&
                     process_alive(w->pidfd) > 0)
                         return w;
         return NULL;
 }
 
-/* A helper that was adopted before its VMM's keeper came now releases nothing: the keeper does. */
-static void overtake_helper(const struct worker *keeper) {
-        struct worker *w;
-
-        TAILQ_FOREACH (w, &keeper->manager->workers, link)
-                if (w->adopted && w->vmm_pid == keeper->vmm_pid && worker_vmm_alive(w))
-                        w->overtaken = true;
-}
-
-/*
- * One keeper per address space. Whoever shares one may be anybody's child, so neither pid tells.
- * The kernel is asked about those of the same unit only: all who share an address space were
- * started in one, and there is no way out of it but into ours. And about the last few of them only,
- * or a unit's n VMs would cost n questions each: what a second worker takes is its own unit's.
- */
-static bool has_worker(struct manager *m, const struct worker *claimant) {
-        unsigned n_asked = 0;
-        struct worker *w;
-
-        TAILQ_FOREACH_REVERSE(w, &m->workers, worker_list, link) {
-                bool same_vmm = w->vmm_pid == claimant->vmm_pid;
-
-                if (w == claimant || w->adopted)
-                        continue;
-                if (!same_vmm &&
-                    (n_asked >= ASK_MAX || strcmp(w->unit ?: "", claimant->unit ?: "") != 0))
-                        continue;
-                n_asked += !same_vmm;
-                if (process_same_mm(w->pid, claimant->pid) > 0 && process_alive(w->pidfd) > 0)
-                        return true;
-        }
-        return false;
-}
-
-/* Who is in a worker's cgroup is that worker, or of its making before it could make no more. */
-static bool is_worker(struct manager *m, pid_t pid) {
-        _cleanup_(freep) char *path = NULL;
-        struct worker *w;
-
-        if (!m->cgroup || process_cgroup(pid, &path) < 0)
-                return false;
-        TAILQ_FOREACH (w, &m->workers, link)
-                if (w->cgroup && strcmp(w->cgroup->name, strrchr(path, '/') + 1) == 0 &&
-                    cgroup_leaf_contains(w->cgroup, pid) > 0)
-                        return true;
-        return false;
-}
-
-/* The VMM by pidfd, and its unit, if it is the one whose address space the worker shares. */
-static int find_vmm(struct worker *w, pid_t ppid) {
-        _cleanup_(close_fd) int pidfd = (int)syscall(SYS_pidfd_open, ppid, 0);
-        _cleanup_(freep) char *unit = NULL;
-        int r;
-
-        if (pidfd < 0)
-                return negative_errno();
-        r = process_unit(ppid, &unit);
-        if (r < 0)
-                return r;
-        /* Last, and then is it still alive: what was read by number before was about this one. */
-        r = process_same_mm(w->pid, ppid);
-        if (r < 0)
-                return r;
-        if (r == 0)
-                return -EPERM;
-        r = process_alive(pidfd);
-        if (r <= 0)
-                return r < 0 ? r : -ESRCH;
-        w->vmm_pid = ppid;
-        w->vmm_pidfd = take_fd(&pidfd);
-        w->unit = unit;
-        unit = NULL;
-        return 0;
-}
-
-/*
- * A worker shares its address space with its parent, the VMM. That is settled while the VMM lives;
- * afterwards a worker's place in our cgroups is its identity, and a stranger has none.
- */
-static int verify(struct worker *w, pid_t ppid) {
-        int r;
-
-        if (is_worker(w->manager, ppid))
-                return -EEXIST;
-        r = find_vmm(w, ppid);
-        if (r < 0)
-                return r;
-        return has_worker(w->manager, w) ? -EEXIST : 0;
-}
-
-/* TasksMax= lets only one process be there; for two, one bill would have to do. */
-static bool cgroup_has_worker(struct manager *m, const char *path) {
-        struct worker *w;
-
-        TAILQ_FOREACH (w, &m->workers, link)
-                if (w->closer && w->cgroup && strcmp(w->cgroup->path, path) == 0 &&
-                    process_alive(w->pidfd) > 0)
-                        return true;
-        return false;
-}
-
-/* 1: it is a closer; 0: it is none. */
-static int find_closer(struct worker *w, pid_t ppid) {
-        _cleanup_(cgroup_leaf_freep) struct cgroup_leaf *leaf = NULL;
-        int r;
-
-        if (w->manager->cgroup) {
-                r = cgroup_leaf_open_closer(&leaf, w->manager->cgroup, w->pid);
-                if (r < 0)
-                        return r == -ENOENT ? 0 : r;
-                if (cgroup_has_worker(w->manager, leaf->path))
-                        return -EEXIST;
-        } else if (process_same_mm(w->pid, ppid) != 0) {
-                return 0; /* a keeper, or whether it is one cannot be told */
-        }
-        r = process_unit(w->pid, &w->unit);
-        if (r < 0)
-                return r;
-        w->closer = true;
-        w->cgroup = leaf;
-        leaf = NULL;
-        return 1;
-}
-
-bool worker_vmm_alive(const struct worker *w) {
-        return w->vmm_pidfd >= 0 && process_alive(w->vmm_pidfd) > 0;
-}
-
 int worker_charge_unit(struct worker *w) {
-        struct unit_table *units = &w->manager->governor.units;
-        struct unit *unit = unit_get(units, manager_now(w->manager), w->unit);
+        struct unit_table *units = &w->workers->governor->units;
+        struct unit *unit = unit_get(units, loop_now(w->workers->event), w->unit);
         int r = charge_take(&w->charge, unit, UNIT_WORKERS);
 
         unit_unref(unit);
         return r;
 }
 
-int worker_new(struct worker **ret, struct manager *m, pid_t pid, const struct process_stat *stat,
-               int *pidfd) {
-        _cleanup_(worker_freep) struct worker *w = NULL;
-        int r;
+uint64_t workers_bytes_to_clear(const struct workers *ws) {
+        uint64_t sum = 0;
+        struct worker *w;
 
-        if (m->n_workers >= m->max_peers)
-                return -EMFILE; /* it costs fds as long as it lives, connected or not */
-        r = worker_alloc(&w, m, pid, stat->starttime);
-        if (r < 0)
-                return r;
-        w->pidfd = take_fd(pidfd);
-        r = find_closer(w, stat->ppid);
-        if (r == 0)
-                r = verify(w, stat->ppid);
-        if (r >= 0 && stat->n_threads > 1)
-                r = -EUSERS;
-        if (r < 0)
-                return r;
-        /* Everything above went by number; if its owner still lives, it was its owner's. */
-        r = process_alive(w->pidfd);
-        if (r <= 0)
-                return r < 0 ? r : -ESRCH;
-        r = worker_charge_unit(w);
-        if (r < 0)
-                return r;
-        r = w->closer ? 0 : worker_enter_cgroup(w);
-        if (r < 0)
-                return r;
-        worker_restore(w); /* there is one if an earlier daemon knew it and we failed to count it */
-        r = worker_watch(w);
-        if (r >= 0 && !w->closer)
-                r = worker_watch_vmm(w);
-        if (r < 0)
-                return r;
-        overtake_helper(w);
-        *ret = w;
-        w = NULL;
-        return 0;
-}
+        TAILQ_FOREACH (w, &ws->list, link) {
+                uint64_t bytes = 0;
 
-/* Model: daemon_recount. */
-int worker_new_found(struct worker **ret, struct manager *m, pid_t pid, uint64_t starttime) {
-        _cleanup_(worker_freep) struct worker *w = NULL;
-        struct process_stat stat;
-        int r;
-
-        r = worker_alloc(&w, m, pid, starttime);
-        if (r < 0)
-                return r;
-        w->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-        if (w->pidfd < 0)
-                return negative_errno();
-        r = process_read_stat(pid, &stat);
-        if (r < 0)
-                return r;
-        if (stat.starttime != starttime)
-                return -ESRCH;
-        r = find_closer(w, stat.ppid);
-        if (r == 0)
-                r = cgroup_leaf_new(&w->cgroup, m->cgroup, pid, starttime);
-        if (r >= 0 && !w->closer) /* an earlier daemon may have ended between move and look */
-                r = worker_check_threads(w);
-        if (r >= 0)
-                r = worker_watch(w);
-        if (r < 0)
-                return r;
-        if (!w->closer)
-                (void)find_vmm(w, stat.ppid); /* it may be gone */
-        worker_restore(w);
-        if (!w->closer && w->vmm_pidfd < 0)
-                worker_on_vmm_end(w);
-        if (w->adopted) {
-                r = worker_resume_adopted(w);
-                if (r < 0)
-                        return r;
-        } else {
-                if (w->vmm_pidfd >= 0)
-                        r = worker_watch_vmm(w);
-                if (r < 0)
-                        return r;
-                overtake_helper(w);
-                w->found = true;
-                worker_begin_counting(w);
+                if (w->job)
+                        bytes = w->job->bytes_left == USEC_INFINITY ? w->job->bytes
+                                                                    : w->job->bytes_left;
+                /* Claims: a sum of lies must not wrap around to look small. */
+                sum = bytes > UINT64_MAX - sum ? UINT64_MAX : sum + bytes;
         }
-        *ret = w;
-        w = NULL;
-        return 0;
+        return sum;
 }
+
+/* ---- in words ---- */
 
 const char *worker_sort(const struct worker *w) {
         return w->closer ? "closer" : w->adopted ? "adopted" : "keeper";
@@ -368,7 +145,238 @@ const char *worker_state(const struct worker *w) {
                 return "found";
         if (w->job && w->job->state == JOB_RUNNING)
                 return "running";
-        if (!w->peer)
+        if (!w->channel)
                 return "away";
         return w->job ? "waiting" : "idle";
+}
+
+bool worker_is_quiet(const struct worker *w) {
+        if (w->closer)
+                return w->cgroup;
+        return !w->adopted && w->says_quiet && !worker_vmm_alive(w);
+}
+
+const char *worker_fencing(const struct worker *w) {
+        if (w->closer && w->cgroup)
+                return "none";
+        if (w->closer || w->adopted || w->version < 2)
+                return "unknown";
+        return w->drains ? "drain" : "none";
+}
+
+/* A claim from a client, made printable once and for all. */
+char *worker_escape_name(const char *name, size_t size) {
+        char buffer[WIRE_NAME_MAX + 1];
+        size_t i;
+
+        for (i = 0; i < size && i < WIRE_NAME_MAX && name[i]; i++) {
+                buffer[i] = '?';
+                if (name[i] >= ' ' && name[i] <= '~')
+                        buffer[i] = name[i];
+        }
+        buffer[i] = '\0';
+        return strdup(i > 0 ? buffer : "?");
+}
+
+/* ---- counting ---- */
+
+static bool is_running(const struct worker *w) {
+        return w->found || (w->job && w->job->state == JOB_RUNNING);
+}
+
+bool worker_is_overdue(const struct worker *w) {
+        return w->slot.state == SLOT_STANDING || w->slot.state == SLOT_OVERDUE;
+}
+
+void worker_recount(struct worker *w) {
+        if (!is_running(w)) {
+                slot_give(&w->slot);
+                cap_remove(&w->cap);
+        }
+        workers_changed(w->workers);
+}
+
+static void add_to_cap(struct worker *w) {
+        cap_add(w->workers->cap, &w->cap, w->pid, w->pidfd, w->closer ? SCHED_OTHER : SCHED_BATCH);
+}
+
+static bool observe(struct worker *w) {
+        uint64_t cpu;
+
+        if (worker_cpu_usec(w, &cpu) < 0)
+                cpu = USEC_INFINITY;
+        return slot_observe(&w->slot, loop_now(w->workers->event), cpu);
+}
+
+/* An earlier daemon granted it; since when, its mark may know. */
+void worker_begin_counting(struct worker *w) {
+        uint64_t since = w->job && w->job->granted_at != 0 ? w->job->granted_at : USEC_INFINITY;
+
+        if (w->sent_away) {
+                w->away_since = loop_now(w->workers->event);
+                (void)worker_cpu_usec(w, &w->away_cpu);
+                return;
+        }
+        slot_take_found(&w->slot, w->workers->governor, loop_now(w->workers->event), w->unit,
+                        since);
+        (void)observe(w);
+        add_to_cap(w);
+}
+
+static void log_overdue(const struct worker *w, int level, const char *id, const char *what) {
+        (void)log_event(LOG_EVENT(level, id, 0, LOG_TEXT("PV_VM", w->name),
+                                  LOG_TEXT("PV_UNIT", w->unit),
+                                  LOG_NUMBER("PV_PID", (uint64_t)w->pid)),
+                        "worker %d of %s %s", (int)w->pid, w->name, what);
+}
+
+/* There may be thousands of them: a look now and then. */
+static void check_away(struct worker *w) {
+        uint64_t now = loop_now(w->workers->event), cpu;
+
+        if (now - w->away_since < GOVERNOR_STANDSTILL_USEC)
+                return;
+        w->away_since = now;
+        if (worker_cpu_usec(w, &cpu) < 0 || cpu == w->away_cpu)
+                return;
+        w->sent_away = false;
+        if (is_running(w))
+                worker_begin_counting(w);
+        workers_changed(w->workers);
+}
+
+/* Model: daemon_overdue. It is never killed, and counts again when it moves. */
+void worker_check_overdue(struct worker *w) {
+        if (w->sent_away)
+                check_away(w);
+        if (w->slot.state == SLOT_FREE || !observe(w))
+                return;
+        if (w->slot.state == SLOT_COUNTED)
+                log_overdue(w, LOG_INFO, MESSAGE_WORKER_MOVES, "moves again: it counts");
+        else if (w->slot.state == SLOT_STANDING)
+                log_overdue(w, LOG_WARNING, MESSAGE_WORKER_OVERDUE,
+                            "is overdue: no CPU time for 10 s, it no longer counts");
+        else
+                log_overdue(w, LOG_WARNING, MESSAGE_WORKER_OVERDUE,
+                            "is overdue: it runs for too long, it no longer counts");
+        workers_changed(w->workers);
+}
+
+int worker_new_job(struct worker *w, const struct wire_request *request) {
+        return job_new(&w->job, w, w->workers->next_job_id++, request);
+}
+
+void worker_drop_job(struct worker *w) {
+        if (!w->job)
+                return;
+        queue_remove(&w->workers->governor->queue, w->job);
+        w->job = job_free(w->job);
+        worker_recount(w);
+}
+
+/* Its job has a slot. The mark is for the next daemon: it must count this one. */
+void worker_start_job(struct worker *w) {
+        struct job *job = w->job;
+
+        job->state = JOB_RUNNING;
+        job->granted_at = loop_now(w->workers->event);
+        job->waited_usec = job->granted_at - job->queued_at;
+        progress_begin(&job->progress, job->granted_at, job->bytes);
+        if (worker_cpu_usec(w, &job->cpu_base) < 0)
+                job->cpu_base = USEC_INFINITY;
+        worker_mark(w);
+        (void)observe(w);
+        add_to_cap(w); /* soon: a system call may be all that it does */
+}
+
+/* ---- the mark ---- */
+
+void worker_mark(struct worker *w) {
+        const struct job *j = w->job && w->job->state == JOB_RUNNING ? w->job : NULL;
+        struct mark mark = {.done = w->last_seq,
+                            .away = w->sent_away,
+                            .adopted = w->adopted,
+                            .quiet = w->says_quiet};
+        char text[MARK_SIZE_MAX];
+        int r;
+
+        if (!w->cgroup)
+                return;
+        if (w->adopted)
+                mark.bytes = w->mem;
+        if (j) {
+                mark.seq = j->seq;
+                mark.kind = j->kind;
+                mark.bytes = j->bytes;
+                mark.queued_at = j->queued_at;
+                mark.granted_at = j->granted_at;
+                mark.cpu_base = j->cpu_base;
+                mark.begun = j->ungoverned;
+        }
+        (void)snprintf(mark.unit, sizeof(mark.unit), "%s", w->unit ? w->unit : "");
+        mark_format(&mark, text);
+        r = cgroup_leaf_set_mark(w->cgroup, text);
+        if (r < 0 && r != -EOPNOTSUPP)
+                (void)log_warning_errno(r, "cannot mark %s", w->cgroup->path);
+}
+
+/* What an earlier daemon knew of this worker; nothing, if there is no mark. */
+void worker_restore(struct worker *w) {
+        struct wire_request request;
+        char text[MARK_SIZE_MAX];
+        struct mark mark;
+
+        if (!w->cgroup || cgroup_leaf_get_mark(w->cgroup, text, sizeof(text)) < 0 ||
+            mark_parse(&mark, text) < 0)
+                return;
+        w->last_seq = mark.done;
+        w->sent_away = mark.away;
+        w->adopted = mark.adopted;
+        w->says_quiet = mark.quiet;
+        if (mark.adopted)
+                w->mem = mark.bytes;
+        if (mark.unit[0] && !w->unit)
+                w->unit = strdup(mark.unit);
+        request = (struct wire_request){.seq = mark.seq, .kind = mark.kind, .mem = mark.bytes};
+        if (mark.seq == 0 || worker_new_job(w, &request) < 0)
+                return;
+        w->job->state = JOB_RUNNING;
+        w->job->queued_at = mark.queued_at;
+        w->job->granted_at = mark.granted_at;
+        w->job->waited_usec = mark.granted_at - mark.queued_at;
+        w->job->cpu_base = mark.cpu_base;
+        w->job->ungoverned = mark.begun;
+}
+
+/* ---- the end of its VMM ---- */
+
+void worker_on_vmm_end(struct worker *w) {
+        bool had = w->cgroup;
+
+        worker_place_again(w);
+        if (had)
+                return;
+        if (w->adopted && w->cgroup)
+                (void)worker_cpu_usec(w, &w->adopted_cpu);
+        worker_mark(w);
+}
+
+static int on_vmm_end(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
+        struct worker *w = userdata;
+
+        w->vmm_source = sd_event_source_disable_unref(w->vmm_source);
+        worker_on_vmm_end(w);
+        workers_quiet_changed(w->workers); /* it may have said so before */
+        return 0;
+}
+
+/* Before its packets, for it asks for something at that moment. */
+int worker_watch_vmm(struct worker *w) {
+        int r;
+
+        r = sd_event_add_io(w->workers->event, &w->vmm_source, w->vmm_pidfd, EPOLLIN | EPOLLET,
+                            on_vmm_end, w);
+        if (r < 0)
+                return r;
+        return sd_event_source_set_priority(w->vmm_source, SD_EVENT_PRIORITY_NORMAL - 1);
 }

@@ -17,16 +17,46 @@
 #include <systemd/sd-event.h>
 
 #include "daemon/cgroup/cgroup.h"
-#include "daemon/cpu/enforce-task.h"
+#include "daemon/cpu/cap.h"
 #include "daemon/governor/governor.h"
 #include "daemon/job/job.h"
+#include "daemon/worker/channel.h"
 
-struct manager;
-struct peer;
-struct process_stat;
+TAILQ_HEAD(worker_list, worker);
+
+/* All workers, and what they use. Whoever owns it sets the first part, then calls the rest. */
+struct workers {
+        /* borrowed */
+        sd_event *event;
+        struct governor *governor;
+        struct cap *cap;
+        struct cgroup_root *cgroup; /* NULL: --cgroup none */
+
+        /* What the queue depends on has changed: somebody may be granted now. */
+        void (*changed)(void *userdata);
+
+        /* A worker came, went, said that its VM is quiet, or its VMM ended. */
+        void (*quiet_changed)(void *userdata);
+
+        /* A job waits now, or runs. */
+        void (*job_moved)(void *userdata, struct job *job);
+
+        /* A job ended. Takes it over. */
+        void (*job_ended)(void *userdata, struct job *job);
+        void *userdata;
+
+        unsigned max;
+
+        /* state; read-only to others */
+        struct worker_list list;
+        unsigned n;
+        uint64_t next_job_id;  /* from 1 */
+        uint64_t n_unreported; /* jobs that ended while no daemon was there to be told */
+        bool purge;            /* a cgroup that is no worker's any more could not be removed yet */
+};
 
 struct worker {
-        struct manager *manager;
+        struct workers *workers;
 
         /* identity */
         pid_t pid;
@@ -49,13 +79,13 @@ struct worker {
         struct charge charge;       /* of its unit's workers; found ones are not charged */
 
         /* state */
-        struct peer *peer; /* its connection, or NULL; cleared by the peer when it goes */
-        bool found;        /* after a restart, and not heard from since */
-        bool sent_away;    /* by UNGOVERNED when it was idle: does not count until it moves */
-        uint16_t version;  /* of the protocol, by its last REGISTER; 0: none yet */
-        bool drains;       /* a claim: as WIRE_FLAG_DRAINS says */
-        bool says_quiet;   /* a claim: see quiet.h */
-        uint64_t last_seq; /* of the newest outcome we reported: repeats are ignored */
+        struct channel *channel; /* its connection, or NULL: cleared when that goes */
+        bool found;              /* after a restart, and not heard from since */
+        bool sent_away;          /* by UNGOVERNED when it was idle: does not count until it moves */
+        uint16_t version;        /* of the protocol, by its last REGISTER; 0: none yet */
+        bool drains;             /* a claim: as WIRE_FLAG_DRAINS says */
+        bool says_quiet;         /* a claim: see quiet.h */
+        uint64_t last_seq;       /* of the newest outcome we reported: repeats are ignored */
         uint64_t away_cpu, away_since; /* sent_away: the bill, and when we last looked at it */
         bool overtaken;       /* adopted, and its VMM has got a keeper: its end frees nothing */
         uint64_t adopted_cpu; /* the bill when it was adopted: all that follows is its job's */
@@ -64,79 +94,33 @@ struct worker {
         sd_event_source *vmm_source;  /* the end of its VMM */
         sd_event_source *look_source; /* adopted: a look at its memory now and then */
 
-        TAILQ_ENTRY(worker) link; /* in manager.workers */
+        TAILQ_ENTRY(worker) link; /* in workers.list */
 };
 
-TAILQ_HEAD(worker_list, worker);
+static inline void workers_changed(struct workers *workers) {
+        workers->changed(workers->userdata);
+}
 
-/*
- * A worker for a process that registered, of which /proc says stat; takes *pidfd over. Verifies
- * that it is in a closer's cgroup, or else that it shares its address space with its parent, the
- * VMM; then it makes and enters its cgroup. -EPERM: it is not for us to govern; -EEXIST: its VMM
- * or cgroup has another worker; -ESRCH: it is gone; -EDQUOT: its unit has its share of workers;
- * -EUSERS: it has more than one thread.
- */
-int worker_new(struct worker **ret, struct manager *manager, pid_t pid,
-               const struct process_stat *stat, int *pidfd);
+static inline void workers_quiet_changed(struct workers *workers) {
+        workers->quiet_changed(workers->userdata);
+}
 
-/* A worker found in our cgroups after a restart; counts from now on. */
-int worker_new_found(struct worker **ret, struct manager *manager, pid_t pid, uint64_t starttime);
-
-/* A helper to adopt, and its VMM: verified, both alive a moment ago. */
-struct helper {
-        pid_t pid, vmm_pid;
-        uint64_t starttime;
-        int pidfd, vmm_pidfd; /* -1 once taken over */
-};
-
-/*
- * Adopts it: moves it into a cgroup of its own. From now on its end is a job, see JOB_KIND_ADOPTED.
- * Takes over the pidfds in any case. -ESRCH: it, or its VMM, is gone; -EMFILE, -EDQUOT: too many.
- */
-int worker_new_adopted(struct worker **ret, struct manager *manager, struct helper *helper);
+/* One that is in workers.list and nothing else yet. */
+int worker_alloc(struct worker **ret, struct workers *workers, pid_t pid, uint64_t starttime);
 
 /* Unlinks itself everywhere; a queued job is dropped, a running one must have ended. Takes NULL. */
 struct worker *worker_free(struct worker *worker);
 
-struct worker *worker_find(struct manager *manager, pid_t pid, uint64_t starttime);
+/* For _cleanup_(). */
+void worker_freep(struct worker **worker);
 
-/* What its packets ask for. Negative: it broke the rules, or we are out of memory: disconnect. */
-int worker_on_register(struct worker *worker, const struct wire_register *reg);
-int worker_on_request(struct worker *worker, const struct wire_request *request);
-int worker_on_begun(struct worker *worker, const struct wire_begun *begun);
-int worker_on_done(struct worker *worker, const struct wire_outcome *outcome);
-int worker_on_quiet(struct worker *worker);
-void worker_on_progress(struct worker *worker, uint64_t bytes_left);
-
-/* A name that somebody claims, made printable, as worker.name is; malloc()ed. NULL: -ENOMEM. */
-char *worker_escape_name(const char *name, size_t size);
-
-/* Its connection is gone: a queued job leaves the queue (it asks again), a running one goes on. */
-void worker_on_disconnect(struct worker *worker);
-
-/* Tells a connected worker to go ahead without us. Negative: it cannot be reached. */
-int worker_send_away(struct worker *worker);
-
-/* Gives its queued job a slot. Negative if it cannot be reached: its connection is to be closed. */
-int worker_grant(struct worker *worker);
-
-/* Looks whether one that has a slot still moves, and for how long it has it. */
-void worker_check_overdue(struct worker *worker);
-
-/* CPU time of its teardown work so far: what its cgroup used, or its process without one. */
-int worker_cpu_usec(const struct worker *worker, uint64_t *ret);
-
-/* Whether it has a slot that does not count, for it stands still or takes too long. */
-bool worker_is_overdue(const struct worker *worker);
-
-/* Whether it is in its VM's cgroup, because to move it would migrate the guest's memory. */
-bool worker_stays(const struct worker *worker);
-
-/* Whether the VMM whose address space it shares still runs. */
-bool worker_vmm_alive(const struct worker *worker);
+struct worker *worker_find(struct workers *workers, pid_t pid, uint64_t starttime);
 
 /* The keeper, if that VMM has one, or else NULL. vmm_pid: ask its pidfd for life afterwards. */
-struct worker *worker_find_keeper(struct manager *manager, pid_t vmm_pid);
+struct worker *worker_find_keeper(struct workers *workers, pid_t vmm_pid);
+
+/* What all of them still have to clear, by their own claims, in bytes. */
+uint64_t workers_bytes_to_clear(const struct workers *workers);
 
 /* "keeper", "closer", "adopted" */
 const char *worker_sort(const struct worker *worker);
@@ -144,11 +128,66 @@ const char *worker_sort(const struct worker *worker);
 /* "adopted" (its VMM runs), "idle", "waiting", "running", "found", "overdue", "away" */
 const char *worker_state(const struct worker *worker);
 
-/* ---- between the files of this module ---- */
+/* Whether it has a slot that does not count, for it stands still or takes too long. */
+bool worker_is_overdue(const struct worker *worker);
 
-/* One that is in manager.workers and nothing else yet. */
-int worker_alloc(struct worker **ret, struct manager *manager, pid_t pid, uint64_t starttime);
+/* Whether its VM is quiet; see quiet.h. */
+bool worker_is_quiet(const struct worker *worker);
+
+/*
+ * How its VMM's native AIO is ended: "drain", by the worker; "none", it has none; "unknown", if the
+ * worker is one that does not tell, or was not heard from since the daemon's start.
+ */
+const char *worker_fencing(const struct worker *worker);
+
+/* A name that somebody claims, made printable, as worker.name is; malloc()ed. NULL: -ENOMEM. */
+char *worker_escape_name(const char *name, size_t size);
+
+/* Looks whether one that has a slot still moves, and for how long it has it. */
+void worker_check_overdue(struct worker *worker);
+
+/* ---- for those that decide what it does: protocol.c, adopted.c, admit.c ---- */
+
 int worker_charge_unit(struct worker *worker);
+
+/* Its end is noticed from now on, after all that it still said: a DONE to be read is no loss. */
+int worker_watch(struct worker *worker, sd_event_io_handler_t on_exit);
+
+/* The end of its VMM is noticed from now on; what that changes for where it lives. */
+int worker_watch_vmm(struct worker *worker);
+void worker_on_vmm_end(struct worker *worker);
+
+/* A job for it, as worker.job. It must have none. */
+int worker_new_job(struct worker *worker, const struct wire_request *request);
+
+/* Its job, if any, is none any more, and did not end: nothing is reported. */
+void worker_drop_job(struct worker *worker);
+
+/* Its job, which has a slot, runs from now on. */
+void worker_start_job(struct worker *worker);
+
+/* It was found running: takes a slot, and must move. */
+void worker_begin_counting(struct worker *worker);
+
+/* Gives its slot back, and takes its CPU cap off, if it does not run. */
+void worker_recount(struct worker *worker);
+
+/* Notes on its cgroup what the next daemon should know. */
+void worker_mark(struct worker *worker);
+
+/* Takes from the mark on its cgroup what an earlier daemon knew of it. */
+void worker_restore(struct worker *worker);
+
+/* ---- place.c: where it lives ---- */
+
+/* CPU time of its teardown work so far: what its cgroup used, or its process without one. */
+int worker_cpu_usec(const struct worker *worker, uint64_t *ret);
+
+/* Whether the VMM whose address space it shares still runs. */
+bool worker_vmm_alive(const struct worker *worker);
+
+/* Whether it is in its VM's cgroup, because to move it would migrate the guest's memory. */
+bool worker_stays(const struct worker *worker);
 
 /*
  * Makes its cgroup and moves it in; or leaves it where it is, see worker_stays(). -ESRCH: it is
@@ -156,36 +195,8 @@ int worker_charge_unit(struct worker *worker);
  */
 int worker_enter_cgroup(struct worker *worker);
 
+/* Its VMM is dead: limits its memory, or moves it if that does no harm any more. */
+void worker_place_again(struct worker *worker);
+
 /* Once it is in its cgroup. -EUSERS: it has more than one thread; it is killed. */
 int worker_check_threads(struct worker *worker);
-
-/* The end of its VMM is noticed from now on; what that changes for where it lives. */
-int worker_watch_vmm(struct worker *worker);
-void worker_on_vmm_end(struct worker *worker);
-
-/* Its end is noticed from now on. */
-int worker_watch(struct worker *worker);
-
-/* The job of an adopted one; since: when its VMM died, or 0 if nobody saw it. */
-int worker_begin_adopted(struct worker *worker, uint64_t since);
-
-/* An adopted one that was found after a restart, and restored. */
-int worker_resume_adopted(struct worker *worker);
-
-/* Notes on its cgroup what the next daemon should know. */
-void worker_mark(struct worker *worker);
-
-/* Gives its slot back, and takes its CPU cap off, if it does not run. */
-void worker_recount(struct worker *worker);
-
-/* It was found running: takes a slot, and must move. */
-void worker_begin_counting(struct worker *worker);
-
-/* Takes from the mark on its cgroup what an earlier daemon knew of it. */
-void worker_restore(struct worker *worker);
-
-/* Its job, if any, is none any more, and did not end: nothing is reported. */
-void worker_drop_job(struct worker *worker);
-
-/* Its process is gone: ends a running job. */
-void worker_on_exit(struct worker *worker);

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Adopted helpers; see adopt.h for who is one. */
+
+#include "daemon/worker/worker.h"
+
+/* A helper to adopt, and its VMM: verified, both alive a moment ago. */
+struct helper {
+        pid_t pid, vmm_pid;
+        uint64_t starttime;
+        int pidfd, vmm_pidfd; /* -1 once taken over */
+};
+
+/*
+ * Adopts it: moves it into a cgroup of its own. From now on its end is a job, see JOB_KIND_ADOPTED.
+ * Takes over the pidfds in any case. -ESRCH: it, or its VMM, is gone; -EMFILE, -EDQUOT: too many.
+ */
+int worker_new_adopted(struct worker **ret, struct workers *workers, struct helper *helper);
+
+/* An adopted one that was found after a restart, and restored. */
+int worker_resume_adopted(struct worker *worker);
