@@ -9,7 +9,6 @@
 #include "daemon/forecast.h"
 
 #include "daemon/manager.h"
-#include "daemon/policy.h"
 
 #define HOUR_USEC (3600 * USEC_PER_SEC)
 
@@ -19,7 +18,7 @@ static struct estimate_job look_at(const struct job *job, unsigned n) {
         struct estimate_job look = {.kind = job->kind,
                                     .bytes = job->bytes,
                                     .bytes_left = job->bytes_left,
-                                    .share = policy_cpu_quota(m)};
+                                    .share = manager_cpu_quota(m)};
         uint64_t cpu = 0;
 
         if (look.share != USEC_INFINITY)
@@ -40,7 +39,7 @@ bool forecast_percent(const struct job *job, unsigned *ret) {
         if (job->state != JOB_RUNNING)
                 return false;
         look = look_at(job, 1);
-        return estimate_percent(&manager_of(job->worker)->estimate, &look, ret);
+        return estimate_percent(&manager_of(job->worker)->ledger.estimate, &look, ret);
 }
 
 uint64_t forecast_left(const struct job *job) {
@@ -49,7 +48,7 @@ uint64_t forecast_left(const struct job *job) {
         if (job->state != JOB_RUNNING)
                 return USEC_INFINITY;
         look = look_at(job, manager_of(job->worker)->governor.n_counted);
-        return estimate_left(&manager_of(job->worker)->estimate, &look);
+        return estimate_left(&manager_of(job->worker)->ledger.estimate, &look);
 }
 
 /* start-rate lets so many begin, and no more. */
@@ -73,9 +72,9 @@ uint64_t forecast_left_in_all(struct manager *m) {
                         sum.unknown = true;
                 if (!w->job)
                         continue;
-                look = look_at(w->job, (unsigned)min_u64(manager_n_left(m), at_once));
-                estimate_add(&sum, &m->estimate, &look);
+                look = look_at(w->job, (unsigned)min_u64(governor_n_left(&m->governor), at_once));
+                estimate_add(&sum, &m->ledger.estimate, &look);
         }
-        left = estimate_total(&sum, at_once, policy_cpu_quota(m));
+        left = estimate_total(&sum, at_once, manager_cpu_quota(m));
         return left == USEC_INFINITY ? left : max_u64(left, starts_usec(&m->governor));
 }

@@ -27,10 +27,6 @@
 
 #define TICK_USEC (1 * USEC_PER_SEC)
 
-unsigned manager_n_left(const struct manager *m) {
-        return m->governor.n_counted + m->governor.queue.n_waiting;
-}
-
 /* ---- who watches ---- */
 
 void manager_watch(struct manager *m, struct manager_watcher *watcher) {
@@ -126,39 +122,69 @@ void manager_changed(struct manager *m) {
                 (void)sd_event_source_set_enabled(m->dispatch_source, SD_EVENT_ONESHOT);
 }
 
-/* ---- jobs that ended ---- */
+/* ---- the configuration ---- */
 
-static void history_drop(struct manager *m, struct job *job) {
-        TAILQ_REMOVE(&m->history, job, link);
-        m->n_history--;
-        job_free(job);
+uint64_t manager_cpu_quota(const struct manager *m) {
+        const struct policy_host host = {
+                .n_cpus = sched_count_cpus(),
+                .yields = m->config->cpu_quota == CONFIG_AUTO && m->cgroup &&
+                          cgroup_root_yields(m->cgroup),
+        };
+
+        return policy_cpu_quota(m->config, governor_mode(&m->governor), &host);
 }
 
-/* Only from what we granted: one that went ahead by itself was under no limit. */
-static void learn(struct manager *m, const struct job *job) {
-        const struct estimate_sample sample = {job->bytes, job->cpu_usec, job->ran_usec};
+static void init_governor(struct manager *m, const struct config *config) {
+        const struct governor_limits limits =
+                policy_limits(config, GOVERNOR_NORMAL, sched_count_cpus());
+        const struct unit_limits unit_limits = policy_unit_limits(config, m->peers.max);
 
-        if (job->state == JOB_DONE)
-                estimate_learn(&m->estimate, job->kind, &sample);
+        governor_init(&m->governor, &limits, &unit_limits);
 }
+
+void manager_apply(struct manager *m) {
+        const struct unit_limits unit_limits = policy_unit_limits(m->config, m->peers.max);
+        const struct enforce_policy cpu = policy_enforce(m->config, manager_cpu_quota(m));
+        uint64_t now = loop_now(m->event);
+
+        for (int mode = GOVERNOR_NORMAL; mode < _GOVERNOR_MODE_MAX; mode++) {
+                const struct governor_limits limits =
+                        policy_limits(m->config, mode, sched_count_cpus());
+
+                governor_set_limits(&m->governor, now, mode, &limits);
+        }
+        unit_table_set_limits(&m->governor.units, now, &unit_limits);
+        cap_set(m->cap, &cpu, m->config->cpus);
+        adopt_apply(m->adopt);
+        memory_changed(m->memory);
+        manager_changed(m);
+}
+
+void manager_set_mode(struct manager *m, enum governor_mode mode, bool on) {
+        governor_set_mode(&m->governor, loop_now(m->event), mode, on);
+        manager_apply(m);
+}
+
+static void on_memory_short(void *userdata, bool is_short) {
+        struct manager *m = userdata;
+
+        m->ledger.tally.n_boosts += is_short;
+        manager_set_mode(m, GOVERNOR_BOOST, is_short);
+}
+
+/* ---- jobs that moved ---- */
 
 static void on_job_ended(void *userdata, struct job *job) {
         struct manager *m = userdata;
 
-        job_log(job);
-        m->totals[job->state]++;
-        learn(m, job);
+        ledger_add(&m->ledger, job);
         tell_job_changed(m, job);
-        tally_job(&m->tally, job);
-        TAILQ_INSERT_TAIL(&m->history, job, link);
-        if (++m->n_history > HISTORY_MAX)
-                history_drop(m, TAILQ_FIRST(&m->history));
 }
 
 static void on_job_moved(void *userdata, struct job *job) {
         struct manager *m = userdata;
 
-        m->tally.n_begun += job->state == JOB_RUNNING && job->ungoverned;
+        m->ledger.tally.n_begun += job->state == JOB_RUNNING && job->ungoverned;
         tell_job_changed(m, job);
 }
 
@@ -196,7 +222,7 @@ static void init_workers(struct manager *m) {
         };
         m->peers = (struct peers){
                 .workers = &m->workers,
-                .tally = &m->tally,
+                .tally = &m->ledger.tally,
                 .gone = on_peer_gone,
                 .userdata = m,
                 .max = max,
@@ -228,6 +254,31 @@ static int add_sources(struct manager *m) {
 
 DEFINE_FREEP(manager)
 
+static int make_parts(struct manager *m, const struct config *config) {
+        const struct memory_config memory = {
+                .event = m->event,
+                .config = config,
+                .governor = &m->governor,
+                .on_short = on_memory_short,
+                .userdata = m,
+        };
+        int r;
+
+        m->workers.event = m->peers.event = m->event;
+        m->workers.cgroup = m->cgroup;
+        r = cap_new(&m->cap, m->event, m->cgroup);
+        if (r < 0)
+                return r;
+        m->workers.cap = m->cap;
+        r = memory_new(&m->memory, &memory);
+        if (r < 0)
+                return r;
+        r = quiet_new(&m->quiet, &m->workers);
+        if (r < 0)
+                return r;
+        return adopt_new(&m->adopt, &m->workers, config);
+}
+
 int manager_new(struct manager **ret, struct config *config, const struct config_source *source) {
         _cleanup_(manager_freep) struct manager *m = calloc(1, sizeof(*m));
         int r;
@@ -235,10 +286,9 @@ int manager_new(struct manager **ret, struct config *config, const struct config
         if (!m)
                 return log_error_errno(-ENOMEM, "cannot start");
         TAILQ_INIT(&m->watchers);
-        TAILQ_INIT(&m->history);
-        tally_init(&m->tally);
+        ledger_init(&m->ledger);
         init_workers(m);
-        policy_init(m, config);
+        init_governor(m, config);
         r = sd_event_default(&m->event);
         if (r >= 0)
                 r = sd_event_set_watchdog(m->event, true); /* fed by the loop itself */
@@ -249,22 +299,13 @@ int manager_new(struct manager **ret, struct config *config, const struct config
         r = open_cgroup(m, config->cgroup);
         if (r < 0)
                 return r;
-        m->workers.event = m->peers.event = m->event;
-        m->workers.cgroup = m->cgroup;
-        r = cap_new(&m->cap, m->event, m->cgroup);
-        if (r >= 0)
-                r = memory_new(&m->memory, m);
-        if (r >= 0)
-                r = quiet_new(&m->quiet, &m->workers);
-        if (r >= 0)
-                r = adopt_new(&m->adopt, &m->workers, config);
+        r = make_parts(m, config);
         if (r < 0)
                 return log_error_errno(r, "cannot start");
-        m->workers.cap = m->cap;
         m->config = config;
         m->source = *source;
-        policy_apply(m);
-        m->started_at = manager_now(m);
+        manager_apply(m);
+        m->started_at = loop_now(m->event);
         *ret = m;
         m = NULL;
         return 0;
@@ -278,8 +319,7 @@ struct manager *manager_free(struct manager *m) {
                 peer_free(TAILQ_FIRST(&m->peers.list));
         while (!TAILQ_EMPTY(&m->workers.list))
                 worker_free(TAILQ_FIRST(&m->workers.list));
-        while (!TAILQ_EMPTY(&m->history))
-                history_drop(m, TAILQ_FIRST(&m->history));
+        ledger_deinit(&m->ledger);
         governor_deinit(&m->governor);
         m->tick_source = sd_event_source_disable_unref(m->tick_source);
         m->start_source = sd_event_source_disable_unref(m->start_source);
@@ -316,7 +356,7 @@ int manager_start(struct manager *m, int *handoff_fd) {
                 if (r < 0)
                         return log_error_errno(r, "cannot read %s/jobs", m->cgroup->path);
         }
-        m->tally.n_found = m->workers.n;
+        m->ledger.tally.n_found = m->workers.n;
         if (m->workers.n > 0)
                 (void)log_event(LOG_EVENT(LOG_INFO, MESSAGE_WORKERS_FOUND, 0,
                                           LOG_NUMBER("PV_WORKERS", m->workers.n)),

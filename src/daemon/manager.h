@@ -11,12 +11,9 @@
 #include "daemon/cgroup/cgroup.h"
 #include "daemon/config/config.h"
 #include "daemon/governor/governor.h"
-#include "daemon/job/estimate.h"
-#include "daemon/job/tally.h"
+#include "daemon/job/ledger.h"
 #include "daemon/runtime/loop.h"
 #include "daemon/worker/accept.h"
-
-#define HISTORY_MAX 1000 /* finished jobs we remember */
 
 struct adopt;
 struct cap;
@@ -60,11 +57,7 @@ struct manager {
         struct governor governor;
         struct peers peers;
         struct workers workers;
-        struct job_list history;  /* ended jobs, oldest first */
-        struct estimate estimate; /* what was learnt from them */
-        unsigned n_history;
-        uint64_t totals[_JOB_STATE_MAX]; /* ended jobs by how; JOB_QUEUED, JOB_RUNNING unused */
-        struct tally tally;              /* for the metrics */
+        struct ledger ledger;
         uint64_t started_at;
 
         sd_event_source *tick_source; /* once a second, while something is to be looked at */
@@ -89,14 +82,16 @@ int manager_run(struct manager *manager);
 /* Something that the queue depends on changed: grants are looked at after this round of events. */
 void manager_changed(struct manager *manager);
 
-/* Jobs that run, or wait to. */
-unsigned manager_n_left(const struct manager *manager);
+/* After manager.config has changed: acts at once, also on what runs. */
+void manager_apply(struct manager *manager);
+
+/* Asks for a mode, or does so no longer; see governor_set_mode(). Acts at once. */
+void manager_set_mode(struct manager *manager, enum governor_mode mode, bool on);
+
+/* What is in force, in µs per s; USEC_INFINITY: no limit. */
+uint64_t manager_cpu_quota(const struct manager *manager);
 
 /* The manager that a worker is part of. */
 static inline struct manager *manager_of(const struct worker *worker) {
         return (struct manager *)((char *)worker->workers - offsetof(struct manager, workers));
-}
-
-static inline uint64_t manager_now(struct manager *manager) {
-        return loop_now(manager->event);
 }

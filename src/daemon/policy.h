@@ -2,22 +2,30 @@
 #pragma once
 
 /*
- * From the configuration to what the governor goes by.
+ * From the configuration's words to the numbers of governor and cap. Pure: no clock, no system
+ * call; what is the host's is passed in.
+ *
+ * In a hurry (memory is short, or we are on our way out) the boost-* values hold, and jobs start as
+ * fast as slots become free: what start-rate spares the host is spent on giving memory back.
  */
 
+#include "daemon/config/config.h"
+#include "daemon/cpu/enforce.h"
 #include "daemon/governor/governor.h"
 
-struct config;
-struct manager;
+struct policy_host {
+        unsigned n_cpus; /* online */
+        bool yields;     /* see cgroup_root_yields() */
+};
 
-/* Before anything is granted. The manager must know peers.max. */
-void policy_init(struct manager *manager, const struct config *config);
+struct governor_limits policy_limits(const struct config *config, enum governor_mode mode,
+                                     unsigned n_cpus);
 
-/* After manager.config has changed: acts at once, also on what runs. */
-void policy_apply(struct manager *manager);
+/* max: connections, and workers, that there is room for. */
+struct unit_limits policy_unit_limits(const struct config *config, unsigned max);
 
-/* What is in force, in µs per s; USEC_INFINITY: no limit. */
-uint64_t policy_cpu_quota(const struct manager *manager);
+/* In µs per s; USEC_INFINITY: no limit. */
+uint64_t policy_cpu_quota(const struct config *config, enum governor_mode mode,
+                          const struct policy_host *host);
 
-/* Asks for a mode, or does so no longer; see governor_set_mode(). Acts at once. */
-void policy_set_mode(struct manager *manager, enum governor_mode mode, bool on);
+struct enforce_policy policy_enforce(const struct config *config, uint64_t quota);

@@ -18,11 +18,8 @@
 
 static unsigned n_applied;
 
-void policy_apply(struct manager *manager) {
+void manager_apply(struct manager *manager) {
         n_applied++;
-}
-
-void memory_changed(struct memory *memory) {
 }
 
 uint64_t loop_now(sd_event *event) {

@@ -16,6 +16,7 @@
 #include "base/kvm-pv.h"
 #include "capture.h"
 #include "daemon/job/job.h"
+#include "daemon/job/ledger.h"
 #include "daemon/worker/worker.h"
 
 /* ---- what an outcome amounts to ---- */
@@ -82,12 +83,19 @@ static const struct wire_request request = {
 
 static void test_job_holds_copies(void **state) {
         char name[] = "guest", unit[] = "machine-guest.scope", path[] = "/sys/fs/cgroup/x";
-        struct cgroup_leaf leaf = {.path = path, .dir = -1};
-        struct worker worker = {.pid = 42, .name = name, .unit = unit, .cgroup = &leaf};
+        struct worker worker = {.pid = 42};
         struct job *job = NULL;
 
         memset(worker.uuid, 0xab, sizeof(worker.uuid));
-        assert_int_equal(job_new(&job, &worker, 99, &request), 0);
+        assert_int_equal(job_new(&job,
+                                 &(struct job_owner){.worker = &worker,
+                                                     .pid = worker.pid,
+                                                     .uuid = worker.uuid,
+                                                     .name = name,
+                                                     .unit = unit,
+                                                     .cgroup = path},
+                                 99, &request),
+                         0);
         memset(name, 'x', sizeof(name) - 1);
         memset(unit, 'x', sizeof(unit) - 1);
         memset(path, 'x', sizeof(path) - 1);
@@ -128,10 +136,14 @@ static void test_job_uuids(void **state) {
 
 /* Nothing is known yet: no time, no bill, no error. */
 static void test_job_begins_unknown(void **state) {
-        struct worker worker = {.name = (char[]){"guest"}};
+        struct worker worker = {};
         struct job *job = NULL;
 
-        assert_int_equal(job_new(&job, &worker, 1, &request), 0);
+        assert_int_equal(job_new(&job,
+                                 &(struct job_owner){
+                                         .worker = &worker, .uuid = worker.uuid, .name = "guest"},
+                                 1, &request),
+                         0);
         assert_null(job->unit);
         assert_null(job->cgroup);
         assert_true(job->bytes_left == USEC_INFINITY);

@@ -14,8 +14,6 @@
 #include "daemon/bus/error.h"
 #include "daemon/bus/object.h"
 #include "daemon/manager.h"
-#include "daemon/memory/memory.h"
-#include "daemon/policy.h"
 #include "daemon/runtime/log.h"
 #include "daemon/service/service.h"
 
@@ -69,8 +67,7 @@ int bus_method_set_limits(sd_bus_message *call, void *userdata, sd_bus_error *er
         if (r < 0)
                 return r;
         config_take_live(m->config, wanted);
-        policy_apply(m);
-        memory_changed(m->memory);
+        manager_apply(m);
         log_info("limits were changed over D-Bus: at most %u at once",
                  m->governor.effective.max_concurrent);
         return sd_bus_reply_method_return(call, NULL);

@@ -14,7 +14,6 @@
 #include "daemon/manager.h"
 #include "daemon/memory/memory.h"
 #include "daemon/metrics/text.h"
-#include "daemon/policy.h"
 #include "daemon/service/service.h"
 #include "daemon/worker/quiet.h"
 
@@ -44,7 +43,7 @@ static uint64_t since(sd_event *event, uint64_t then) {
                 const struct manager *o = object;                                                  \
                 const struct worker *w;                                                            \
                                                                                                    \
-                TAILQ_FOREACH (w, &o->workers.list, link)                                               \
+                TAILQ_FOREACH (w, &o->workers.list, link)                                          \
                         ret->u += (condition);                                                     \
                 return true;                                                                       \
         }
@@ -59,7 +58,7 @@ GET(mode, manager, s, metrics_modes[governor_mode(&o->governor)])
 GET(bytes_to_clear, manager, t, workers_bytes_to_clear(&o->workers))
 GET(eta, manager, t, forecast_left_in_all(object))
 GET_IF(start_rate, manager, t, o->governor.effective.start_rate, ret->t > 0)
-GET(cpu_quota, manager, t, policy_cpu_quota(o))
+GET(cpu_quota, manager, t, manager_cpu_quota(o))
 GET(cpu_backend, manager, s, enforce_get_backend(cap_get_enforce(o->cap)))
 GET(cpu_reason, manager, s, enforce_get_reason(cap_get_enforce(o->cap)))
 GET(unenforced, manager, u, enforce_get_counts(cap_get_enforce(o->cap)).n_unenforced)
@@ -85,15 +84,15 @@ const struct bus_field bus_status_fields[] = {
         BUS_MEMBER("Connections", struct manager, peers.n),
         BUS_GETTER("BytesToClear", 't', get_bytes_to_clear),
         BUS_GETTER("ETAUSec", 't', get_eta),
-        BUS_MEMBER("Done", struct manager, totals[JOB_DONE]),
-        BUS_MEMBER("Ungoverned", struct manager, totals[JOB_UNGOVERNED]),
-        BUS_MEMBER("Interrupted", struct manager, totals[JOB_INTERRUPTED]),
-        BUS_MEMBER("Superseded", struct manager, totals[JOB_SUPERSEDED]),
-        BUS_MEMBER("Failed", struct manager, totals[JOB_FAILED]),
-        BUS_MEMBER("Foreign", struct manager, totals[JOB_FOREIGN]),
-        BUS_MEMBER("Lost", struct manager, totals[JOB_LOST]),
+        BUS_MEMBER("Done", struct manager, ledger.totals[JOB_DONE]),
+        BUS_MEMBER("Ungoverned", struct manager, ledger.totals[JOB_UNGOVERNED]),
+        BUS_MEMBER("Interrupted", struct manager, ledger.totals[JOB_INTERRUPTED]),
+        BUS_MEMBER("Superseded", struct manager, ledger.totals[JOB_SUPERSEDED]),
+        BUS_MEMBER("Failed", struct manager, ledger.totals[JOB_FAILED]),
+        BUS_MEMBER("Foreign", struct manager, ledger.totals[JOB_FOREIGN]),
+        BUS_MEMBER("Lost", struct manager, ledger.totals[JOB_LOST]),
         BUS_MEMBER("Unreported", struct manager, workers.n_unreported),
-        BUS_MEMBER("Begun", struct manager, tally.n_begun),
+        BUS_MEMBER("Begun", struct manager, ledger.tally.n_begun),
         BUS_GETTER("StartRate", 't', get_start_rate),
         BUS_GETTER("CPUQuota", 't', get_cpu_quota),
         BUS_GETTER("CPUBackend", 's', get_cpu_backend),

@@ -94,7 +94,7 @@ static int append_jobs(sd_bus_message *reply, struct bus_object *o) {
 
         r = sd_bus_message_open_container(reply, SD_BUS_TYPE_ARRAY, "a{sv}");
         if (r >= 0)
-                r = append_job_list(reply, &m->history);
+                r = append_job_list(reply, &m->ledger.history);
         if (r >= 0)
                 r = append_running(reply, &m->workers.list);
         if (r >= 0)
@@ -109,7 +109,7 @@ static int append_failures(sd_bus_message *reply, struct bus_object *o) {
         int r;
 
         r = sd_bus_message_open_container(reply, SD_BUS_TYPE_ARRAY, "a{sv}");
-        TAILQ_FOREACH_REVERSE(job, &o->manager->history, job_list, link) {
+        TAILQ_FOREACH_REVERSE(job, &o->manager->ledger.history, job_list, link) {
                 if (r < 0 || left == 0)
                         break;
                 if (job_went_well(job) || job->state == JOB_UNGOVERNED)
@@ -170,7 +170,7 @@ static struct job *find_job(struct manager *manager, uint64_t id) {
                 if (worker->job && worker->job->id == id)
                         return worker->job;
         }
-        TAILQ_FOREACH (job, &manager->history, link) {
+        TAILQ_FOREACH (job, &manager->ledger.history, link) {
                 if (job->id == id)
                         return job;
         }

@@ -67,7 +67,12 @@ void governor_set_mode(struct governor *g, uint64_t now, enum governor_mode mode
         if (g->asked[mode] == on)
                 return;
         g->asked[mode] = on;
+        queue_set_memory_short(&g->queue, g->asked[GOVERNOR_BOOST]);
         apply(g, now);
+}
+
+unsigned governor_n_left(const struct governor *g) {
+        return g->n_counted + g->queue.n_waiting;
 }
 
 struct job *governor_next(const struct governor *g, uint64_t now, uint64_t *ret_wake_at) {

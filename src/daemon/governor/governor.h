@@ -21,7 +21,8 @@
 /* A mode is in force from the highest of those that are asked for. */
 enum governor_mode {
         GOVERNOR_NORMAL,
-        GOVERNOR_BOOST,    /* memory is wanted back quickly */
+        GOVERNOR_BOOST, /* memory is wanted back quickly; asked for: what gives some back goes first
+                         */
         GOVERNOR_DRAINING, /* we are on our way out */
         _GOVERNOR_MODE_MAX,
 };
@@ -64,6 +65,9 @@ void governor_set_limits(struct governor *governor, uint64_t now, enum governor_
 void governor_set_mode(struct governor *governor, uint64_t now, enum governor_mode mode, bool on);
 
 enum governor_mode governor_mode(const struct governor *governor);
+
+/* Jobs that run, or wait to. */
+unsigned governor_n_left(const struct governor *governor);
 
 /*
  * The job to grant now, still in the queue; or NULL, and then *ret_wake_at says when to ask again

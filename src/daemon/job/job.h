@@ -77,18 +77,26 @@ struct job {
         bool queued_first;       /* frees_memory, when it was pushed */
         uint64_t place;          /* in order of registration */
 
-        TAILQ_ENTRY(job) link;      /* in queue.waiting, or in manager.history */
+        TAILQ_ENTRY(job) link;      /* in queue.waiting, or in ledger.history */
         TAILQ_ENTRY(job) unit_link; /* in unit.line.jobs */
 };
 
 TAILQ_HEAD(job_list, job);
 
-/* A job of worker, with copies of its names. */
-int job_new(struct job **ret, struct worker *worker, uint64_t id,
+/* Its worker, and how that is called. Of unit and cgroup each may be NULL. */
+struct job_owner {
+        struct worker *worker;
+        pid_t pid;
+        const uint8_t *uuid; /* 16 bytes */
+        const char *name, *unit, *cgroup;
+};
+
+/* A job of owner, with copies of its names. */
+int job_new(struct job **ret, const struct job_owner *owner, uint64_t id,
             const struct wire_request *request);
 
-/* Copies the names, which are the worker's claims, anew. Negative: nothing has changed. */
-int job_rename(struct job *job, const struct worker *worker);
+/* Copies what the worker claims to be called anew. Negative: nothing has changed. */
+int job_rename(struct job *job, const char *name, const uint8_t uuid[16]);
 
 /* Takes NULL. The job must be in no list. */
 struct job *job_free(struct job *job);
@@ -111,6 +119,3 @@ bool job_has_outcome(const struct job *job);
 
 /* Whether it ended as it should: the log warns of others, and the status shows them. */
 bool job_went_well(const struct job *job);
-
-/* The one line of the log for a finished job, with the fields of JOB_FIELDS in messages.h. */
-void job_log(const struct job *job);

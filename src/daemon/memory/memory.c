@@ -3,9 +3,8 @@
 /*
  * /proc/meminfo is read once a second while there is work and memory-low is set, ten times a second
  * while somebody waits, and not at all otherwise. Owns its timer; waiters are their owners' and
- * take themselves out. What holds: the governor is in GOVERNOR_BOOST, and its queue puts first what
- * gives memory back, if and only if memory is low or somebody waits; update() is the only place
- * that says so.
+ * take themselves out. What holds: on_short() was last told that memory is short if and only if it
+ * is low or somebody waits; update() is the only place that says so.
  *
  * PVREAPER_MEMINFO names another file, for tests.
  */
@@ -16,26 +15,25 @@
 #include <stdlib.h>
 
 #include "base/size.h"
-#include "daemon/manager.h"
-#include "daemon/policy.h"
 #include "daemon/runtime/log.h"
+#include "daemon/runtime/loop.h"
 #include "daemon/runtime/process.h"
 
 #define LOOK_USEC    (1 * USEC_PER_SEC)
 #define WAITING_USEC (100 * USEC_PER_MSEC)
 
 struct memory {
-        struct manager *manager;
+        struct memory_config config;
 
         /* state */
         TAILQ_HEAD(, memory_waiter) waiters;
         unsigned n_waiters;
         bool low;
-        bool boost; /* what the governor was told last */
+        bool boost; /* what was told last */
         uint64_t available;
         const char *path;
 
-        sd_event_source *look_source;
+        sd_event_source *look_timer;
 };
 
 /* ---- the boost ---- */
@@ -51,12 +49,12 @@ static void tell(const struct memory *m) {
                                 "memory is short (%s available, %u wait for more): at most %u at "
                                 "once now",
                                 available, m->n_waiters,
-                                m->manager->governor.effective.max_concurrent);
+                                m->config.governor->effective.max_concurrent);
         else
                 (void)log_event(LOG_EVENT(LOG_INFO, MESSAGE_MEMORY_ENOUGH, 0,
                                           LOG_NUMBER("PV_AVAILABLE", m->available)),
                                 "memory is short no longer (%s available): at most %u at once",
-                                available, m->manager->governor.effective.max_concurrent);
+                                available, m->config.governor->effective.max_concurrent);
 }
 
 static void update(struct memory *m) {
@@ -65,9 +63,7 @@ static void update(struct memory *m) {
         if (boost == m->boost)
                 return;
         m->boost = boost;
-        m->manager->tally.n_boosts += boost;
-        queue_set_memory_short(&m->manager->governor.queue, boost);
-        policy_set_mode(m->manager, GOVERNOR_BOOST, boost);
+        m->config.on_short(m->config.userdata, boost);
         tell(m);
 }
 
@@ -84,19 +80,16 @@ static int read_available(const struct memory *m, uint64_t *ret) {
 static bool is_wanted(const struct memory *m) {
         if (m->n_waiters > 0 || m->boost)
                 return true;
-        return m->manager->config->memory_low > 0 && manager_n_left(m->manager) > 0;
+        return m->config.config->memory_low > 0 && governor_n_left(m->config.governor) > 0;
 }
 
 static void look_later(struct memory *m) {
-        uint64_t later = m->n_waiters > 0 ? WAITING_USEC : LOOK_USEC;
-
-        (void)sd_event_source_set_time_relative(m->look_source, later);
-        (void)sd_event_source_set_enabled(m->look_source, SD_EVENT_ONESHOT);
+        loop_timer_in(m->look_timer, m->n_waiters > 0 ? WAITING_USEC : LOOK_USEC);
 }
 
 /* Whoever is told may leave, and come back: at the end of the list. */
 static void serve_waiters(struct memory *m, int error) {
-        uint64_t now = manager_now(m->manager);
+        uint64_t now = loop_now(m->config.event);
         struct memory_waiter *w, *next;
 
         for (w = TAILQ_FIRST(&m->waiters); w; w = next) {
@@ -115,7 +108,7 @@ static void serve_waiters(struct memory *m, int error) {
 static int on_look(sd_event_source *source, uint64_t usec, void *userdata) {
         static struct log_limit limit;
         struct memory *m = userdata;
-        struct config *config = m->manager->config;
+        const struct config *config = m->config.config;
         int r;
 
         if (!is_wanted(m))
@@ -133,15 +126,8 @@ static int on_look(sd_event_source *source, uint64_t usec, void *userdata) {
 }
 
 void memory_changed(struct memory *m) {
-        int enabled = SD_EVENT_OFF;
-
-        if (!m || !is_wanted(m))
-                return;
-        (void)sd_event_source_get_enabled(m->look_source, &enabled);
-        if (enabled == SD_EVENT_OFF) {
-                (void)sd_event_source_set_time(m->look_source, 0); /* at once, then now and then */
-                (void)sd_event_source_set_enabled(m->look_source, SD_EVENT_ONESHOT);
-        }
+        if (m && is_wanted(m))
+                loop_timer_start(m->look_timer, 0); /* at once, then now and then */
 }
 
 /* ---- who waits ---- */
@@ -152,8 +138,7 @@ int memory_wait(struct memory *m, struct memory_waiter *w) {
         w->memory = m;
         TAILQ_INSERT_TAIL(&m->waiters, w, link);
         m->n_waiters++;
-        (void)sd_event_source_set_time(m->look_source, 0);
-        (void)sd_event_source_set_enabled(m->look_source, SD_EVENT_ONESHOT);
+        loop_timer_at(m->look_timer, 0);
         return 0;
 }
 
@@ -168,31 +153,24 @@ void memory_leave(struct memory_waiter *w) {
         memory_changed(m);
 }
 
-bool memory_short(const struct memory *m) {
-        return m->boost;
-}
-
 unsigned memory_n_waiters(const struct memory *m) {
         return m->n_waiters;
 }
 
 /* ---- life and death ---- */
 
-int memory_new(struct memory **ret, struct manager *manager) {
+int memory_new(struct memory **ret, const struct memory_config *config) {
         struct memory *m = calloc(1, sizeof(*m));
         int r;
 
         if (!m)
                 return -ENOMEM;
-        m->manager = manager;
+        m->config = *config;
         m->path = getenv("PVREAPER_MEMINFO");
         if (!m->path)
                 m->path = "/proc/meminfo";
         TAILQ_INIT(&m->waiters);
-        r = sd_event_add_time(manager->event, &m->look_source, CLOCK_MONOTONIC, 0,
-                              10 * USEC_PER_MSEC, on_look, m);
-        if (r >= 0)
-                r = sd_event_source_set_enabled(m->look_source, SD_EVENT_OFF);
+        r = loop_add_timer(&m->look_timer, config->event, on_look, m);
         if (r < 0) {
                 memory_free(m);
                 return r;
@@ -204,7 +182,7 @@ int memory_new(struct memory **ret, struct manager *manager) {
 struct memory *memory_free(struct memory *m) {
         if (!m)
                 return NULL;
-        m->look_source = sd_event_source_disable_unref(m->look_source);
+        m->look_timer = sd_event_source_disable_unref(m->look_timer);
         free(m);
         return NULL;
 }

@@ -9,10 +9,12 @@
  */
 
 #include <sys/queue.h>
+#include <systemd/sd-event.h>
 
 #include "base/util.h"
+#include "daemon/config/config.h"
+#include "daemon/governor/governor.h"
 
-struct manager;
 struct memory;
 
 /* Of /proc/meminfo's text: MemAvailable in bytes. -EBADMSG: it does not say. Pure. */
@@ -35,7 +37,18 @@ struct memory_waiter {
 
 #define MEMORY_WAITERS_MAX 64
 
-int memory_new(struct memory **ret, struct manager *manager);
+struct memory_config {
+        /* borrowed; the configuration may change: see memory_changed() */
+        sd_event *event;
+        const struct config *config;
+        const struct governor *governor;
+
+        /* Memory is short from now on, or no longer. GOVERNOR_BOOST is to be in force meanwhile. */
+        void (*on_short)(void *userdata, bool is_short);
+        void *userdata;
+};
+
+int memory_new(struct memory **ret, const struct memory_config *config);
 
 /* Nobody may wait any more. Takes NULL. */
 struct memory *memory_free(struct memory *memory);
@@ -49,5 +62,4 @@ int memory_wait(struct memory *memory, struct memory_waiter *waiter);
 /* It waits no more; done() is not called. Does nothing if it does not wait. */
 void memory_leave(struct memory_waiter *waiter);
 
-bool memory_short(const struct memory *memory);
 unsigned memory_n_waiters(const struct memory *memory);

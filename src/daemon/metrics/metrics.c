@@ -32,7 +32,7 @@ static void collect(struct metrics *ret, struct manager *m) {
         const struct worker *w;
 
         *ret = (struct metrics){
-                .tally = &m->tally,
+                .tally = &m->ledger.tally,
                 .version = PVR_VERSION_TEXT,
                 .mode = metrics_modes[governor_mode(&m->governor)],
                 .to_clear = workers_bytes_to_clear(&m->workers),

@@ -20,8 +20,6 @@
 
 #include "base/size.h"
 #include "daemon/manager.h"
-#include "daemon/memory/memory.h"
-#include "daemon/policy.h"
 #include "daemon/runtime/log.h"
 #include "daemon/service/drain.h"
 #include "daemon/service/notify.h"
@@ -66,13 +64,13 @@ const char *service_drain_reason(const struct service *s) {
 static void describe(void *userdata, char *buffer, size_t size) {
         struct service *s = userdata;
         struct manager *m = s->manager;
-        const uint64_t *n = m->totals;
+        const uint64_t *n = m->ledger.totals;
         uint64_t failed = n[JOB_FAILED] + n[JOB_LOST] + n[JOB_INTERRUPTED];
         uint64_t done = n[JOB_DONE] + n[JOB_UNGOVERNED] + n[JOB_SUPERSEDED] + n[JOB_FOREIGN];
         char work[96], bytes[32];
 
         format_size(bytes, sizeof(bytes), workers_bytes_to_clear(&m->workers));
-        if (manager_n_left(m) > 0)
+        if (governor_n_left(&m->governor) > 0)
                 (void)snprintf(work, sizeof(work), "%u running, %u queued, %s to clear",
                                m->governor.n_counted, m->governor.queue.n_waiting, bytes);
         else
@@ -105,7 +103,7 @@ static void log_begun(struct service *s, const char *why) {
 }
 
 static void begin(struct service *s) {
-        policy_set_mode(s->manager, GOVERNOR_DRAINING, true);
+        manager_set_mode(s->manager, GOVERNOR_DRAINING, true);
         log_begun(s, s->drain.reason == DRAIN_SYSTEM ? "the system is being stopped"
                                                      : "pv-reaper.socket is being stopped");
         if (s->drain.terminated)
@@ -113,7 +111,7 @@ static void begin(struct service *s) {
 }
 
 static void resume(struct service *s, const char *why) {
-        policy_set_mode(s->manager, GOVERNOR_DRAINING, is_draining(s));
+        manager_set_mode(s->manager, GOVERNOR_DRAINING, is_draining(s));
         log_info("%s: %sat most %u at once", why,
                  is_draining(s) ? "still draining for an administrator, " : "",
                  s->manager->governor.effective.max_concurrent);
@@ -155,7 +153,7 @@ static void send_all_away(struct service *s) {
 
         TAILQ_FOREACH (peer, &s->manager->peers.list, link)
                 n += peer_send_away(peer) >= 0;
-        if (manager_n_left(s->manager) + silent == 0)
+        if (governor_n_left(&s->manager->governor) + silent == 0)
                 (void)log_event(LOG_EVENT(LOG_INFO, MESSAGE_DRAIN_DONE, 0),
                                 "drained in %.1f s, nothing is left; %u workers sent away", sec, n);
         else
@@ -206,7 +204,7 @@ static uint64_t progress(struct manager *m) {
         struct worker *w;
 
         for (unsigned i = 0; i < _JOB_STATE_MAX; i++)
-                sum += m->totals[i];
+                sum += m->ledger.totals[i];
         TAILQ_FOREACH (w, &m->workers.list, link)
                 sum += w->slot.cpu_seen;
         return sum;
@@ -215,7 +213,7 @@ static uint64_t progress(struct manager *m) {
 static void look(struct service *s) {
         struct manager *m = s->manager;
         struct drain_work work = {
-                .n_left = manager_n_left(m),
+                .n_left = governor_n_left(&m->governor),
                 .progress = progress(m),
                 .limit = m->config->drain_time,
         };
@@ -297,8 +295,7 @@ int service_reload(struct service *s) {
         } else {
                 config_take_live(m->config, config);
                 config_free(config);
-                policy_apply(m);
-                memory_changed(m->memory);
+                manager_apply(m);
                 (void)log_event(LOG_EVENT(LOG_INFO, MESSAGE_CONFIG_RELOADED, 0,
                                           LOG_NUMBER("PV_MAX_CONCURRENT",
                                                      m->governor.effective.max_concurrent)),
@@ -313,7 +310,7 @@ void service_drain(struct service *s) {
         if (s->asked_to_drain)
                 return;
         s->asked_to_drain = true;
-        policy_set_mode(s->manager, GOVERNOR_DRAINING, true);
+        manager_set_mode(s->manager, GOVERNOR_DRAINING, true);
         log_begun(s, "an administrator asked for a drain");
         notify_changed(s->notify);
 }

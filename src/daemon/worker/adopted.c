@@ -180,7 +180,7 @@ int worker_resume_adopted(struct worker *w) {
 
         r = take_name(w);
         if (r >= 0 && w->job)
-                r = job_rename(w->job, w);
+                r = job_rename(w->job, w->name, w->uuid);
         if (r >= 0)
                 r = worker_watch(w, on_helper_exit);
         if (r < 0)

@@ -141,7 +141,7 @@ int worker_on_register(struct worker *w, const struct wire_register *reg) {
         w->says_quiet = w->says_quiet || (reg->flags & WIRE_FLAG_QUIET);
         /* One that was found, and its job with it, had no name so far. */
         if (w->job)
-                r = job_rename(w->job, w);
+                r = job_rename(w->job, w->name, w->uuid);
         if (r < 0)
                 return r;
         w->found = w->sent_away = false;

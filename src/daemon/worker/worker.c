@@ -263,7 +263,14 @@ void worker_check_overdue(struct worker *w) {
 }
 
 int worker_new_job(struct worker *w, const struct wire_request *request) {
-        return job_new(&w->job, w, w->workers->next_job_id++, request);
+        const struct job_owner owner = {.worker = w,
+                                        .pid = w->pid,
+                                        .uuid = w->uuid,
+                                        .name = w->name,
+                                        .unit = w->unit,
+                                        .cgroup = w->cgroup ? w->cgroup->path : NULL};
+
+        return job_new(&w->job, &owner, w->workers->next_job_id++, request);
 }
 
 void worker_drop_job(struct worker *w) {

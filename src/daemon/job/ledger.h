@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The jobs that ended: a line of the journal each, the last of them, and what they add up to. */
+
+#include "daemon/job/estimate.h"
+#include "daemon/job/job.h"
+#include "daemon/job/tally.h"
+
+#define HISTORY_MAX 1000 /* finished jobs we remember */
+
+struct ledger {
+        struct job_list history; /* oldest first; owned */
+        unsigned n_history;
+        uint64_t totals[_JOB_STATE_MAX]; /* by how they ended; JOB_QUEUED, JOB_RUNNING unused */
+        struct estimate estimate;        /* what was learnt from them */
+        struct tally tally;              /* for the metrics */
+};
+
+void ledger_init(struct ledger *ledger);
+void ledger_deinit(struct ledger *ledger);
+
+/* A job ended. Takes it over; it stays valid until HISTORY_MAX more have ended. */
+void ledger_add(struct ledger *ledger, struct job *job);
+
+/* The one line of the log for a finished job, with the fields of JOB_FIELDS in messages.h. */
+void job_log(const struct job *job);
