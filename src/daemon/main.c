@@ -26,98 +26,76 @@
 #define DEFAULT_CONFIG CONFIG_SYSCONF_DIR "/" CONFIG_FILE
 #define EXIT_USAGE     2
 
-enum {
-        OPTION_CONFIG = 256,
-        OPTION_CHECK,
-        OPTION_PRINT,
-        OPTION_DEFAULTS,
-        OPTION_VERSION,
-        OPTION_HELP,
-        OPTION_KEYS
-};
-
-struct option_key {
-        const char *option, *section, *key, *value, *help;
-};
-
-/* The options that are keys of the configuration. */
-static const struct option_key option_keys[] = {
-        {"handoff-socket", "sockets", "handoff", "PATH",
+/* In the order of --help. Those with a key are keys of the configuration. */
+static const struct row {
+        const char *section, *key, *name, *value, *help;
+} rows[] = {
+        {NULL, NULL, "config", "FILE",
+         "read FILE alone instead of " DEFAULT_CONFIG
+         "\n        and what else pv-reaper.conf(5) names"},
+        {"sockets", "handoff", "handoff-socket", "PATH",
          "where workers connect, unless systemd passes a socket"},
-        {"control-socket", "sockets", "control", "PATH", "where pv-reaperctl connects, likewise"},
-        {"cgroup", "cgroup", "path", "PATH|none|auto",
+        {"sockets", "control", "control-socket", "PATH", "where pv-reaperctl connects, likewise"},
+        {"cgroup", "path", "cgroup", "PATH|none|auto",
          "a cgroup v2 directory that is ours; none: schedstat alone; auto: that of our unit"},
-        {"max-concurrent", "limits", "max-concurrent", "N", "how many teardowns run at once"},
-        {"cpu-quota", "cpu", "cpu-quota", "QUOTA", "the CPU time of all workers together"},
+        {"limits", "max-concurrent", "max-concurrent", "N", "how many teardowns run at once"},
+        {"cpu", "cpu-quota", "cpu-quota", "QUOTA", "the CPU time of all workers together"},
+        {NULL, NULL, "check-config", NULL,
+         "read configuration and command line, say what is wrong, and exit"},
+        {NULL, NULL, "print-config", NULL,
+         "print what these amount to, with the place of each value, and exit"},
+        {NULL, NULL, "print-defaults", NULL,
+         "print a configuration file with all keys at their defaults, and exit"},
+        {NULL, NULL, "version", NULL, "show the version and exit"},
+        {NULL, NULL, "help", NULL, "show this and exit"},
 };
 
-#define N_KEYS ARRAY_SIZE(option_keys)
+#define N_ROWS ARRAY_SIZE(rows)
 
 struct arguments {
         const char *config_file;
-        const char *values[N_KEYS];
+        const char *values[N_ROWS]; /* of those with a key */
         bool check, print;
 };
 
 static void help(void) {
         printf("Usage: pv-reaperd [OPTION...]\n\n"
-               "Runs the teardown of protected guests, see pv-reaper(8).\n\n"
-               "  --config=FILE\n        read FILE alone instead of " DEFAULT_CONFIG
-               "\n        and what else pv-reaper.conf(5) names\n");
-        for (size_t i = 0; i < N_KEYS; i++)
-                printf("  --%s=%s\n        %s\n", option_keys[i].option, option_keys[i].value,
-                       option_keys[i].help);
-        printf("  --check-config\n"
-               "        read configuration and command line, say what is wrong, and exit\n"
-               "  --print-config\n"
-               "        print what these amount to, with the place of each value, and exit\n"
-               "  --print-defaults\n"
-               "        print a configuration file with all keys at their defaults, and exit\n"
-               "  --version\n        show the version and exit\n"
-               "  --help\n        show this and exit\n");
-}
-
-static void fill_options(struct option *options) {
-        size_t n = 0;
-
-        options[n++] = (struct option){"config", required_argument, NULL, OPTION_CONFIG};
-        options[n++] = (struct option){"check-config", no_argument, NULL, OPTION_CHECK};
-        options[n++] = (struct option){"print-config", no_argument, NULL, OPTION_PRINT};
-        options[n++] = (struct option){"print-defaults", no_argument, NULL, OPTION_DEFAULTS};
-        options[n++] = (struct option){"version", no_argument, NULL, OPTION_VERSION};
-        options[n++] = (struct option){"help", no_argument, NULL, OPTION_HELP};
-        for (size_t i = 0; i < N_KEYS; i++)
-                options[n++] = (struct option){option_keys[i].option, required_argument, NULL,
-                                               OPTION_KEYS + (int)i};
-        options[n] = (struct option){};
+               "Runs the teardown of protected guests, see pv-reaper(8).\n\n");
+        for (size_t i = 0; i < N_ROWS; i++)
+                printf("  --%s%s%s\n        %s\n", rows[i].name, rows[i].value ? "=" : "",
+                       rows[i].value ? rows[i].value : "", rows[i].help);
 }
 
 /* 1: go on; 0: all is said and done; -EINVAL: wrong usage, said on stderr. */
-static int parse_arguments(struct arguments *args, int argc, char *argv[]) {
-        struct option options[N_KEYS + 7];
-        int c;
+static int take_option(struct arguments *args, const struct row *row) {
+        if (row->key)
+                args->values[row - rows] = optarg;
+        else if (strcmp(row->name, "config") == 0)
+                args->config_file = optarg;
+        else if (strcmp(row->name, "check-config") == 0)
+                args->check = true;
+        else if (strcmp(row->name, "print-config") == 0)
+                args->print = true;
+        else if (strcmp(row->name, "print-defaults") == 0)
+                return config_print_defaults(stdout), 0;
+        else if (strcmp(row->name, "version") == 0)
+                return printf("pv-reaper %s\n", PVR_VERSION_TEXT), 0;
+        else
+                return help(), 0;
+        return 1;
+}
 
-        fill_options(options);
-        while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0) {
-                if (c == OPTION_CONFIG)
-                        args->config_file = optarg;
-                else if (c == OPTION_CHECK)
-                        args->check = true;
-                else if (c == OPTION_PRINT)
-                        args->print = true;
-                else if (c == OPTION_DEFAULTS)
-                        return config_print_defaults(stdout), 0;
-                else if (c == OPTION_VERSION)
-                        return printf("pv-reaper %s\n", PVR_VERSION_TEXT), 0;
-                else if (c == OPTION_HELP)
-                        return help(), 0;
-                else if (c >= OPTION_KEYS)
-                        args->values[c - OPTION_KEYS] = optarg;
-                else
-                        return -EINVAL;
-        }
-        if (optind == argc)
-                return 1;
+static int parse_arguments(struct arguments *args, int argc, char *argv[]) {
+        struct option options[N_ROWS + 1] = {};
+        int c, r = 1, i = 0;
+
+        for (size_t n = 0; n < N_ROWS; n++)
+                options[n] = (struct option){
+                        rows[n].name, rows[n].value ? required_argument : no_argument, NULL, 1};
+        while (r > 0 && (c = getopt_long(argc, argv, "", options, &i)) >= 0)
+                r = c == 1 ? take_option(args, &rows[i]) : -EINVAL;
+        if (r <= 0 || optind == argc)
+                return r;
         (void)fprintf(stderr, "pv-reaperd: unexpected argument \"%s\"\n", argv[optind]);
         return -EINVAL;
 }
@@ -139,34 +117,32 @@ static int fill_config(struct config *config, const struct arguments *args) {
         r = read_files(config, args);
         if (r < 0)
                 return r;
-        for (size_t i = 0; i < N_KEYS; i++) {
-                if (!args->values[i])
+        for (size_t i = 0; i < N_ROWS; i++) {
+                struct config_setting setting = {rows[i].section, rows[i].key, args->values[i],
+                                                 "command line", 0};
+
+                if (!setting.value)
                         continue;
-                r = config_set(config,
-                               &(struct config_setting){option_keys[i].section, option_keys[i].key,
-                                                        args->values[i], "command line", 0},
-                               &why);
+                r = config_set(config, &setting, &why);
                 if (r < 0)
-                        return log_error_errno(r, "--%s=%s: %s", option_keys[i].option,
-                                               args->values[i], why);
+                        return log_error_errno(r, "--%s=%s: %s", rows[i].name, setting.value, why);
         }
         return config_check(config);
 }
 
 /* Of struct config_source: at start and again whenever we are asked to reload. */
 static int load_config(struct config **ret, void *userdata) {
-        struct config *config = NULL;
+        _cleanup_(config_freep) struct config *config = NULL;
         int r;
 
         r = config_new(&config);
         if (r < 0)
                 return log_error_errno(r, "cannot make a configuration");
         r = fill_config(config, userdata);
-        if (r < 0) {
-                config_free(config);
+        if (r < 0)
                 return r;
-        }
         *ret = config;
+        config = NULL;
         return 0;
 }
 

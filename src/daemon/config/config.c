@@ -64,18 +64,14 @@ static void origin_clear(struct config_origin *origin) {
         *origin = (struct config_origin){};
 }
 
-static int origin_fill(struct config_origin *ret, const char *text, const char *file,
-                       unsigned line) {
-        struct config_origin origin = {.line = line};
-
-        origin.text = strdup(text);
-        origin.file = file ? strdup(file) : NULL;
-        if (!origin.text || (file && !origin.file)) {
-                origin_clear(&origin);
-                return -ENOMEM;
-        }
-        *ret = origin;
-        return 0;
+static int origin_fill(struct config_origin *ret, const struct config_setting *s) {
+        *ret = (struct config_origin){.line = s->line};
+        ret->text = strdup(s->value);
+        ret->file = s->file ? strdup(s->file) : NULL;
+        if (ret->text && (ret->file || !s->file))
+                return 0;
+        origin_clear(ret);
+        return -ENOMEM;
 }
 
 const char *config_describe_origin(const struct config_origin *origin, char *buffer, size_t size) {
@@ -95,37 +91,34 @@ static int set_value(void *place, const struct config_key *key, const char *text
         uint64_t n = 0;
         int r;
 
-        if (value_is_text(&key->rule)) {
-                r = value_parse_text(&key->rule, text, &copy);
-                if (r < 0)
-                        return r;
-                free(*(char **)place);
-                *(char **)place = copy;
-        } else {
+        if (!value_is_text(&key->rule)) {
                 r = value_parse_number(&key->rule, text, &n);
-                if (r < 0)
-                        return r;
-                store(place, key, n);
+                if (r >= 0)
+                        store(place, key, n);
+                return r;
         }
+        r = value_parse_text(&key->rule, text, &copy);
+        if (r < 0)
+                return r;
+        free(*(char **)place);
+        *(char **)place = copy;
         return 0;
 }
 
-static int set_key(struct config *config, const struct config_key *key, const char *text,
-                   const char *file, unsigned line) {
-        struct config_origin origin, *old = &config->origins[key - config_keys];
+/* Of the setting only the value, and where it is from. */
+static int set_key(struct config *config, const struct config_key *key,
+                   const struct config_setting *s) {
+        struct config_origin origin, *place = &config->origins[key - config_keys];
         int r;
 
-        r = origin_fill(&origin, text, file, line);
+        r = origin_fill(&origin, s);
         if (r < 0)
                 return r;
-        r = set_value(place_of(config, key), key, text);
-        if (r < 0) {
-                origin_clear(&origin);
-                return r;
-        }
-        origin_clear(old);
-        *old = origin;
-        return 0;
+        r = set_value(place_of(config, key), key, s->value);
+        if (r >= 0)
+                swap_bytes(place, &origin, sizeof(origin));
+        origin_clear(&origin);
+        return r;
 }
 
 int config_set(struct config *config, const struct config_setting *s, const char **ret_why) {
@@ -136,7 +129,7 @@ int config_set(struct config *config, const struct config_setting *s, const char
         *ret_why = "a key that exists";
         if (!key)
                 return -ENOKEY;
-        r = set_key(config, key, s->value, s->file, s->line);
+        r = set_key(config, key, s);
         if (r < 0) {
                 value_describe(&key->rule, why, sizeof(why));
                 *ret_why = why;
@@ -163,13 +156,13 @@ static int make(struct config **ret, const struct config *from) {
         if (!config->origins)
                 return -ENOMEM;
         for (size_t i = 0; i < n_config_keys; i++) {
-                const struct config_origin *origin = from ? &from->origins[i] : NULL;
+                struct config_setting s = {.value = config_keys[i].fallback};
 
-                if (origin)
-                        r = set_key(config, &config_keys[i], origin->text, origin->file,
-                                    origin->line);
-                else
-                        r = set_key(config, &config_keys[i], config_keys[i].fallback, NULL, 0);
+                if (from)
+                        s = (struct config_setting){.value = from->origins[i].text,
+                                                    .file = from->origins[i].file,
+                                                    .line = from->origins[i].line};
+                r = set_key(config, &config_keys[i], &s);
                 if (r < 0)
                         return r;
         }

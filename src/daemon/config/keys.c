@@ -17,45 +17,28 @@
         .offset = offsetof(struct config, member),                                                 \
         .width = sizeof(((const struct config *)NULL)->member)
 
-#define NUMBER(min, max)                                                                           \
-        { .type = VALUE_UNSIGNED, .minimum = (min), .maximum = (max) }
-#define NUMBER_OR_AUTO(min, max)                                                                   \
-        { .type = VALUE_UNSIGNED, .or_auto = true, .minimum = (min), .maximum = (max) }
-#define TIME(min, max)                                                                             \
-        { .type = VALUE_TIME, .minimum = (min), .maximum = (max) }
-#define TIME_OR_INFINITY(min, max)                                                                 \
-        { .type = VALUE_TIME, .or_infinity = true, .minimum = (min), .maximum = (max) }
-#define PERCENT_OR_ANY(min, max)                                                                   \
-        {                                                                                          \
-                .type = VALUE_PERCENT, .or_auto = true, .or_infinity = true, .minimum = (min),     \
-                .maximum = (max)                                                                   \
-        }
-#define PERCENT_OR_INFINITY(min, max)                                                              \
-        { .type = VALUE_PERCENT, .or_infinity = true, .minimum = (min), .maximum = (max) }
+#define RULE(type_, ...)                                                                           \
+        { .type = VALUE_##type_, __VA_ARGS__ }
+#define LIMITS(min, max)              .minimum = (min), .maximum = (max)
+#define OR_AUTO                       .or_auto = true
+#define OR_INFINITY                   .or_infinity = true
+#define NUMBER(min, max)              RULE(UNSIGNED, LIMITS(min, max))
+#define NUMBER_OR_AUTO(min, max)      RULE(UNSIGNED, LIMITS(min, max), OR_AUTO)
+#define TIME(min, max)                RULE(TIME, LIMITS(min, max))
+#define TIME_OR_INFINITY(min, max)    RULE(TIME, LIMITS(min, max), OR_INFINITY)
+#define PERCENT_OR_ANY(min, max)      RULE(PERCENT, LIMITS(min, max), OR_AUTO, OR_INFINITY)
+#define PERCENT_OR_INFINITY(min, max) RULE(PERCENT, LIMITS(min, max), OR_INFINITY)
 #define RATE_OR_INFINITY(plain)                                                                    \
-        {                                                                                          \
-                .type = VALUE_RATE, .or_infinity = true, .unit = (plain), .minimum = 1,            \
-                .maximum = UINT64_C(1000000) * VALUE_PER_SECOND                                    \
-        }
-
-#define SOCKET                                                                                     \
-        { .type = VALUE_SOCKET }
-#define CGROUP                                                                                     \
-        { .type = VALUE_CGROUP }
-#define FILE_OR_NONE                                                                               \
-        { .type = VALUE_FILE }
-#define CPUS                                                                                       \
-        { .type = VALUE_CPUS }
-#define PATTERNS                                                                                   \
-        { .type = VALUE_PATTERNS }
-#define BOOL                                                                                       \
-        { .type = VALUE_BOOL }
-#define WORD(list)                                                                                 \
-        { .type = VALUE_WORD, .words = (list) }
-#define SIZE                                                                                       \
-        { .type = VALUE_SIZE, .maximum = UINT64_MAX }
-#define SIZE_OR_AUTO                                                                               \
-        { .type = VALUE_SIZE, .or_auto = true, .minimum = 1, .maximum = UINT64_MAX }
+        RULE(RATE, LIMITS(1, UINT64_C(1000000) * VALUE_PER_SECOND), OR_INFINITY, .unit = (plain))
+#define SOCKET       RULE(SOCKET)
+#define CGROUP       RULE(CGROUP)
+#define FILE_OR_NONE RULE(FILE)
+#define CPUS         RULE(CPUS)
+#define PATTERNS     RULE(PATTERNS)
+#define BOOL         RULE(BOOL)
+#define WORD(list)   RULE(WORD, .words = (list))
+#define SIZE         RULE(SIZE, LIMITS(0, UINT64_MAX))
+#define SIZE_OR_AUTO RULE(SIZE, LIMITS(1, UINT64_MAX), OR_AUTO)
 
 #define COUNT_MAX 100000U
 #define DAY       (86400 * USEC_PER_SEC)

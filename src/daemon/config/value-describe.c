@@ -34,17 +34,6 @@ static const char *format_time(char *buffer, size_t size, uint64_t usec) {
         return buffer;
 }
 
-static void describe_time(const struct value_rule *rule, char *buffer, size_t size) {
-        char least[32], most[32];
-
-        (void)format_time(least, sizeof(least), rule->minimum);
-        (void)format_time(most, sizeof(most), rule->maximum);
-        (void)snprintf(buffer, size,
-                       "a time span such as \"5min 20s\" or 100ms (a plain number: seconds) "
-                       "from %s to %s",
-                       least, most);
-}
-
 static void describe_words(const struct value_rule *rule, char *buffer, size_t size) {
         size_t n = 0;
 
@@ -56,53 +45,44 @@ static void describe_words(const struct value_rule *rule, char *buffer, size_t s
                                       rule->words[i]);
 }
 
+/* The types whose rule has nothing more to say. */
+static const char *const plain[] = {
+        [VALUE_CGROUP] = "an absolute path, \"auto\" or \"none\"",
+        [VALUE_FILE] = "an absolute path (nothing: no file)",
+        [VALUE_CPUS] = "a list of CPUs such as 0-3,8 (nothing: all)",
+        [VALUE_PATTERNS] = "absolute paths or patterns such as /usr/bin/qemu-*",
+        [VALUE_BOOL] = "\"yes\" or \"no\"",
+        [VALUE_SIZE] = "a size in bytes such as 16G (K, M, G, T: powers of 1024), a part of the "
+                       "memory such as 10%",
+};
+
 static void describe(const struct value_rule *rule, char *buffer, size_t size) {
-        switch (rule->type) {
-        case VALUE_SOCKET:
+        char least[32], most[32];
+
+        if (rule->type == VALUE_SOCKET)
                 (void)snprintf(buffer, size, "an absolute path of at most %d bytes",
                                VALUE_SOCKET_MAX);
-                break;
-        case VALUE_CGROUP:
-                (void)snprintf(buffer, size, "an absolute path, \"auto\" or \"none\"");
-                break;
-        case VALUE_FILE:
-                (void)snprintf(buffer, size, "an absolute path (nothing: no file)");
-                break;
-        case VALUE_CPUS:
-                (void)snprintf(buffer, size, "a list of CPUs such as 0-3,8 (nothing: all)");
-                break;
-        case VALUE_PATTERNS:
-                (void)snprintf(buffer, size, "absolute paths or patterns such as /usr/bin/qemu-*");
-                break;
-        case VALUE_BOOL:
-                (void)snprintf(buffer, size, "\"yes\" or \"no\"");
-                break;
-        case VALUE_UNSIGNED:
+        else if (rule->type == VALUE_UNSIGNED)
                 (void)snprintf(buffer, size, "a number from %" PRIu64 " to %" PRIu64, rule->minimum,
                                rule->maximum);
-                break;
-        case VALUE_PERCENT:
+        else if (rule->type == VALUE_PERCENT)
                 (void)snprintf(buffer, size, "a percentage from %" PRIu64 "%% to %" PRIu64 "%%",
                                rule->minimum, rule->maximum);
-                break;
-        case VALUE_SIZE:
+        else if (rule->type == VALUE_TIME)
+                (void)snprintf(
+                        buffer, size,
+                        "a time span such as \"5min 20s\" or 100ms (a plain number: seconds) "
+                        "from %s to %s",
+                        format_time(least, sizeof(least), rule->minimum),
+                        format_time(most, sizeof(most), rule->maximum));
+        else if (rule->type == VALUE_RATE)
                 (void)snprintf(buffer, size,
-                               "a size in bytes such as 16G (K, M, G, T: powers of 1024), "
-                               "a part of the memory such as 10%%");
-                break;
-        case VALUE_TIME:
-                describe_time(rule, buffer, size);
-                break;
-        case VALUE_RATE:
-                (void)snprintf(buffer, size,
-                               "a rate such as 30/min, 1/s or 100/h (a plain number: "
-                               "per %s)",
+                               "a rate such as 30/min, 1/s or 100/h (a plain number: per %s)",
                                rule->unit == VALUE_PER_SECOND ? "second" : "minute");
-                break;
-        case VALUE_WORD:
+        else if (rule->type == VALUE_WORD)
                 describe_words(rule, buffer, size);
-                break;
-        }
+        else
+                (void)snprintf(buffer, size, "%s", plain[rule->type]);
 }
 
 void value_describe(const struct value_rule *rule, char *buffer, size_t size) {

@@ -24,59 +24,29 @@
 #define MILLION         UINT64_C(1000000)
 
 struct unit {
-        const char *name;
+        const char *names; /* separated by '|'; an empty one means that none is needed */
         uint64_t scale;
 };
 
 static const struct unit time_units[] = {
-        {"w", 604800 * USEC_PER_SEC},
-        {"week", 604800 * USEC_PER_SEC},
-        {"weeks", 604800 * USEC_PER_SEC},
-        {"d", 86400 * USEC_PER_SEC},
-        {"day", 86400 * USEC_PER_SEC},
-        {"days", 86400 * USEC_PER_SEC},
-        {"h", 3600 * USEC_PER_SEC},
-        {"hr", 3600 * USEC_PER_SEC},
-        {"hour", 3600 * USEC_PER_SEC},
-        {"hours", 3600 * USEC_PER_SEC},
-        {"min", 60 * USEC_PER_SEC},
-        {"m", 60 * USEC_PER_SEC},
-        {"minute", 60 * USEC_PER_SEC},
-        {"minutes", 60 * USEC_PER_SEC},
-        {"s", USEC_PER_SEC},
-        {"sec", USEC_PER_SEC},
-        {"second", USEC_PER_SEC},
-        {"seconds", USEC_PER_SEC},
-        {"", USEC_PER_SEC},
-        {"ms", USEC_PER_MSEC},
-        {"msec", USEC_PER_MSEC},
-        {"us", 1},
-        {"usec", 1},
-        {"µs", 1}, /* U+00B5 */
-        {"μs", 1}, /* U+03BC */
+        {"w|week|weeks", 604800 * USEC_PER_SEC},
+        {"d|day|days", 86400 * USEC_PER_SEC},
+        {"h|hr|hour|hours", 3600 * USEC_PER_SEC},
+        {"min|m|minute|minutes", 60 * USEC_PER_SEC},
+        {"|s|sec|second|seconds", USEC_PER_SEC},
+        {"ms|msec", USEC_PER_MSEC},
+        {"us|usec|\u00b5s|\u03bcs", 1}, /* micro sign, Greek mu */
         {},
 };
 
 static const struct unit size_units[] = {
-        {"T", UINT64_C(1) << 40},
-        {"G", 1 << 30},
-        {"M", 1 << 20},
-        {"K", 1 << 10},
-        {"B", 1},
-        {"", 1},
-        {},
+        {"T", UINT64_C(1) << 40}, {"G", 1 << 30}, {"M", 1 << 20}, {"K", 1 << 10}, {"|B", 1}, {},
 };
 
 static const struct unit rate_units[] = {
-        {"s", VALUE_PER_SECOND},
-        {"sec", VALUE_PER_SECOND},
-        {"second", VALUE_PER_SECOND},
-        {"min", VALUE_PER_MINUTE},
-        {"m", VALUE_PER_MINUTE},
-        {"minute", VALUE_PER_MINUTE},
-        {"h", 1},
-        {"hr", 1},
-        {"hour", 1},
+        {"s|sec|second", VALUE_PER_SECOND},
+        {"min|m|minute", VALUE_PER_MINUTE},
+        {"h|hr|hour", 1},
         {},
 };
 
@@ -124,12 +94,24 @@ static int take_decimal(const char **p, uint64_t *ret_whole, uint64_t *ret_milli
         return 0; /* a seventh digit fits nothing that may follow */
 }
 
-/* The letters at *p as a unit; none at all is the unit "", where there is one. */
+static bool has_name(const struct unit *unit, const char *name, size_t n) {
+        for (const char *names = unit->names;; names++) {
+                size_t length = strcspn(names, "|");
+
+                if (length == n && strncmp(names, name, n) == 0)
+                        return true;
+                names += length;
+                if (*names == '\0')
+                        return false;
+        }
+}
+
+/* The letters at *p as a unit. */
 static int take_unit(const char **p, const struct unit *units, uint64_t *ret_scale) {
         size_t n = strcspn(*p, " \t.0123456789/%");
 
-        for (const struct unit *unit = units; unit->name; unit++)
-                if (strlen(unit->name) == n && strncmp(unit->name, *p, n) == 0) {
+        for (const struct unit *unit = units; unit->names; unit++)
+                if (has_name(unit, *p, n)) {
                         *p += n;
                         *ret_scale = unit->scale;
                         return 0;
@@ -278,14 +260,9 @@ static int parse_number(const struct value_rule *rule, const char *text, uint64_
                 return parse_rate(text, rule->unit, ret);
         case VALUE_WORD:
                 return parse_word(text, rule->words, ret);
-        case VALUE_SOCKET:
-        case VALUE_CGROUP:
-        case VALUE_FILE:
-        case VALUE_CPUS:
-        case VALUE_PATTERNS:
-                break;
+        default: /* a text */
+                return -EINVAL;
         }
-        return -EINVAL;
 }
 
 static bool has_limits(const struct value_rule *rule) {
