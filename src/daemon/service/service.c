@@ -82,10 +82,6 @@ static void describe(void *userdata, char *buffer, size_t size) {
 
 /* ---- stopping ---- */
 
-static void look_later(struct service *s) {
-        loop_timer_in(s->look_source, LOOK_USEC);
-}
-
 /* An event with how much runs and waits. */
 #define log_work(service, id, ...)                                                                 \
         ((void)log_event(                                                                          \
@@ -134,21 +130,33 @@ static bool is_about_to_ask(const struct worker *w) {
         return !w->job && !worker_is_overdue(w) && !worker_vmm_alive(w);
 }
 
-/* Workers with something to do, or to ask for, that neither count nor wait. */
-static unsigned n_silent(struct manager *m) {
-        struct worker *w;
-        unsigned n = 0;
+struct survey {
+        unsigned asking;   /* workers that are about to ask */
+        unsigned silent;   /* ... or have something to do, but neither count nor wait */
+        uint64_t progress; /* as of struct drain_work */
+};
 
-        TAILQ_FOREACH (w, &m->workers.list, link)
-                n += w->slot.state != SLOT_COUNTED && (worker_is_overdue(w) || is_about_to_ask(w));
-        return n;
+static struct survey look_at_workers(const struct manager *m) {
+        struct survey s = {};
+        const struct worker *w;
+
+        for (unsigned i = 0; i < _JOB_STATE_MAX; i++)
+                s.progress += m->ledger.totals[i];
+        TAILQ_FOREACH (w, &m->workers.list, link) {
+                bool asks = is_about_to_ask(w);
+
+                s.asking += asks;
+                s.silent += w->slot.state != SLOT_COUNTED && (asks || worker_is_overdue(w));
+                s.progress += w->slot.cpu_seen;
+        }
+        return s;
 }
 
 static void send_all_away(struct service *s) {
         double sec =
                 (double)(loop_now(s->manager->event) - s->drain.began_at) / (double)USEC_PER_SEC;
         struct governor *governor = &s->manager->governor;
-        unsigned silent = n_silent(s->manager), n = 0;
+        unsigned silent = look_at_workers(s->manager).silent, n = 0;
         struct peer *peer;
 
         TAILQ_FOREACH (peer, &s->manager->peers.list, link)
@@ -190,42 +198,18 @@ static void act(struct service *s, enum drain_step step) {
         notify_changed(s->notify);
 }
 
-static unsigned n_about_to_ask(struct manager *m) {
-        struct worker *w;
-        unsigned n = 0;
-
-        TAILQ_FOREACH (w, &m->workers.list, link)
-                n += is_about_to_ask(w);
-        return n;
-}
-
-static uint64_t progress(struct manager *m) {
-        uint64_t sum = 0;
-        struct worker *w;
-
-        for (unsigned i = 0; i < _JOB_STATE_MAX; i++)
-                sum += m->ledger.totals[i];
-        TAILQ_FOREACH (w, &m->workers.list, link)
-                sum += w->slot.cpu_seen;
-        return sum;
-}
-
-static void look(struct service *s) {
+static int on_look(sd_event_source *source, uint64_t usec, void *userdata) {
+        struct service *s = userdata;
         struct manager *m = s->manager;
-        struct drain_work work = {
-                .n_left = governor_n_left(&m->governor),
-                .progress = progress(m),
+        const struct survey survey = look_at_workers(m);
+        const struct drain_work work = {
+                .n_left = governor_n_left(&m->governor) + survey.asking,
+                .progress = survey.progress,
                 .limit = m->config->drain_time,
         };
 
-        if (work.n_left == 0)
-                work.n_left = n_about_to_ask(m);
+        loop_timer_in(source, LOOK_USEC);
         act(s, drain_look(&s->drain, &work, loop_now(m->event)));
-}
-
-static int on_look(sd_event_source *source, uint64_t usec, void *userdata) {
-        look_later(userdata);
-        look(userdata);
         return 0;
 }
 
@@ -260,7 +244,7 @@ static int on_terminate(sd_event_source *source, const struct signalfd_siginfo *
         enum drain_step step;
 
         step = drain_terminate(&s->drain, pid1_can_ask(s->pid1), loop_now(s->manager->event));
-        look_later(s);
+        loop_timer_in(s->look_source, LOOK_USEC);
         act(s, step);
         notify_stopping(s->notify);
         return 0;
@@ -374,13 +358,10 @@ int service_new(struct service **ret, struct manager *manager) {
         s->watcher = (struct manager_watcher){.changed = on_changed, .userdata = s};
         manager_watch(manager, &s->watcher);
         r = notify_new(&s->notify, manager->event, describe, s);
-        if (r < 0)
-                return r;
-        if (getenv("NOTIFY_SOCKET"))
+        if (r >= 0 && getenv("NOTIFY_SOCKET"))
                 r = pid1_new(&s->pid1, manager->event, on_news, s);
-        if (r < 0)
-                return r;
-        r = add_sources(s);
+        if (r >= 0)
+                r = add_sources(s);
         if (r < 0)
                 return r;
         *ret = s;
