@@ -22,11 +22,11 @@
 #define FIRST_FD   3 /* SD_LISTEN_FDS_START; three lines are not worth a library */
 
 static int print_help(void) {
-        printf("pv-reaper-closer [OPTION]\n\n"
-               "Takes one VM fd from the connection that is fd 3, and closes it when pv-reaperd\n"
-               "says so. Started by systemd for each connection to pv-reaper-release.socket.\n\n"
-               "  --version  show the version\n"
-               "  --help     this text\n");
+        printf("Usage: pv-reaper-closer [OPTION]\n\n"
+               "Takes one VM fd from the connection on fd 3, and closes it when pv-reaperd grants\n"
+               "that. systemd starts it for each connection to pv-reaper-closer.socket.\n\n"
+               "  --version  show the version and exit\n"
+               "  --help     show this text and exit\n");
         return EXIT_SUCCESS;
 }
 
@@ -57,7 +57,7 @@ static int confine(void) {
 
         r = sandbox_mode_from_environment(&mode);
         if (r < 0)
-                return say(LOG_ERR, r, "PVREAPER_SECCOMP");
+                return say(LOG_ERR, r, "set PVREAPER_SECCOMP to enforce, log or off");
         r = sandbox_install(&closer_calls, mode);
         return r < 0 ? say(LOG_ERR, r, "cannot filter system calls") : 0;
 }
@@ -71,12 +71,13 @@ int main(int argc, char *argv[]) {
         if (argc == 2 && strcmp(argv[1], "--version") == 0)
                 return printf("pv-reaper-closer %s\n", PVR_VERSION_TEXT) < 0;
         if (argc > 1) {
-                (void)say(LOG_ERR, 0, "unknown argument \"%s\": try --help", argv[1]);
+                (void)say(LOG_ERR, 0, "unknown argument \"%s\"; see --help", argv[1]);
                 return EXIT_USAGE;
         }
         client = take_connection();
         if (client < 0) {
-                (void)say(LOG_ERR, client, "no connection was passed by systemd");
+                (void)say(LOG_ERR, client,
+                          "no connection was passed by systemd; start pv-reaper-closer.socket");
                 return EXIT_USAGE;
         }
         if (confine() < 0)
@@ -90,6 +91,6 @@ int main(int argc, char *argv[]) {
         if (r >= 0)
                 r = work(&release, signals);
         if (r < 0)
-                (void)say(LOG_ERR, r, "closing the VM at once, untold");
+                (void)say(LOG_ERR, r, "closing the VM at once, without pv-reaperd");
         return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -79,7 +79,7 @@ static int judge(const struct offer *offer, char *why, size_t size) {
         char name[128];
         union wire_message m;
 
-        (void)snprintf(why, size, "sent something that is no RELEASE");
+        (void)snprintf(why, size, "sent a packet that is no RELEASE");
         if (wire_decode(&m, WIRE_TO_CLOSER, &offer->packet, offer->size) != WIRE_RELEASE)
                 return -EPROTO;
         (void)snprintf(why, size, offer->more ? "sent more than one fd" : "sent no fd");

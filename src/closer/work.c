@@ -54,10 +54,11 @@ static void do_job(struct worker *w, bool governed) {
 
         result = result_of_perform(outcome.error, cmd.rc, cmd.rrc, governed);
         if (result == RESULT_FAILED || result == RESULT_INTERRUPTED)
-                (void)say(LOG_WARNING, outcome.error, "closed the VM, but PERFORM before that: %s",
+                (void)say(LOG_WARNING, outcome.error,
+                          "closed the VM; the result of PERFORM before that: %s",
                           result_to_string(result));
         if (!governed)
-                (void)say(LOG_NOTICE, 0, "closed the VM without a grant of pv-reaperd's");
+                (void)say(LOG_NOTICE, 0, "closed the VM without a grant from pv-reaperd");
 }
 
 /* There may be both, a GRANT and the end behind it. */

@@ -116,7 +116,8 @@ static void check_socket(const struct check_host *host, const char *path, const 
 
         r = stat_socket(host, path, &st);
         if (r < 0 || !S_ISSOCK(st.st_mode)) {
-                check_say(ret, CHECK_FAIL, "%s: %s", path, r < 0 ? strerror(-r) : "no socket");
+                check_say(ret, CHECK_FAIL, "%s: %s", path,
+                          r < 0 ? strerror(-r) : "it is no socket");
                 check_advise(ret, "systemctl enable --now pv-reaper.socket");
                 return;
         }
@@ -124,13 +125,14 @@ static void check_socket(const struct check_host *host, const char *path, const 
         check_say(ret, CHECK_PASS, "%s, mode %04o, group %s", path, st.st_mode & 07777U, name);
         if (st.st_mode & S_IWOTH) {
                 ret->result = CHECK_WARN;
-                check_advise(ret, "everybody may connect: SocketMode=0660");
+                check_advise(ret, "set SocketMode=0660: now everybody may connect");
         } else if (st.st_uid != 0) {
                 ret->result = CHECK_WARN;
-                check_advise(ret, "root does not own it: SocketUser=root");
+                check_advise(ret, "set SocketUser=root: now another user owns it");
         } else if (group && (strcmp(name, group) != 0 || !(st.st_mode & S_IWGRP))) {
                 ret->result = CHECK_WARN;
-                check_advise(ret, "not for those who run VMs: SocketGroup=%s, SocketMode=0660",
+                check_advise(ret,
+                             "set SocketGroup=%s and SocketMode=0660: now VMMs may not connect",
                              group);
         }
 }
@@ -158,15 +160,16 @@ static bool find_qemu_user(const struct check_host *host, struct passwd *ret,
         if (check_qemu_conf(host, "user", word) > 0) {
                 if (find_user(host, word, ret))
                         return true;
-                check_say(report, CHECK_FAIL, "qemu.conf has user = \"%s\", who does not exist",
+                check_say(report, CHECK_FAIL, "qemu.conf has user = \"%s\", which does not exist",
                           word);
-                check_advise(report, "correct /etc/libvirt/qemu.conf");
+                check_advise(report, "name an existing user in /etc/libvirt/qemu.conf");
                 return false;
         }
         for (size_t i = 0; i < ARRAY_SIZE(usual); i++)
                 if (find_user(host, usual[i], ret))
                         return true;
-        check_say(report, CHECK_SKIP, "no user libvirt-qemu or qemu, and none in qemu.conf");
+        check_say(report, CHECK_SKIP,
+                  "no user libvirt-qemu or qemu exists, and qemu.conf names none");
         return false;
 }
 
@@ -199,7 +202,7 @@ void check_qemu_user(const struct check_host *host, struct check_report *ret) {
                 (void)group_name(host, st.st_gid, group);
                 check_say(ret, CHECK_FAIL, "%s may not connect to %s (mode %04o, group %s)",
                           user.pw_name, sockets[i], st.st_mode & 07777U, group);
-                check_advise(ret, "usermod -aG %s %s, and start its VMs anew", group, user.pw_name);
+                check_advise(ret, "usermod -aG %s %s, and restart its VMs", group, user.pw_name);
                 return;
         }
         check_say(ret, CHECK_PASS, "%s may connect to handoff.sock and release.sock", user.pw_name);

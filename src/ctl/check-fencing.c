@@ -91,22 +91,22 @@ static void check_hook(const struct check_host *host, struct check_report *ret) 
         enum hook hook = find_hook(host);
 
         if (!keepers_drain(host)) {
-                check_say(ret, CHECK_PASS, "keepers leave QEMUs that use native AIO");
+                check_say(ret, CHECK_PASS, "keepers leave a QEMU that uses native AIO");
                 return;
         }
         if (hook == HOOK_WAITS) {
-                check_say(ret, CHECK_PASS, "keepers end native AIO, and libvirt waits for it");
+                check_say(ret, CHECK_PASS, "keepers end native AIO, and libvirt waits for that");
                 return;
         }
         if (!check_exists(host, "/etc/libvirt")) {
-                check_say(ret, CHECK_PASS, "keepers end native AIO; no libvirt that must wait");
+                check_say(ret, CHECK_PASS, "keepers end native AIO; there is no libvirt");
                 return;
         }
-        check_say(ret, CHECK_WARN, "keepers end native AIO, and libvirt does not wait for it: %s",
-                  hook == HOOK_OLD ? "its hook is too old" : "it has no hook for that");
+        check_say(ret, CHECK_WARN, "keepers end native AIO, and libvirt does not wait for that: %s",
+                  hook == HOOK_OLD ? "its hook is too old" : "it has no hook");
         check_advise(ret,
                      "install " CTL_DATA_DIR "/libvirt-hook as " OUR_HOOK ", executable, and "
-                     "restart libvirt's daemon; or take PVREAPER_NATIVE_AIO from %s",
+                     "restart libvirt's daemon; or remove PVREAPER_NATIVE_AIO from %s",
                      QEMU_CONF);
 }
 
@@ -202,15 +202,16 @@ void check_fencing(const struct check_host *host, struct check_report *ret) {
         check_hook(host, ret);
         if (helpers.n > 0) {
                 check_say(ret, CHECK_WARN,
-                          "%u of QEMU's own helpers (one is pid %d) keep native AIO in flight when "
-                          "QEMU is gone, and nobody can end it",
+                          "%u of QEMU's own helpers (one is pid %d) can leave native AIO in "
+                          "flight after QEMU's end",
                           helpers.n, (int)helpers.pid);
                 check_advise(ret,
                              "give these guests io='threads' or io='io_uring' disks, or no async "
-                             "teardown; until then wait for pv-reaperctl wait-quiet");
+                             "teardown; until then run pv-reaperctl wait-quiet before a restart");
         } else if (r < 0 && ret->result == CHECK_PASS) {
-                check_say(ret, CHECK_SKIP, "cannot look at /proc: %s", strerror(-r));
+                check_say(ret, CHECK_SKIP, "cannot read /proc: %s", strerror(-r));
         } else if (helpers.hidden && ret->result == CHECK_PASS) {
-                check_say(ret, CHECK_SKIP, "you may not look at QEMU's helpers: run this as root");
+                check_say(ret, CHECK_SKIP,
+                          "no permission to read QEMU's helpers: run this as root");
         }
 }

@@ -22,16 +22,17 @@ void check_architecture(const struct check_host *host, struct check_report *ret)
         if (strcmp(check_machine(host, machine), "s390x") == 0)
                 check_say(ret, CHECK_PASS, "s390x");
         else
-                check_say(ret, CHECK_SKIP,
-                          "%s has no Secure Execution: there is only memory of ordinary guests",
-                          *machine ? machine : "an unknown machine");
+                check_say(
+                        ret, CHECK_SKIP,
+                        "%s has no Secure Execution: pv-reaper frees the memory of ordinary guests",
+                        *machine ? machine : "an unknown machine");
 }
 
 void check_kernel(const struct check_host *host, struct check_report *ret) {
         unsigned version = check_kernel_version(host);
 
         if (version == 0) {
-                check_say(ret, CHECK_SKIP, "cannot tell which kernel runs");
+                check_say(ret, CHECK_SKIP, "cannot tell the kernel's version");
                 return;
         }
         check_say(ret, version >= 5009 ? CHECK_PASS : CHECK_FAIL, "Linux %u.%u", version / 1000,
@@ -58,7 +59,8 @@ void check_secure_execution(const struct check_host *host, struct check_report *
                 return;
         }
         if (*word)
-                check_say(ret, CHECK_FAIL, "this host does not run protected guests");
+                check_say(ret, CHECK_FAIL,
+                          "prot_virt_host is not 1: this host runs no protected guests");
         else
                 check_say(ret, CHECK_FAIL, "no /sys/firmware/uv/prot_virt_host");
         check_advise(ret, "boot with prot_virt=1, on a machine with feature code 115");
@@ -73,14 +75,15 @@ void check_async_destroy(const struct check_host *host, struct check_report *ret
                 check_say(ret, CHECK_PASS, "kvm.async_destroy is on");
         } else if (*word) {
                 check_say(ret, CHECK_WARN,
-                          "kvm.async_destroy is off: reboots wait for the teardown");
+                          "kvm.async_destroy is off: a reboot waits for the teardown");
                 check_advise(ret, "boot with kvm.async_destroy=1");
         } else if (!check_exists(host, "/sys/module/kvm")) {
                 check_say(ret, CHECK_WARN, "the module kvm is not loaded");
                 check_advise(ret, "modprobe kvm");
         } else {
                 check_say(ret, CHECK_WARN, "this kernel cannot set a VM aside");
-                check_advise(ret, "boot Linux 6.2 or later, or a kernel with that backported");
+                check_advise(ret,
+                             "boot Linux 6.2 or later, or a kernel with async_destroy backported");
         }
 }
 
@@ -93,11 +96,11 @@ static int open_kvm(const struct check_host *host, struct check_report *ret) {
         if (fd >= 0)
                 return fd;
         if (errno == EACCES || errno == EPERM) {
-                check_say(ret, CHECK_SKIP, "you may not open /dev/kvm: run this as root");
+                check_say(ret, CHECK_SKIP, "no permission to open /dev/kvm: run this as root");
                 return -1;
         }
         check_say(ret, CHECK_FAIL, "/dev/kvm: %s", strerror(errno));
-        check_advise(ret, "modprobe kvm; is virtualization possible and on?");
+        check_advise(ret, "modprobe kvm; if that fails enable virtualization in the firmware");
         return -1;
 }
 
@@ -113,7 +116,7 @@ void check_kvm(const struct check_host *host, struct check_report *ret) {
                 return;
         }
         check_say(ret, CHECK_FAIL, "/dev/kvm is not KVM");
-        check_advise(ret, "look at /dev/kvm: it should be a device, c 10 232");
+        check_advise(ret, "restore /dev/kvm: it must be the character device 10:232");
 }
 
 void check_capability_224(const struct check_host *host, struct check_report *ret) {
@@ -128,8 +131,10 @@ void check_capability_224(const struct check_host *host, struct check_report *re
                 check_say(ret, CHECK_PASS, "KVM can set protected VMs aside");
                 return;
         }
-        check_say(ret, CHECK_WARN, "KVM cannot set protected VMs aside: reboots wait");
-        check_advise(ret, "see secure-execution and async-destroy; needs Linux 6.2 or a backport");
+        check_say(ret, CHECK_WARN,
+                  "KVM cannot set protected VMs aside: a reboot waits for the teardown");
+        check_advise(ret,
+                     "mend secure-execution and async-destroy; this needs Linux 6.2 or a backport");
 }
 
 /* ---- cgroups and the network's limits ---- */
@@ -141,9 +146,9 @@ void check_cgroup_v2(const struct check_host *host, struct check_report *ret) {
         }
         if (check_exists(host, "/sys/fs/cgroup/unified/cgroup.controllers"))
                 check_say(ret, CHECK_FAIL,
-                          "cgroup v2 only beside v1 (hybrid): the units do not start");
+                          "cgroup v2 is mounted beside v1 (hybrid): the units do not start");
         else
-                check_say(ret, CHECK_FAIL, "no cgroup v2");
+                check_say(ret, CHECK_FAIL, "no cgroup v2 is mounted");
         check_advise(ret, "boot with systemd.unified_cgroup_hierarchy=1");
 }
 
@@ -176,9 +181,9 @@ void check_controllers(const struct check_host *host, struct check_report *ret) 
                 check_say(ret, CHECK_PASS, "%s in %s", list, where);
                 return;
         }
-        check_say(ret, CHECK_WARN, "no%s in %s: no limits by it", missing, where);
+        check_say(ret, CHECK_WARN, "no%s in %s: limits by it are missing", missing, where);
         check_advise(ret,
-                     "do not mount or disable it as cgroup v1 (cgroup_disable=, cgroup_no_v1=)");
+                     "give it to cgroup v2: unmount it as cgroup v1, boot without cgroup_disable=");
 }
 
 void check_backlog(const struct check_host *host, struct check_report *ret) {

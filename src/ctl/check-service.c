@@ -59,15 +59,16 @@ void check_units(const struct check_host *host, struct check_report *ret) {
                 check_say(ret, CHECK_FAIL, "%s is %s", units[i],
                           found ? "masked" : "not installed");
                 check_advise(ret,
-                             found ? "systemctl unmask %s" : "install %s, systemctl daemon-reload",
+                             found ? "systemctl unmask %s"
+                                   : "install %s, then systemctl daemon-reload",
                              units[i]);
                 return;
         }
         if (check_exists(host, "/etc/systemd/system/sockets.target.wants/pv-reaper.socket")) {
-                check_say(ret, CHECK_PASS, "installed, and pv-reaper.socket is enabled");
+                check_say(ret, CHECK_PASS, "all are installed, and pv-reaper.socket is enabled");
                 return;
         }
-        check_say(ret, CHECK_WARN, "pv-reaper.socket is not enabled: gone after the next boot");
+        check_say(ret, CHECK_WARN, "pv-reaper.socket is not enabled: no boot starts it");
         check_advise(ret, "systemctl enable --now pv-reaper.socket");
 }
 
@@ -83,7 +84,7 @@ void check_shutdown_order(const struct check_host *host, struct check_report *re
                 check_say(ret, CHECK_FAIL,
                           "no machine-.scope.d/50-pv-reaper.conf: at shutdown the "
                           "daemon may stop before the VMs");
-                check_advise(ret, "install it, systemctl daemon-reload");
+                check_advise(ret, "install it, then systemctl daemon-reload");
                 return;
         }
         for (size_t i = 0; i < ARRAY_SIZE(wanted); i++)
@@ -93,7 +94,7 @@ void check_shutdown_order(const struct check_host *host, struct check_report *re
                         check_advise(ret, "remove %s if it masks the packaged one", path);
                         return;
                 }
-        check_say(ret, CHECK_PASS, "VMs of systemd-machined stop first, by %s", path);
+        check_say(ret, CHECK_PASS, "VMs of systemd-machined stop before the daemon, by %s", path);
 }
 
 /* ---- the daemon ---- */
@@ -102,13 +103,13 @@ void check_daemon(const struct check_host *host, struct check_report *ret) {
         const char *version = check_status_text(host, "Version");
 
         if (!host->status && access(host->socket, R_OK | W_OK) < 0 && errno == EACCES) {
-                check_say(ret, CHECK_SKIP, "you may not ask it: run this as root");
+                check_say(ret, CHECK_SKIP, "no permission to ask it: run this as root");
                 return;
         }
         if (!host->status) {
                 check_say(ret, CHECK_FAIL, "%s", host->why);
-                check_advise(ret, "systemctl enable --now pv-reaper.socket; "
-                                  "journalctl -u pv-reaper.service");
+                check_advise(ret, "systemctl enable --now pv-reaper.socket; if that does not help "
+                                  "see journalctl -u pv-reaper.service");
                 return;
         }
         check_say(ret, CHECK_PASS, "pv-reaperd %s answers, pid %" PRIu64, version,
@@ -165,7 +166,7 @@ void check_capabilities(const struct check_host *host, struct check_report *ret)
                 if (!(mask & (UINT64_C(1) << wanted[i].number))) {
                         check_say(ret, wanted[i].result, "the daemon lacks %s: %s", wanted[i].name,
                                   wanted[i].lost);
-                        check_advise(ret, "AmbientCapabilities=%s in pv-reaper.service",
+                        check_advise(ret, "set AmbientCapabilities=%s in pv-reaper.service",
                                      wanted[i].name);
                         return;
                 }
@@ -190,7 +191,7 @@ void check_fds(const struct check_host *host, struct check_report *ret) {
         if (workers >= WORKERS_LEAST && connections <= workers - workers / 5)
                 return;
         ret->result = CHECK_WARN;
-        check_advise(ret, "LimitNOFILE=65536 (4 per VM) in pv-reaper.service");
+        check_advise(ret, "set LimitNOFILE=65536 (4 per VM) in pv-reaper.service");
 }
 
 static void expect_cap(const struct check_host *host, struct check_report *ret) {
@@ -215,9 +216,9 @@ void check_cpu_cap(const struct check_host *host, struct check_report *ret) {
         if (!host->status) {
                 expect_cap(host, ret);
         } else if (enforced && unenforced > 0) {
-                check_say(ret, CHECK_WARN, "%" PRIu64 " workers are not held to it by %s",
+                check_say(ret, CHECK_WARN, "%" PRIu64 " workers are not held to cpu-quota by %s",
                           unenforced, backend);
-                check_advise(ret, "journalctl -u pv-reaper.service says why");
+                check_advise(ret, "see the reason in journalctl -u pv-reaper.service");
         } else if (enforced) {
                 check_say(ret, CHECK_PASS, "%s", reason);
         } else if (!record_find(host->status, "CPUQuota")) {
@@ -225,6 +226,7 @@ void check_cpu_cap(const struct check_host *host, struct check_report *ret) {
         } else {
                 check_say(ret, CHECK_WARN, "cpu-quota is not enforced: %s", reason);
                 check_advise(ret,
-                             "see cpu-enforce in pv-reaper.conf(5), controllers, capabilities");
+                             "mend the checks controllers and capabilities; see cpu-enforce in "
+                             "pv-reaper.conf(5)");
         }
 }

@@ -76,7 +76,9 @@ void check_qemu(const struct check_host *host, struct check_report *ret) {
                   : version >= 7002 ? "with -async-teardown"
                                     : "without asynchronous teardown");
         if (version < 8000)
-                check_advise(ret, "before 8.0 a protected guest's reboot waits for its teardown");
+                check_advise(
+                        ret,
+                        "install 8.0 or later: before, a protected reboot waits for its teardown");
 }
 
 /* ---- libvirt ---- */
@@ -104,8 +106,7 @@ void check_libvirt(const struct check_host *host, struct check_report *ret) {
                   version % 1000);
         if (version < 9006)
                 check_advise(ret,
-                             "before 9.6 there is no <async-teardown> in the domain's XML: use "
-                             "<qemu:commandline>");
+                             "use <qemu:commandline>: this libvirt's XML has no <async-teardown>");
 }
 
 /* ---- AppArmor ---- */
@@ -161,9 +162,10 @@ void check_apparmor(const struct check_host *host, struct check_report *ret) {
                 check_say(ret, CHECK_PASS, "libvirt's profile lets QEMU connect");
                 return;
         }
-        check_say(ret, CHECK_FAIL, "libvirt's profile does not let QEMU connect to our sockets");
+        check_say(ret, CHECK_FAIL,
+                  "libvirt's profile does not let QEMU connect to pv-reaper's sockets");
         check_advise(ret, "append " CTL_DATA_DIR "/apparmor-libvirt-qemu to " LOCAL
-                          ", and start VMs anew");
+                          ", and restart the VMs");
 }
 
 /* ---- SELinux ---- */
@@ -208,7 +210,7 @@ void check_selinux(const struct check_host *host, struct check_report *ret) {
                 return;
         r = find_module(host);
         if (r == -EACCES) {
-                check_say(ret, CHECK_SKIP, "you may not look into the policy: run this as root");
+                check_say(ret, CHECK_SKIP, "no permission to read the policy: run this as root");
                 return;
         }
         if (r > 0) {
@@ -217,6 +219,8 @@ void check_selinux(const struct check_host *host, struct check_report *ret) {
         }
         check_say(ret, *word == '1' ? CHECK_FAIL : CHECK_WARN,
                   "the policy has no module pv-reaper: %s",
-                  *word == '1' ? "QEMU cannot connect to our sockets" : "but it is permissive now");
-        check_advise(ret, "build and load it, see " CTL_DATA_DIR "/selinux/pv-reaper.te");
+                  *word == '1' ? "QEMU cannot connect to pv-reaper's sockets"
+                               : "SELinux is permissive, so QEMU can connect now");
+        check_advise(ret, "build and load it; its first lines say how: " CTL_DATA_DIR
+                          "/selinux/pv-reaper.te");
 }

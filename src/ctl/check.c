@@ -173,7 +173,9 @@ static int reject_unknown(const struct options *options) {
                 while (j < ARRAY_SIZE(checks) && strcmp(checks[j].name, options->args[i]) != 0)
                         j++;
                 if (j == ARRAY_SIZE(checks))
-                        return say_error(0, "check: there is no check \"%s\"", options->args[i]);
+                        return say_usage("check: there is no check \"%s\"; see CHECKS in "
+                                         "pv-reaperctl(1)",
+                                         options->args[i]);
         }
         return 0;
 }

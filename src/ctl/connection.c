@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Talking to the daemon: D-Bus with sd-bus, without a bus. The socket is connected here rather than
- * by sd-bus, which would keep to itself why it could not, and wait longer than we have time.
+ * The connection to the daemon: D-Bus by sd-bus, without a bus. This file connects the socket
+ * itself, since sd-bus hides the errno of connect() and waits too long.
  *
- * systemd's socket unit accepts for a daemon that is not there, so a successful connect() proves
- * nothing: each step has a time limit of its own.
+ * systemd accepts connections on the socket while no daemon runs. So a successful connect() proves
+ * nothing, and each step has a time limit of its own.
  */
 
 #include "ctl/connection.h"
@@ -36,19 +36,23 @@ static int explain(int error, const char *path) {
         switch (error) {
         case -ENOENT:
         case -ECONNREFUSED:
-                say_error(error, "no daemon listens on %s (is pv-reaperd running?)", path);
+                say_error(0,
+                          "no daemon listens on %s; start pv-reaper.socket or pass --socket=PATH",
+                          path);
                 return CONNECTION_NOBODY;
         case -EACCES:
-                say_error(error, "you may not connect to %s", path);
+                say_error(0, "you may not connect to %s; run this as root or in the socket's group",
+                          path);
                 return CONNECTION_NOBODY;
         case -EAGAIN:
         case -ETIMEDOUT:
-                say_error(0, "no answer within %d s on %s", TIMEOUT_SEC, path);
+                say_error(0, "no answer within %d s on %s; see systemctl status pv-reaper.service",
+                          TIMEOUT_SEC, path);
                 return CONNECTION_NOBODY;
         case -ECONNRESET:
         case -ENOTCONN:
         case -EPIPE:
-                say_error(error, "the daemon closed the connection on %s", path);
+                say_error(error, "the daemon closed the connection on %s; try again", path);
                 return CONNECTION_NOBODY;
         default:
                 return say_error(error, "cannot talk to the daemon on %s", path);
@@ -126,13 +130,13 @@ int connection_new(struct connection **ret, const char *path) {
         int r;
 
         if (!connection)
-                return say_error(-ENOMEM, "cannot connect");
+                return say_error(-ENOMEM, "cannot connect to %s", path);
         connection->path = strdup(path);
         if (!connection->path)
-                return say_error(-ENOMEM, "cannot connect");
+                return say_error(-ENOMEM, "cannot connect to %s", path);
         r = sd_bus_new(&connection->bus);
         if (r < 0)
-                return say_error(r, "cannot connect");
+                return say_error(r, "cannot connect to %s", path);
         r = open_bus(connection->bus, path);
         if (r < 0)
                 return explain(r, path);
@@ -240,7 +244,7 @@ int connection_wait_memory(struct connection *connection, uint64_t bytes, uint64
         if (r < 0)
                 return r;
         r = sd_bus_message_read(reply, "t", ret_available);
-        return r < 0 ? say_error(r, "cannot understand the answer to WaitMemory") : 0;
+        return r < 0 ? say_error(r, "the daemon sent a malformed answer to WaitMemory") : 0;
 }
 
 int connection_wait_quiet(struct connection *connection, const char *what, uint64_t timeout,
@@ -257,7 +261,7 @@ int connection_wait_quiet(struct connection *connection, const char *what, uint6
         if (r < 0)
                 return r;
         r = sd_bus_message_read(reply, "u", ret_known);
-        return r < 0 ? say_error(r, "cannot understand the answer to WaitQuiet") : 0;
+        return r < 0 ? say_error(r, "the daemon sent a malformed answer to WaitQuiet") : 0;
 }
 
 /* Sends the call and reads the answer with read(). */
@@ -273,7 +277,8 @@ static int fetch(struct connection *connection, sd_bus_message *call,
                 return r;
         r = read(reply, &list);
         if (r < 0)
-                return say_error(r == -ENXIO ? -EBADMSG : r, "cannot understand the answer to %s",
+                return say_error(r == -ENXIO ? -EBADMSG : r,
+                                 "the daemon sent a malformed answer to %s",
                                  sd_bus_message_get_member(call));
         *ret = list;
         list = (struct record_list){};
@@ -335,7 +340,7 @@ int connection_get_text(struct connection *connection, const char *method, char 
                 return r;
         r = sd_bus_message_read(reply, "s", &text);
         if (r < 0)
-                return say_error(r, "cannot understand the answer to %s", method);
+                return say_error(r, "the daemon sent a malformed answer to %s", method);
         *ret = strdup(text);
         return *ret ? 0 : say_error(-ENOMEM, "cannot call %s", method);
 }

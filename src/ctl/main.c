@@ -2,9 +2,9 @@
 
 /*
  * pv-reaperctl: options and verbs. One table of verbs drives dispatch, --help and completion. A
- * verb writes to memory; it is put out here, in one place, and only as a whole: so there is one
- * check for a full disk, and no half a table before an error (only watch prints as it goes). Exit
- * codes are made nowhere else.
+ * verb writes to memory. main.c prints that in one place, and only after the verb has succeeded: so
+ * one check finds a full disk, and no half table precedes an error. Only watch prints as it goes.
+ * Errors become exit codes here.
  */
 
 #include <fcntl.h>
@@ -35,7 +35,7 @@ struct verb {
 #define VERB(name, min, max, function, complete, help) {name, min, max, function, help},
 static const struct verb verbs[] = {VERB_LIST(VERB)};
 
-/* Makes sure that 0 to 2 are taken: else one of our sockets would become stdout. */
+/* Opens fds 0 to 2 if they are closed. Otherwise a socket of this program would become stdout. */
 static int reserve_stdio(void) {
         int fd;
 
@@ -48,28 +48,29 @@ static int reserve_stdio(void) {
         return 0;
 }
 
-/* ---- what is always there ---- */
+/* ---- --help and --version ---- */
 
 static int print_help(const struct options *options, FILE *out) {
         (void)fprintf(out, "Usage: pv-reaperctl [OPTION...] VERB [ARGUMENT...]\n\n"
-                           "Show and steer what pv-reaperd does about the memory of protected\n"
-                           "guests.\n\n"
+                           "Shows and controls how pv-reaperd clears and frees the memory of\n"
+                           "guests that have rebooted or ended.\n\n"
                            "Verbs:\n");
         for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
                 (void)fprintf(out, "  %-20s %s\n", verbs[i].name, verbs[i].help);
         (void)fprintf(out, "\nOptions:\n"
-                           "  --socket PATH        The daemon's control socket\n"
-                           "                       (else $PVREAPER_CONTROL, else\n"
+                           "  --socket PATH        Connect to the daemon's control socket PATH\n"
+                           "                       (default: $PVREAPER_CONTROL, else\n"
                            "                       " DEFAULT_SOCKET ")\n"
                            "  --json[=short|pretty]\n"
-                           "                       JSON instead of text\n"
-                           "  --no-legend          No column titles\n"
-                           "  --no-pager           No pager, also on a terminal\n"
-                           "  -q, --quiet          Print nothing but errors\n"
-                           "  --root DIR           Where check looks for files\n"
-                           "  --pid PID            Which VM wait-quiet waits for, by its VMM\n"
-                           "  --timeout TIME       How long to wait (else for ever)\n"
-                           "  -h, --help           Show this and exit\n"
+                           "                       Print JSON instead of text\n"
+                           "  --no-legend          Print no column titles\n"
+                           "  --no-pager           Use no pager, also on a terminal\n"
+                           "  -q, --quiet          Print errors only\n"
+                           "  --root DIR           check: look for files below DIR\n"
+                           "  --pid PID            wait-quiet: the VM of this VMM or worker\n"
+                           "  --timeout TIME       wait-memory, wait-quiet: give up after TIME\n"
+                           "                       (default: never)\n"
+                           "  -h, --help           Show this text and exit\n"
                            "  --version            Show the version and exit\n");
         return 0;
 }
@@ -90,14 +91,14 @@ static int parse_json(struct options *options, const char *how) {
         else if (strcmp(how, "pretty") == 0)
                 options->json = JSON_PRETTY;
         else
-                return say_error(0, "--json is short or pretty, not \"%s\"", how);
+                return say_usage("--json is short or pretty, not \"%s\"", how);
         return 0;
 }
 
 #define OPTION_ID(name, has_arg, id, words) OPT_##id,
 enum { OPT_FIRST = 256, OPTION_LIST(OPTION_ID) };
 
-/* *ret_verb is set if an option is a verb of its own. */
+/* Sets *ret_verb if the option is --help or --version, which replace the verb. */
 static int parse_option(int option, struct options *options, const struct verb **ret_verb) {
         switch (option) {
         case OPT_HELP:
@@ -117,12 +118,12 @@ static int parse_option(int option, struct options *options, const struct verb *
                 return parse_json(options, optarg);
         case OPT_TIMEOUT:
                 if (amount_parse_time(optarg, &options->timeout_usec) < 0)
-                        return say_error(0, "--timeout is a time such as 30 or 10min, not \"%s\"",
+                        return say_usage("--timeout is a time such as 30 or 10min, not \"%s\"",
                                          optarg);
                 return 0;
         case OPT_PID:
                 if (amount_parse_pid(optarg, &options->pid) < 0)
-                        return say_error(0, "--pid is a process number, not \"%s\"", optarg);
+                        return say_usage("--pid is a process number, not \"%s\"", optarg);
                 return 0;
         case OPT_NO_LEGEND:
                 options->legend = false;
@@ -135,14 +136,14 @@ static int parse_option(int option, struct options *options, const struct verb *
                 options->quiet = true;
                 return 0;
         default:
-                return -EINVAL; /* getopt_long() said why */
+                return SAY_USAGE; /* getopt_long() said why */
         }
 }
 
-/* NULL: the user was told. */
+/* NULL: the user was told why. */
 static const struct verb *find_verb(char **args, int n_args) {
         if (n_args < 1) {
-                say_error(0, "what to do? See pv-reaperctl --help");
+                say_usage("no verb is given; see pv-reaperctl --help");
                 return NULL;
         }
         for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
@@ -150,17 +151,29 @@ static const struct verb *find_verb(char **args, int n_args) {
                         continue;
                 if (n_args - 1 >= verbs[i].min_args && n_args - 1 <= verbs[i].max_args)
                         return &verbs[i];
-                say_error(0, "%s: too %s arguments", args[0],
+                say_usage("%s: too %s arguments; see pv-reaperctl --help", args[0],
                           n_args - 1 < verbs[i].min_args ? "few" : "many");
                 return NULL;
         }
-        say_error(0, "unknown verb \"%s\". See pv-reaperctl --help", args[0]);
+        say_usage("unknown verb \"%s\"; see pv-reaperctl --help", args[0]);
         return NULL;
+}
+
+/* Refuses options that the verb would ignore. */
+static int check_options(const struct verb *verb, const struct options *options) {
+        if (options->pid != 0 && verb->run != verb_wait_quiet)
+                return say_usage("%s: --pid is for wait-quiet", verb->name);
+        if (options->timeout_usec != USEC_INFINITY && verb->run != verb_wait_quiet &&
+            verb->run != verb_wait_memory)
+                return say_usage("%s: --timeout is for wait-memory and wait-quiet", verb->name);
+        if (*options->root && verb->run != verb_check)
+                return say_usage("%s: --root is for check", verb->name);
+        return 0;
 }
 
 #define OPTION_ROW(name, has_arg, id, words) {name, has_arg, NULL, OPT_##id},
 
-/* NULL: the user was told. */
+/* NULL: the user was told why. */
 static const struct verb *parse_command_line(struct options *options, int argc, char **argv) {
         static const struct option table[] = {OPTION_LIST(OPTION_ROW){}};
         const struct verb *verb = NULL;
@@ -172,12 +185,8 @@ static const struct verb *parse_command_line(struct options *options, int argc, 
         if (verb)
                 return verb;
         verb = find_verb(argv + optind, argc - optind);
-        if (!verb)
+        if (!verb || check_options(verb, options) < 0)
                 return NULL;
-        if (options->pid != 0 && verb->run != verb_wait_quiet) {
-                say_error(0, "%s: --pid is for wait-quiet", verb->name);
-                return NULL;
-        }
         options->args = argv + optind + 1;
         options->n_args = argc - optind - 1;
         return verb;
@@ -191,11 +200,11 @@ static int run_verb(const struct verb *verb, const struct options *options) {
 
         out = open_memstream(&text, &size);
         if (!out)
-                return say_error(-errno, "cannot start");
+                return say_error(-errno, "cannot allocate memory for the output");
         r = verb->run(options, out);
         status = r;
         if (fclose(out) != 0 && r >= 0)
-                r = say_error(-ENOMEM, "cannot hold the output");
+                r = say_error(-ENOMEM, "cannot allocate memory for the output");
         if (r >= 0 && options->quiet && verb->help)
                 size = 0;
         if (r >= 0)
@@ -207,6 +216,8 @@ static int run_verb(const struct verb *verb, const struct options *options) {
 static int exit_code(int r) {
         if (r >= 0)
                 return r;
+        if (r == SAY_USAGE)
+                return EXIT_USAGE;
         return r == CONNECTION_NOBODY ? EXIT_NOBODY : EXIT_FAILED;
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The verb "metrics". The daemon makes the text, so that what is asked for here and what it writes
- * to metrics-file cannot differ; here it is passed on as it is. It is JSON's rival, not one of its
- * forms: with --json it is refused.
+ * The verb "metrics". The daemon makes the text, and this verb prints it unchanged. So the output
+ * cannot differ from the daemon's metrics file. OpenMetrics is a format of its own: --json is
+ * refused. The verb owns its connection and the text.
  */
 
 #include "ctl/connection.h"
@@ -20,7 +20,7 @@ int verb_metrics(const struct options *options, FILE *out) {
         int r;
 
         if (options->json != JSON_OFF)
-                return say_error(0, "metrics: there is no JSON; status --json has the numbers");
+                return say_usage("metrics: --json is not supported; use status --json");
         r = connection_new(&connection, options->socket);
         if (r >= 0)
                 r = connection_get_text(connection, "GetMetrics", &text);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Output of a whole text at once. The pager is found as systemctl(1) finds it: $SYSTEMD_PAGER, else
- * $PAGER, empty or "cat" for none, else less(1), and nothing if there is no such program. It must
- * not run other programs (LESSSECURE): pv-reaperctl is run under sudo.
+ * Output of a whole text at once. The pager is the one that systemctl(1) would use: $SYSTEMD_PAGER,
+ * else $PAGER, else less(1). An empty name or "cat" means none, and so does a missing program. The
+ * pager may not run other programs (LESSSECURE), since pv-reaperctl is run under sudo.
  */
 
 #include "ctl/output.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What is said to the user on stderr, in one line. Texts come from the command line, the
- * environment and the daemon, which got them from guests' VMMs: none of them may speak to the
- * terminal.
+ * Messages to the user: one line on stderr each. Their texts come from the command line, from the
+ * environment and from the daemon, which got them from guests' VMMs. So characters that a terminal
+ * acts on are replaced.
  */
 
 #include "ctl/say.h"
@@ -26,13 +26,12 @@ void make_printable(char *text) {
                         *text = '?';
 }
 
-int say_error(int error, const char *format, ...) {
-        char message[1024];
-        va_list ap;
+static void say(int error, const char *format, va_list ap) _printf_(2, 0);
 
-        va_start(ap, format);
+static void say(int error, const char *format, va_list ap) {
+        char message[1024];
+
         (void)vsnprintf(message, sizeof(message), format, ap);
-        va_end(ap);
         make_printable(message);
         if (say_buffer)
                 (void)snprintf(say_buffer, say_size, "%s%s%s", message, error < 0 ? ": " : "",
@@ -41,5 +40,22 @@ int say_error(int error, const char *format, ...) {
                 (void)fprintf(stderr, "pv-reaperctl: %s: %s\n", message, strerror(-error));
         else
                 (void)fprintf(stderr, "pv-reaperctl: %s\n", message);
+}
+
+int say_error(int error, const char *format, ...) {
+        va_list ap;
+
+        va_start(ap, format);
+        say(error, format, ap);
+        va_end(ap);
         return error < 0 ? error : -EINVAL;
+}
+
+int say_usage(const char *format, ...) {
+        va_list ap;
+
+        va_start(ap, format);
+        say(0, format, ap);
+        va_end(ap);
+        return SAY_USAGE;
 }

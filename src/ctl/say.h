@@ -3,17 +3,22 @@
 
 #include "base/util.h"
 
+#define SAY_USAGE (-EBADRQC) /* the command line is wrong */
+
 /*
- * Tells the user on stderr what is wrong; error: a negative errno appended as text, or 0. Control
- * characters are replaced. Returns error, or -EINVAL for 0.
+ * Prints one line to stderr. error is a negative errno, which is appended as text, or 0. Characters
+ * that are not printable ASCII are replaced. Returns error, or -EINVAL for 0.
  */
 int say_error(int error, const char *format, ...) _printf_(2, 3);
 
+/* Prints a line about a wrong command line. Returns SAY_USAGE. */
+int say_usage(const char *format, ...) _printf_(1, 2);
+
 /*
- * From here on such a line, without the program's name, goes into the buffer instead, the last one
- * over the one before; NULL: to stderr again. The buffer stays the caller's.
+ * From now on these functions write to the buffer, without the program's name. Each line replaces
+ * the one before. NULL: they write to stderr again. The caller keeps the buffer.
  */
 void say_into(char *buffer, size_t size);
 
-/* Replaces all of text that a terminal might act upon, or that is not one column wide, with '?'. */
+/* Replaces each character that is not printable ASCII with '?'. */
 void make_printable(char *text);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The verb adopt. Which process is a QEMU's helper the daemon decides, and it says why one is none;
- * here it is only seen to that a number was meant. Nothing is printed if all is well. Owns its
- * connection, for the one call.
+ * The verb adopt. This file checks that the argument is a number. The daemon decides whether that
+ * process is a QEMU's helper, and its answer is printed if it refuses. Success prints nothing. The
+ * verb owns its connection, which serves one call.
  */
 
 #include "ctl/amount.h"
@@ -21,7 +21,7 @@ int verb_adopt(const struct options *options, FILE *out) {
         int r;
 
         if (amount_parse_pid(options->args[0], &pid) < 0)
-                return say_error(0, "adopt: a process number, not \"%s\"", options->args[0]);
+                return say_usage("adopt: expected a process number, not \"%s\"", options->args[0]);
         r = connection_new(&connection, options->socket);
         return r < 0 ? r : connection_adopt(connection, (uint32_t)pid);
 }

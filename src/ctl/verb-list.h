@@ -2,33 +2,33 @@
 #pragma once
 
 /*
- * The verbs and the options, once: main.c makes dispatch and --help of them, completion.c (which
- * runs while we are built, without the functions) what the shells want to know.
+ * The only list of verbs and options. main.c makes dispatch and --help from it. completion.c makes
+ * the shells' completion files from it: that program runs during the build, without the functions.
  */
 
 /*
- * V(name, least and most arguments, function, what the shell completes, help)
+ * V(name, minimum and maximum number of arguments, function, what the shell completes, help)
  */
 #define VERB_LIST(V)                                                                               \
-        V("status", 0, 0, verb_status, NOTHING, "Show the daemon: what it does and has done")      \
+        V("status", 0, 0, verb_status, NOTHING, "Show what the daemon does and has done")          \
         V("list", 0, 0, verb_list, NOTHING, "List the VMs that the daemon knows")                  \
         V("jobs", 0, 0, verb_jobs, NOTHING, "List finished, running and waiting jobs")             \
-        V("show", 1, 1, verb_show, VMS, "Show all of one VM or JOB")                               \
+        V("show", 1, 1, verb_show, VMS, "Show everything about one VM or JOB")                     \
         V("watch", 0, 0, verb_watch, NOTHING, "Show jobs as they come and go")                     \
         V("metrics", 0, 0, verb_metrics, NOTHING,                                                  \
           "Print the daemon's counters as OpenMetrics text")                                       \
-        V("check", 0, 64, verb_check, NOTHING, "Check what the service needs on this host")        \
+        V("check", 0, 64, verb_check, NOTHING, "Check whether this host has what pv-reaper needs") \
         V("set", 1, 64, verb_set, KEYS, "Change limits (KEY=VALUE...) until the next reload")      \
-        V("adopt", 1, 1, verb_adopt, NOTHING,                                                      \
-          "Take over PID, the async teardown helper of a QEMU")                                    \
+        V("adopt", 1, 1, verb_adopt, NOTHING, "Adopt PID, the async teardown helper of a QEMU")    \
         V("wait-memory", 1, 1, verb_wait_memory, NOTHING,                                          \
           "Wait until SIZE of memory is available")                                                \
-        V("wait-quiet", 0, 1, verb_wait_quiet, VMS, "Wait until a VM is gone, and its native AIO") \
-        V("drain", 0, 0, verb_drain, NOTHING, "Hurry, and take in no new VMs")                     \
-        V("resume", 0, 0, verb_resume, NOTHING, "Call the drain off")                              \
+        V("wait-quiet", 0, 1, verb_wait_quiet, VMS,                                                \
+          "Wait until a VM and its native AIO have ended")                                         \
+        V("drain", 0, 0, verb_drain, NOTHING, "Finish the jobs fast, and admit no new VMs")        \
+        V("resume", 0, 0, verb_resume, NOTHING, "End the drain")                                   \
         V("reload", 0, 0, verb_reload, NOTHING, "Read the configuration again")
 
-/* O(name, how many arguments (2: perhaps one), id, the words that the shell completes it by) */
+/* O(name, number of arguments (2: one is optional), id, words that the shell completes with) */
 #define OPTION_LIST(O)                                                                             \
         O("socket", 1, SOCKET, "@file")                                                            \
         O("json", 2, JSON, "short pretty")                                                         \

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The verb wait-quiet: until a VM's QEMU is gone, and no native AIO of it is in flight. First the
- * daemon is asked, which may not be there, or not know the VM; then, as root, /proc is looked at,
- * which shows QEMUs and the processes that share their memory. What holds: success of root means
- * that /proc was looked at and neither of the two said otherwise; of others, that the daemon knew
- * the VM. A VM that neither knows is gone, or never was: that is told. Owns its connection, and
- * what it remembers of /proc.
+ * The verb wait-quiet. It waits until a VM's QEMU is gone and no native AIO of it is in flight:
+ *
+ * 1. It asks the daemon, which may not run, or not know the VM.
+ * 2. As root it looks at /proc, which shows QEMUs and the processes that share their memory.
+ *
+ * For root, success means that both agree, or that /proc alone shows nothing of the VM. For others,
+ * success means that the daemon knew the VM. If neither knows the VM a line on stderr says so. The
+ * verb owns its connection and what it remembers of /proc.
  *
  * PVREAPER_PROC names another directory than /proc, for tests.
  */
@@ -21,8 +23,8 @@
 #define LOOK_USEC      (50 * USEC_PER_MSEC)
 #define LOOK_LIMIT_SEC 5 /* beyond the time that there is */
 
-/* Besides 0: see main.c, and the manual page. */
-enum { WAIT_WRONG_USAGE = 2, WAIT_TIME_IS_UP = 5, WAIT_CANNOT_TELL = 6 };
+/* Exit statuses besides those of main.c. */
+enum { WAIT_TIME_IS_UP = 5, WAIT_CANNOT_TELL = 6 };
 
 static void connection_freep(struct connection **connection) {
         connection_free(*connection);
@@ -32,10 +34,10 @@ static void inflight_freep(struct inflight **inflight) {
         inflight_free(*inflight);
 }
 
-/* As the daemon's methods take it; NULL: the user was told. */
+/* Which VM, as the daemon's methods take it. NULL: the user was told why. */
 static const char *find_what(const struct options *options, char *buffer, size_t size) {
         if ((options->pid != 0) == (options->n_args == 1)) {
-                say_error(0, "wait-quiet: give a VM or --pid PID, not both");
+                say_usage("wait-quiet: give either a VM or --pid PID");
                 return NULL;
         }
         if (options->pid == 0)
@@ -52,7 +54,7 @@ static uint64_t time_left(uint64_t deadline) {
         return deadline > now ? deadline - now : 0;
 }
 
-/* Why it failed is in the buffer. */
+/* Writes the reason of a failure to why. */
 static int ask_daemon(const struct options *options, const char *what, uint32_t *ret_known,
                       char *why, size_t size) {
         _cleanup_(connection_freep) struct connection *connection = NULL;
@@ -67,15 +69,15 @@ static int ask_daemon(const struct options *options, const char *what, uint32_t 
 }
 
 /*
- * A process's command line is memory of its own: it could let its reader wait for ever, and then
- * only a signal that kills ends that. So SIGALRM has no handler, see the manual page.
+ * A process's command line is read from that process's memory. So the process can make the reader
+ * wait for ever, and only a fatal signal ends such a wait. SIGALRM has no handler for this reason.
  */
 static void limit_look(uint64_t left) {
         if (left / USEC_PER_SEC < UINT32_MAX - LOOK_LIMIT_SEC)
                 (void)alarm((unsigned)(left / USEC_PER_SEC) + LOOK_LIMIT_SEC);
 }
 
-/* 0; WAIT_TIME_IS_UP, WAIT_CANNOT_TELL: the user was told. */
+/* Returns 0, or WAIT_TIME_IS_UP or WAIT_CANNOT_TELL after it told the user why. */
 static int watch_proc(struct inflight *inflight, const char *what, uint64_t deadline) {
         int r;
 
@@ -92,17 +94,17 @@ static int watch_proc(struct inflight *inflight, const char *what, uint64_t dead
         return WAIT_CANNOT_TELL;
 }
 
-/* It is no error: a QEMU without a keeper leaves nothing behind. But the name may be mistyped. */
+/* This is no error: a QEMU without a keeper leaves nothing. But the name may be mistyped. */
 static void say_nobody_knows(const char *what, const char *why_no_daemon) {
         if (*why_no_daemon)
-                say_error(0, "/proc does not know %s: it is gone, or never was (%s)", what,
+                say_error(0, "/proc does not know %s: it has ended or never existed (%s)", what,
                           why_no_daemon);
         else
-                say_error(0, "neither the daemon nor /proc knows %s: it is gone, or never was",
+                say_error(0, "neither the daemon nor /proc knows %s: it has ended or never existed",
                           what);
 }
 
-/* A first look before the daemon is asked: later it may be too late to tell whose a process is. */
+/* The first look precedes the question to the daemon: later a process may hide whose it is. */
 int verb_wait_quiet(const struct options *options, FILE *out) {
         _cleanup_(inflight_freep) struct inflight *inflight = NULL;
         uint64_t deadline = USEC_INFINITY, now = now_usec();
@@ -114,13 +116,13 @@ int verb_wait_quiet(const struct options *options, FILE *out) {
 
         what = find_what(options, buffer, sizeof(buffer));
         if (!what)
-                return WAIT_WRONG_USAGE;
+                return SAY_USAGE;
         if (options->timeout_usec < USEC_INFINITY - now)
                 deadline = now + options->timeout_usec;
         proc = getenv("PVREAPER_PROC");
         r = inflight_new(&inflight, proc && *proc ? proc : "/proc", what);
         if (r < 0)
-                return say_error(r, "cannot wait");
+                return say_error(r, "cannot wait for %s", what);
         if (is_root) {
                 limit_look(0);
                 (void)inflight_look(inflight);
@@ -139,7 +141,7 @@ int verb_wait_quiet(const struct options *options, FILE *out) {
         }
         if (r >= 0 && known > 0)
                 return 0;
-        say_error(0, "cannot tell whether %s is quiet: %s, and only root may look at /proc", what,
+        say_error(0, "cannot tell whether %s is quiet: %s; run this as root to look at /proc", what,
                   r < 0 ? why : "the daemon does not know it");
         return WAIT_CANNOT_TELL;
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What the verbs do: one connection each, one question or two, and the answer as text or JSON. What
- * they print is the same in both; columns.c says what there is. Nothing outlives its verb, and what
- * goes wrong has been told to the user when a verb returns.
+ * Most of the verbs. Each makes one connection, asks one question or more, and prints the answer as
+ * text or JSON. Both have the same content, which columns.c lists. A verb frees all that it made,
+ * and has printed the reason when it returns an error.
  */
 
 #include "ctl/verbs.h"
@@ -53,7 +53,7 @@ static int fetch_status(struct connection *connection, struct record_list *ret) 
         if (r < 0)
                 return r;
         if (ret->n_records != 1)
-                return say_error(-EBADMSG, "cannot understand the answer to GetStatus");
+                return say_error(-EBADMSG, "the daemon sent a malformed answer to GetStatus");
         return 0;
 }
 
@@ -124,7 +124,7 @@ static int parse_number(const char *text, uint64_t *ret) {
         return *end != '\0' || errno != 0 ? -EINVAL : 0;
 }
 
-/* NAME, UUID or pid=NUMBER: of the worker or the VMM. */
+/* what: a VM's name or UUID, or pid=NUMBER, the pid of its worker or its VMM. */
 static bool is_meant(const struct record *vm, const char *what) {
         uint64_t pid;
 
@@ -145,13 +145,13 @@ static const struct record *find_vm(const struct record_list *vms, const char *w
         if (n == 1)
                 return found;
         if (n == 0)
-                say_error(0, "show: the daemon knows no VM \"%s\"", what);
+                say_error(0, "show: the daemon knows no VM \"%s\"; see pv-reaperctl list", what);
         else
-                say_error(0, "show: %zu VMs match \"%s\": take a UUID, or pid=NUMBER", n, what);
+                say_error(0, "show: %zu VMs match \"%s\"; give a UUID or pid=NUMBER", n, what);
         return NULL;
 }
 
-/* Only those of one worker; the list stays whose it is. */
+/* Moves the jobs of one worker to the front and returns their number. The caller keeps the list. */
 static int jobs_of(const struct record *vm, struct record_list *jobs) {
         const struct value *pid = record_find(vm, "PID");
         size_t n = 0;
@@ -235,8 +235,7 @@ int verb_show(const struct options *options, FILE *out) {
 
 /* ---- changing ---- */
 
-/* Silent in text, as systemctl is; as JSON the status after it, without which a reader would ask.
- */
+/* Prints nothing in text, like systemctl. With JSON it prints the status after the change. */
 static int show_change(const struct options *options, FILE *out, struct connection *connection) {
         _cleanup_(record_list_deinit) struct record_list list = {};
         int r;
@@ -278,7 +277,7 @@ int verb_set(const struct options *options, FILE *out) {
 
         for (int i = 0; i < options->n_args; i++)
                 if (!strchr(options->args[i], '='))
-                        return say_error(0, "set: KEY=VALUE, not \"%s\"", options->args[i]);
+                        return say_usage("set: expected KEY=VALUE, not \"%s\"", options->args[i]);
         r = connection_new(&connection, options->socket);
         if (r >= 0)
                 r = connection_set(connection, options->args, options->n_args);
@@ -311,7 +310,7 @@ int verb_wait_memory(const struct options *options, FILE *out) {
         int r;
 
         if (amount_parse_size(options->args[0], &bytes) < 0)
-                return say_error(0, "wait-memory: a size such as 16G, not \"%s\"",
+                return say_usage("wait-memory: expected a size such as 16G, not \"%s\"",
                                  options->args[0]);
         r = connection_new(&connection, options->socket);
         if (r < 0)
@@ -320,5 +319,5 @@ int verb_wait_memory(const struct options *options, FILE *out) {
         if (r < 0)
                 return r;
         r = show_available(options, out, available);
-        return r < 0 ? say_error(r, "cannot show it") : 0;
+        return r < 0 ? say_error(r, "cannot show the available memory") : 0;
 }

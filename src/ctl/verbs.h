@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What pv-reaperctl can be asked for. */
+/* The verbs of pv-reaperctl, and the options that they read. */
 
 #include <sys/types.h>
 
@@ -9,19 +9,23 @@
 
 struct options {
         const char *socket;
-        const char *root; /* of check; "": none */
+        const char *root; /* for check; "": none */
         enum json_mode json;
         bool legend;
-        bool quiet;            /* the exit status says it */
-        bool pager;            /* may be used */
-        bool terminal, colour; /* what stdout is good for */
-        pid_t pid;             /* of wait-quiet; 0: none */
-        uint64_t timeout_usec; /* of wait-memory, wait-quiet; USEC_INFINITY: none */
+        bool quiet;            /* print errors only */
+        bool pager;            /* a pager may be used */
+        bool terminal, colour; /* stdout is a terminal; it shows colours */
+        pid_t pid;             /* for wait-quiet; 0: none */
+        uint64_t timeout_usec; /* for wait-memory, wait-quiet; USEC_INFINITY: none */
         char **args;           /* of the verb */
         int n_args;
 };
 
-/* They print to out, tell the user on stderr what went wrong, and return a negative errno then. */
+/*
+ * Each prints its result to out and returns 0. On failure it prints the reason to stderr and
+ * returns a negative errno: SAY_USAGE for a wrong command line, CONNECTION_NOBODY if no daemon
+ * answers.
+ */
 int verb_status(const struct options *options, FILE *out);
 int verb_list(const struct options *options, FILE *out);
 int verb_jobs(const struct options *options, FILE *out);
@@ -32,11 +36,11 @@ int verb_reload(const struct options *options, FILE *out);
 int verb_set(const struct options *options, FILE *out);
 int verb_adopt(const struct options *options, FILE *out);
 
-/* Also returns what the exit status is to be: 0; 4, something is not as well as it could be; 1. */
+/* Also returns the exit status: 0, no WARN or FAIL; 4, a WARN and no FAIL; 1, a FAIL. */
 int verb_check(const struct options *options, FILE *out);
 
 int verb_metrics(const struct options *options, FILE *out);
 int verb_wait_memory(const struct options *options, FILE *out);
 
-/* Also returns 2: neither a VM nor a pid, or both; 5: not in time; 6: it cannot tell. */
+/* Also returns the exit status: 0, quiet; 5, not quiet in time; 6, it cannot tell. */
 int verb_wait_quiet(const struct options *options, FILE *out);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * "pv-reaperctl watch": on a terminal a screen that is drawn anew when something happens, else a
- * line per event. A struct watch owns the loop, the feed, and what was last told, so that it can be
- * drawn again without asking: when it is paused, or the terminal changes its size.
+ * "pv-reaperctl watch". On a terminal it draws a screen, and draws it again when something happens.
+ * Elsewhere it prints a line per event. A struct watch owns the loop, the feed and the last
+ * answers. So it can draw again without asking, for example while it is paused or when the
+ * terminal's size changes.
  */
 
 #include "ctl/watch.h"
@@ -201,7 +202,10 @@ static void on_reached(void *userdata, int error) {
         if (error < 0 && !w->ever_reached) {
                 terminal_leave();
                 if (error == -EACCES)
-                        say_error(error, "you may not connect to %s", w->options->socket);
+                        say_error(0,
+                                  "you may not connect to %s; run this as root or in the "
+                                  "socket's group",
+                                  w->options->socket);
                 else
                         say_error(error, "no daemon answers on %s", w->options->socket);
                 leave(w, CONNECTION_NOBODY);
@@ -210,12 +214,13 @@ static void on_reached(void *userdata, int error) {
         w->ever_reached = true;
         if (!w->on_screen) {
                 if (error < 0)
-                        say_error(error, "the daemon is away; waiting for it");
+                        say_error(error, "the daemon does not answer; waiting for it");
                 return;
         }
         if (error < 0)
                 (void)snprintf(w->notice, sizeof(w->notice),
-                               "The daemon is away (%s); waiting for it. q quit", strerror(-error));
+                               "The daemon does not answer (%s); waiting for it. q quit",
+                               strerror(-error));
         w->screen.notice = error < 0 ? w->notice : NULL;
         draw(w);
 }

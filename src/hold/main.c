@@ -42,7 +42,7 @@ static int find_mount(char **ret) {
 
         f = setmntent("/proc/self/mounts", "re");
         if (!f)
-                return complain(negative_errno(), "/proc/self/mounts");
+                return complain(negative_errno(), "cannot read /proc/self/mounts");
         while (r == -ENOENT && (m = getmntent(f))) {
                 if (strcmp(m->mnt_type, "cgroup2") != 0)
                         continue;
@@ -50,7 +50,7 @@ static int find_mount(char **ret) {
                 r = *ret ? 0 : -ENOMEM;
         }
         (void)endmntent(f);
-        return r < 0 ? complain(r, "no cgroup v2 is mounted") : 0;
+        return r < 0 ? complain(r, "no cgroup v2 is mounted; mount it at /sys/fs/cgroup") : 0;
 }
 
 /* Our path below the mount, as in /proc/self/cgroup. */
@@ -63,7 +63,7 @@ static int find_path(char **ret) {
 
         f = fopen("/proc/self/cgroup", "re");
         if (!f)
-                return complain(negative_errno(), "/proc/self/cgroup");
+                return complain(negative_errno(), "cannot read /proc/self/cgroup");
         while (r == -ENODATA && (n = getline(&line, &size, f)) > 0) {
                 if (strncmp(line, "0::/", 4) != 0)
                         continue;
@@ -72,7 +72,7 @@ static int find_path(char **ret) {
                 r = *ret ? 0 : -ENOMEM;
         }
         (void)fclose(f);
-        return r < 0 ? complain(r, "/proc/self/cgroup") : 0;
+        return r < 0 ? complain(r, "cannot find its cgroup v2 in /proc/self/cgroup") : 0;
 }
 
 static int open_own_cgroup(int *ret) {
@@ -89,10 +89,12 @@ static int open_own_cgroup(int *ret) {
                 return r;
         /* The root is nobody's own, and what begins with /.. is not in sight from here. */
         if (path[1] == '\0' || strncmp(path, "/..", 3) == 0)
-                return complain(-EPERM, "not in a cgroup of my own, as a unit's program is");
+                return complain(
+                        -EPERM,
+                        "not in a cgroup of its own; start pv-reaper-workers.service instead");
         if (asprintf(&full, "%s%s", mount, path) < 0) {
                 full = NULL;
-                return complain(-ENOMEM, "my cgroup");
+                return complain(-ENOMEM, "cannot open its cgroup");
         }
         dir = open(full, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
         if (dir < 0 || fstatfs(dir, &fs) < 0)
@@ -107,10 +109,10 @@ static int enter_hold(int cgroup) {
         _cleanup_(close_fd) int fd = -1;
 
         if (mkdirat(cgroup, "hold", 0755) < 0 && errno != EEXIST)
-                return complain(negative_errno(), "cannot make hold/ in my cgroup");
+                return complain(negative_errno(), "cannot make hold/ in its cgroup");
         fd = openat(cgroup, "hold/cgroup.procs", O_WRONLY | O_CLOEXEC);
         if (fd < 0 || write(fd, "0", 1) < 0)
-                return complain(negative_errno(), "cannot enter hold/ in my cgroup");
+                return complain(negative_errno(), "cannot enter hold/ in its cgroup");
         return 0;
 }
 
@@ -146,7 +148,7 @@ static int start_sleeper(void) {
         char said[2];
 
         if (sandbox_mode_from_environment(&mode) < 0)
-                return complain(-EINVAL, "PVREAPER_SECCOMP");
+                return complain(-EINVAL, "set PVREAPER_SECCOMP to enforce, log or off");
         if (pipe2(ready, O_CLOEXEC) < 0)
                 return complain(negative_errno(), "cannot make a pipe");
         pid = fork();
@@ -159,7 +161,7 @@ static int start_sleeper(void) {
         if (n == 1)
                 n += read(ready[0], said + 1, 1);
         close_fd(&ready[0]);
-        return n == 1 ? 0 : complain(-ECHILD, "the process that was to sleep ended");
+        return n == 1 ? 0 : complain(-ECHILD, "the sleeping process ended too early");
 }
 
 int main(int argc, char *argv[]) {

@@ -71,9 +71,9 @@ static _Atomic int newer_fd = -1; /* a VM made since, which has no memory yet */
 static _Atomic bool told;         /* the keeper knows known_fd */
 static atomic_flag telling = ATOMIC_FLAG_INIT;
 
-/* ---- what the user is told: one line, on standard error ---- */
+/* ---- messages to the user: one line on standard error each ---- */
 
-#define SEE "; see Fencing in pv-reaper-qemu(7)"
+#define SEE "; see FENCING in pv-reaper-qemu(7)"
 
 static void say(const char *what, const char *more) {
         (void)dprintf(STDERR_FILENO, "pv-reaper: %s: %s%s\n", program_invocation_short_name, what,
@@ -81,7 +81,7 @@ static void say(const char *what, const char *more) {
 }
 
 static void complain(int error) {
-        say("no keeper, QEMU runs without: ", strerror(-error));
+        say("cannot make a keeper; QEMU runs without one: ", strerror(-error));
 }
 
 /* ---- ioctl ---- */
@@ -121,7 +121,7 @@ static void tell(struct pvr_vm *vm, int fd) {
         told = r >= 0;
         if (r == -EPERM || r == -EBUSY) { /* QEMU is not what its command line said */
                 let_go = true;
-                say("the keeper has left, QEMU runs without: ", strerror(-r));
+                say("the keeper has left; QEMU runs without one: ", strerror(-r));
         }
         atomic_flag_clear(&telling);
 }
@@ -226,12 +226,12 @@ static int let_keeper_go(struct pvr_vm *vm) {
         let_go = true;
         r = vm_let_go(vm, LET_GO_USEC);
         if (r < 0) {
-                say("native AIO: refused, as the keeper is in the middle of a teardown; try later",
+                say("native AIO: refused: the keeper is in the middle of a teardown; try later",
                     SEE);
                 return -EAGAIN;
         }
         gone = true;
-        say("native AIO: no keeper from now on; PVREAPER_NATIVE_AIO=drain keeps it", SEE);
+        say("native AIO: no keeper from now on; PVREAPER_NATIVE_AIO=drain keeps one", SEE);
         return 0;
 }
 
@@ -298,14 +298,14 @@ static void read_native_aio(void) {
 
         drains = word && strcmp(word, "drain") == 0;
         if (word && *word && !drains && strcmp(word, "let-go") != 0)
-                say("PVREAPER_NATIVE_AIO is neither drain nor let-go: ", word);
+                say("set PVREAPER_NATIVE_AIO to drain or let-go; let-go is used instead of ", word);
 }
 
 /* Whether a keeper could do no harm to this QEMU; else it says why not. */
 static bool may_have_keeper(void) {
         if (cmdline.gives_up_rights) {
                 say("no keeper with -runas, -chroot, -run-with user= or chroot=",
-                    ": it would keep rights that QEMU gives up");
+                    ": it would keep rights that QEMU gives up; start QEMU as its final user");
                 return false;
         }
         read_native_aio();

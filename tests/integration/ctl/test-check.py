@@ -236,7 +236,7 @@ class Hosts(CheckCase):
     def test_unreadable_processes(self):
         """That is not the same as none."""
         self.put("proc", None)
-        self.expect("fencing", "SKIP", "cannot look at /proc: No such file")
+        self.expect("fencing", "SKIP", "cannot read /proc: No such file")
 
     def test_kvm(self):
         self.expect("kvm", "PASS", "/dev/kvm")
@@ -274,7 +274,7 @@ class Hosts(CheckCase):
     def test_wrong_name(self):
         done = subprocess.run([harness.CTL, "check", "kernel", "nonsense"], capture_output=True,
                               text=True, check=False, timeout=harness.TIMEOUT)
-        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
         self.assertIn('no check "nonsense"', done.stderr)
 
     def test_manual_page_has_them_all(self):

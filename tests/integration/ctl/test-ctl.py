@@ -167,11 +167,21 @@ class Json(CtlCase):
 class ExitCodes(CtlCase):
     def test_usage_errors(self):
         for arguments in ([], ["no-such-verb"], ["status", "extra"], ["show"], ["set"],
-                          ["--json=x"], ["--no-such-option", "status"],
-                          ["--timeout=soon", "status"], ["--pid=5", "list"], ["--pid=x", "list"]):
+                          ["set", "max-concurrent"], ["adopt", "x"], ["wait-memory", "much"],
+                          ["metrics", "--json"], ["--json=x"], ["--no-such-option", "status"],
+                          ["--timeout=soon", "wait-quiet"], ["--pid=x", "wait-quiet"]):
             done = self.run_ctl(*arguments)
             self.assertEqual((done.returncode, done.stdout), (USAGE, ""), arguments)
             self.assertIn("pv-reaperctl: ", done.stderr)
+
+    def test_options_of_other_verbs(self):
+        """They are refused, not ignored."""
+        for option, of in (("--pid=5", "wait-quiet"), ("--root=/mnt", "check"),
+                           ("--timeout=5", "wait-memory and wait-quiet")):
+            done = self.run_ctl(option, "list")
+            self.assertEqual((done.returncode, done.stdout), (USAGE, ""), option)
+            self.assertEqual(done.stderr,
+                             f"pv-reaperctl: list: {option.partition('=')[0]} is for {of}\n")
 
     def test_nobody_to_ask(self):
         for verb in ("status", "jobs", "watch", "drain"):
@@ -351,7 +361,7 @@ class Watch(CtlCase):
         daemon = self.daemon()
         terminal = self.watch()
         daemon.kill()
-        terminal.shows(rb"The daemon is away")
+        terminal.shows(rb"The daemon does not answer")
         self.daemon()
         terminal.shows(rb"running, normal limits.*q quit  p pause")
         self.job(self.puppet("later"))
@@ -424,7 +434,7 @@ class WatchLines(CtlCase):
         process = self.start()
         self.first_line(process)
         daemon.kill()
-        self.assertIn(b"the daemon is away", process.stderr.readline())
+        self.assertIn(b"the daemon does not answer", process.stderr.readline())
         self.daemon()
         self.first_line(process)
 

@@ -106,7 +106,7 @@ class Hold(unittest.TestCase):
         root = self.cgroups.mount
         if self.cgroups.of(os.getpid()).rstrip("/") != root:
             self.skipTest("this process is not in the root cgroup")
-        self.refused(self.run_hold(enter=False), "not in a cgroup of my own")
+        self.refused(self.run_hold(enter=False), "not in a cgroup of its own")
         self.assertFalse(os.path.exists(f"{root}/hold"))
 
     def test_not_permitted(self):

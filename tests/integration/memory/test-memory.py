@@ -145,7 +145,7 @@ class Wait(MemoryCase):
 
     def test_not_a_size(self):
         self.serve()
-        self.ctl("wait-memory", "much", status=1)
+        self.ctl("wait-memory", "much", status=2)
         self.ctl("wait-memory", status=2)
         self.ctl("--timeout", "soon", "wait-memory", "1G", status=2)
 
@@ -174,7 +174,7 @@ class Set(MemoryCase):
             self.ctl("set", "start-rate=5/h", "max-concurrent=2", wrong, status=1)
             self.assertEqual((self.status("max_concurrent"), self.status("start_rate")),
                              (1, None), wrong)
-        self.ctl("set", "max-concurrent", status=1)
+        self.ctl("set", "max-concurrent", status=2)
 
 
 if __name__ == "__main__":

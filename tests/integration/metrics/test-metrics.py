@@ -128,7 +128,7 @@ class Asked(MetricsCase):
 
     def test_no_json(self):
         self.daemon()
-        self.assertEqual(self.ctl("metrics", "--json", status=1), "")
+        self.assertEqual(self.ctl("metrics", "--json", status=2), "")
 
     def test_reference_parser(self):
         """What the Prometheus project's own reader makes of it, where that is installed."""

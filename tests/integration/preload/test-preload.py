@@ -213,8 +213,8 @@ class Start(PreloadCase):
         vm.expect("cleaned")
         status, said = vm.quit()
         self.assertEqual(status, 0)
-        self.assertEqual(said, f"pv-reaper: {QEMU_NAME}: no keeper, QEMU runs without: "
-                               "File name too long\n")
+        self.assertEqual(said, f"pv-reaper: {QEMU_NAME}: cannot make a keeper; "
+                               "QEMU runs without one: File name too long\n")
         self.assertEqual(self.performs(vm), [("async_cleanup", "0")])
 
     def test_exec_itself(self):
@@ -301,7 +301,8 @@ class NativeAio(PreloadCase):
         self.check_said(vm, "aio=native: no keeper")
         vm = self.stand_in(env={"PVREAPER_NATIVE_AIO": "drains"})
         self.assertIsNotNone(vm.keeper)
-        self.check_said(vm, "PVREAPER_NATIVE_AIO is neither drain nor let-go: drains")
+        self.check_said(vm, "set PVREAPER_NATIVE_AIO to drain or let-go; "
+                            "let-go is used instead of drains")
 
     def test_in_the_middle_of_a_teardown(self):
         """The keeper cannot leave, and writes could land after QEMU's end: refused, for now."""

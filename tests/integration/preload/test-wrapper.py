@@ -86,7 +86,8 @@ class Wrapper(PreloadCase):
         return result.stdout.strip()
 
     def not_understood(self, number, line):
-        return f"qemu-with-reaper: {self.qemu_conf}:{number}: not understood: {line}\n"
+        return (f"qemu-with-reaper: {self.qemu_conf}:{number}: ignored, "
+                f"not PVREAPER_NATIVE_AIO=drain|let-go: {line}\n")
 
     def test_configuration(self):
         self.assertEqual(self.native_aio(""), "unset")
@@ -121,7 +122,8 @@ class Wrapper(PreloadCase):
         emulator = self.emulator(f"{self.directory}/emulator")
         result = self.run_wrapper(self.path, PVREAPER_QEMU=emulator)
         self.assertEqual((result.returncode, result.stderr),
-                         (0, f"qemu-with-reaper: {self.qemu_conf}: cannot be read\n"))
+                         (0, f"qemu-with-reaper: cannot read {self.qemu_conf}; "
+                          "its settings are not used\n"))
 
     def test_never_itself(self):
         link = f"{self.directory}/qemu-system-z80"

@@ -192,7 +192,7 @@ class Waiters(QuietCase):
             self.assertEqual(self.wait_quiet(what, timeout="10"), QUIET_NOW, what)
             if os.geteuid() == 0:
                 self.assertEqual(self.said, "pv-reaperctl: neither the daemon nor /proc knows "
-                                 f"{what}: it is gone, or never was\n")
+                                 f"{what}: it has ended or never existed\n")
             self.assertEqual(self.wait_quiet("-q", what), QUIET_NOW, what)
             self.assertEqual(self.said, "")
 
@@ -252,7 +252,7 @@ class Waiters(QuietCase):
         for arguments in ((), ("raw", "--pid", "5")):
             self.assertEqual(self.wait_quiet(*arguments), WRONG_USAGE, arguments)
             self.assertEqual(self.said,
-                             "pv-reaperctl: wait-quiet: give a VM or --pid PID, not both\n")
+                             "pv-reaperctl: wait-quiet: give either a VM or --pid PID\n")
         for pid in ("x", "0", "", "99999999999"):
             self.assertEqual(self.wait_quiet("--pid", pid), WRONG_USAGE, pid)
             self.assertEqual(self.said,
@@ -377,7 +377,8 @@ class Proc(QuietCase):
             self.assertIn(f" is not quiet yet: qemu-system-x (pid {vmm.pid}) lives\n", self.said)
         for arguments in (("other",), ("--pid", "99999999")):
             self.assertEqual(self.wait_quiet(*arguments, timeout="10"), QUIET_NOW, arguments)
-            self.assertRegex(self.said, "/proc does not know .*never was .no daemon listens on ")
+            self.assertRegex(self.said,
+                             "/proc does not know .*never existed .no daemon listens on ")
         with self.somebody_waits("live"), self.somebody_waits("--pid", str(vmm.pid)):
             self.kill(vmm)
 
