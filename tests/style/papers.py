@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Do docs/design.md and docs/facts.md cite what is there: files, tests, facts, experiments?"""
+import glob
+import os
+import re
+import sys
+import unittest
+
+import security
+import sources
+sys.path.insert(0, os.path.join(sources.ROOT, "tests", "lib"))
+import tap  # noqa: E402
+
+PAPERS = ("docs/design.md", "docs/facts.md", "docs/experiments/README.md")
+TOP = r"(?:src|tests|docs|include|conf|man|units)"
+PATH = re.compile(r"`(" + TOP + r"/[\w.@/*-]*)`")
+# `test-x.py` Class.test, Class; `end-x.py` Class.test; `test-x.c` test_x
+TEST = re.compile(r"`((?:test|end)-[\w-]+\.(?:py|c))`"
+                  r"((?:,? (?:[A-Z]\w+(?:\.test_\w+)?|test_\w+))*)")
+FACT = re.compile(r"\bF([1-9][0-9]?)\b")
+ROW = re.compile(r"^\| F([0-9]+) \| .* \| (.*) \|$", re.M)
+MARKS = re.compile(r"\b(measured|by hand|read|open|seen)\b")
+
+
+def missing_tests(text):
+    for file, names in TEST.findall(text):
+        found = security.tests_of(file)
+        found |= {name.partition(".")[0] for name in found}
+        if not found:
+            yield file
+        yield from (f"{file} {name}" for name in re.findall(r"[\w.]+", names) if name not in found)
+
+
+def missing_files(text):
+    for path in PATH.findall(text):
+        if not glob.glob(os.path.join(sources.ROOT, path)):
+            yield path
+
+
+class Papers(unittest.TestCase):
+    def setUp(self):
+        self.texts = {path: sources.read(path) for path in PAPERS}
+        self.rows = ROW.findall(self.texts["docs/facts.md"])
+
+    def test_files_are_there(self):
+        missing = [f"{paper}: {path}" for paper, text in self.texts.items()
+                   for path in missing_files(text)]
+        self.assertEqual(missing, [])
+
+    def test_tests_are_there(self):
+        missing = [f"{paper}: {name}" for paper, text in self.texts.items()
+                   for name in missing_tests(text)]
+        self.assertEqual(missing, [])
+
+    def test_facts_have_numbers_and_marks(self):
+        numbers = [int(number) for number, _ in self.rows]
+        self.assertGreater(len(numbers), 50)
+        self.assertEqual(numbers, sorted(set(numbers)))
+        self.assertEqual([f"F{number}" for number, mark in self.rows if not MARKS.search(mark)], [])
+
+    def test_cited_facts_are_there(self):
+        known = {number for number, _ in self.rows}
+        cited = {(path, number) for path in sources.all_files()
+                 if path.endswith((".c", ".h", ".md", ".py", ".scd"))
+                 for number in self.cited(path)}
+        self.assertEqual(sorted(f"{path}: F{number}" for path, number in cited
+                                if number not in known), [])
+
+    def cited(self, path):
+        text = sources.read(path)
+        if path.startswith("docs/"):
+            return FACT.findall(text)
+        return re.findall(r"docs/facts\.md,? F([1-9][0-9]?)\b", text)
+
+    def test_experiments_are_listed(self):
+        listed = set(re.findall(r"`([\w-]+(?:\.c)?)`", self.texts["docs/experiments/README.md"]))
+        there = {os.path.basename(path) for path in sources.all_files()
+                 if path.startswith("docs/experiments/") and not path.endswith((".md", ".build"))}
+        self.assertTrue(there)
+        self.assertEqual(there - listed, set())
+
+
+if __name__ == "__main__":
+    tap.main()
