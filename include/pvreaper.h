@@ -12,6 +12,7 @@
  * The teardown then runs in a process of its own, the keeper, when the daemon pv-reaperd says so.
  * The keeper shares the VMM's address space, since KVM refuses everybody else with -EIO. It does
  * not share the VMM's cgroup, scheduling or lifetime.
+ * What is guaranteed, and the reason for each odd rule: docs/design.md in the source tree.
  *
  * Errors: every function that can fail returns 0 or more on success. On failure it returns a
  * negative errno value and leaves its ret argument alone. A call may change errno.

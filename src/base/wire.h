@@ -38,6 +38,8 @@
  * READY is there for the sake of PID 1: a VM fd that waits unread in a connection that systemd
  * drops, for it cannot start a closer, would be closed by PID 1, for minutes if it is the last.
  *
+ * docs/design.md has the reason for each rule of the protocol, and what happens when an end dies.
+ *
  * This file is pure: no system call, no allocation, no lock, no errno; a keeper may use all of it.
  */
 

@@ -3,7 +3,7 @@
 
 /*
  * The root object: owns the loop, the listeners, peers, workers, the governor and the history. All
- * of it is soft state that workers restore when they register again (G6).
+ * of it is soft state that workers restore when they register again (G6 of docs/design.md).
  */
 
 #include <systemd/sd-event.h>

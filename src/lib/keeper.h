@@ -6,6 +6,7 @@
  * struct in an anonymous mapping that all of them see, since they share the address space, and that
  * outlives the VMM. The keeper owns every field that is not said to be somebody else's; the VMM and
  * the guard read only the atomics, and what was written before they were made.
+ * docs/design.md: what a keeper guarantees (G1, G2, G9), and the reason for each odd rule.
  */
 
 #include <pvreaper.h>
