@@ -216,7 +216,7 @@ uint64_t link_wakeup(const struct link *l, bool wanted) {
 static void grant_return(struct link *l, uint64_t seq) {
         union wire_message m = {};
 
-        m.done.outcome.seq = seq ? seq : 1;
+        m.done.outcome.seq = seq;
         m.done.outcome.kind = WIRE_KIND_REBOOT;
         m.done.outcome.error = -ECANCELED;
         link_failed(l, link_send(l, &m, WIRE_DONE));
