@@ -110,8 +110,8 @@ struct pvr_vm_options {
  * Starts a keeper for a new guest. Where in a VMM's start:
  * - after the last fork of a process that daemonizes;
  * - after it has dropped privileges and changed its root directory: the keeper has the credentials
- *   and the root of this moment, and leaves when the VMM's differ later (see pvr_vm_set_fd()). It
- *   does not hear of a chroot(2) before the next pvr_vm_set_fd() or hand-off;
+ *   of this moment, and leaves when the VMM's differ later (RIGHTS in pvreaper(3)). It shares the
+ *   root directory, and leaves at the next call after that was changed;
  * - before it installs a sandbox that forbids clone(2), which would kill the caller or fail this
  *   call. pvreaper(3) lists the system calls that a sandbox must allow afterwards.
  * Upstream's QEMU installs its sandbox before it daemonizes, so no place in it has all three. In
@@ -164,14 +164,14 @@ int pvr_vm_set_fd(struct pvr_vm *vm, int vm_fd, uint64_t mem_bytes);
 void pvr_vm_set_mem(struct pvr_vm *vm, uint64_t mem_bytes);
 
 /*
- * Rings the keeper's doorbell: "something is set aside". Call it after PREPARE succeeded. It reads
- * the caller's present rights (getgroups, getresuid, getresgid, statx of the root directory), then
- * does one non-blocking send(2). It allocates nothing and takes no lock.
- * 0: the keeper will run PERFORM. One PERFORM answers all rings before it.
- * Negative: the keeper will not. Run PERFORM yourself, and there take -EINVAL for "already done":
- * the heir, which takes over from a dying keeper, may have been faster.
- * Errors: -EPIPE (the keeper is gone), -EPERM (as in pvr_vm_set_fd()), -ENOTCONN (pvr_vm_set_fd()
- * did not succeed), -ECHILD.
+ * Rings the keeper's doorbell: "something is set aside". Call it after PREPARE succeeded. It does
+ * one non-blocking send(2), allocates nothing and takes no lock.
+ * 0: the keeper will run PERFORM. One PERFORM answers all rings before it. If the keeper leaves
+ * instead (it was killed, or the caller's user, group or root directory changed), the heir, a
+ * thread of the library, runs PERFORM. Negative: the keeper will not. Run PERFORM yourself, and
+ * there take -EINVAL for "already done": the heir may have been faster. Errors: -EPIPE (the keeper
+ * is gone), -EPERM (the keeper is gone because the VMM changed its rights, as in pvr_vm_set_fd()),
+ * -ENOTCONN (pvr_vm_set_fd() did not succeed), -ECHILD.
  */
 int pvr_vm_handoff(struct pvr_vm *vm);
 
@@ -180,12 +180,12 @@ int pvr_vm_handoff(struct pvr_vm *vm);
  * VM that is set aside. If an earlier hand-off is still queued, this call begins it at once, over
  * the daemon's limit, and tries PREPARE again: the guest does not wait for the queue.
  * 0: the old VM is set aside, and its teardown is guaranteed to run. The keeper runs it; if the
- * keeper is gone, a thread that is made for it; where no thread can be made, this call, which then
- * blocks that long.
- * Negative: nothing was set aside. Use KVM_PV_DISABLE. Errors: those of PREPARE, e.g. -EINVAL for a
- * guest of 2 GiB and less, or while an earlier VM is still set aside; -ENOTCONN; -ECHILD.
- * Blocks as long as PREPARE does (PREPARE destroys the first 2 GiB itself), and for the time that
- * it takes to begin an earlier hand-off: a moment, 1 s at the very most.
+ * keeper is gone, or leaves because the VMM changed its rights, a thread that is made for it; where
+ * no thread can be made, this call, which then blocks that long. Negative: nothing was set aside.
+ * Use KVM_PV_DISABLE. Errors: those of PREPARE, e.g. -EINVAL for a guest of 2 GiB and less, or
+ * while an earlier VM is still set aside; -ENOTCONN; -ECHILD. Blocks as long as PREPARE does
+ * (PREPARE destroys the first 2 GiB itself), and for the time that it takes to begin an earlier
+ * hand-off: a moment, 1 s at the very most.
  */
 int pvr_vm_disable_async(struct pvr_vm *vm);
 

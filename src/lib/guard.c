@@ -38,17 +38,13 @@
 #define __WALL 0x40000000
 #endif
 
-enum vmm_life vmm_look(const struct keeper *k) {
+enum vmm_life vmm_look(int stat_fd) {
         struct task_stat stat = {};
         struct lines lines;
         const char *line;
         size_t size;
-        int r = -ESRCH;
-
-        if (lines_open(&lines, k->vmm_stat) >= 0 && lines_next(&lines, &line, &size) > 0)
-                r = task_stat_parse(&stat, line, size);
-        lines_close(&lines);
-        if (r < 0)
+        lines_begin(&lines, stat_fd);
+        if (lines_next(&lines, &line, &size) <= 0 || task_stat_parse(&stat, line, size) < 0)
                 return VMM_UNKNOWN;
         if (!stat.exiting)
                 return VMM_LIVES;
@@ -59,7 +55,7 @@ static bool is_alone_soon(const struct keeper *k) {
         enum vmm_life life = VMM_EXITING;
 
         for (int i = 0; i < ALONE_LOOKS && life == VMM_EXITING; i++)
-                life = vmm_look(k);
+                life = vmm_look(k->guard_stat);
         return life == VMM_EXITED;
 }
 
@@ -96,7 +92,7 @@ static void tell_quiet(struct keeper *k) {
 
 /* If it cannot be done the VM is not quiet before the keeper has gone: exit_aio() is the fence. */
 static void fence(struct keeper *k) {
-        k->quiet = space_fence() >= 0;
+        k->quiet = space_fence(&k->space) >= 0;
         k->fenced = true;
 }
 
@@ -110,7 +106,10 @@ static int guard_main(void *arg) {
 
         (void)raw_syscall(SYS_prctl, PR_SET_NAME, "pvr-guard");
         if (raw_syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL) < 0 ||
-            raw_syscall(SYS_getppid) != k->pid || filter_install(&k->filter) < 0)
+            raw_syscall(SYS_getppid) != k->pid)
+                return 0;
+        k->guard_stat = raw_open(k->vmm_stat);
+        if (filter_install(&k->filter) < 0)
                 return 0;
         if (await_end(k)) {
                 fence(k);
@@ -125,8 +124,9 @@ int guard_start(struct keeper *k) {
         char *stack_top = (char *)k - KEEPER_STACK_SIZE - KEEPER_GUARD_SIZE - KEEPER_STACK_RESERVE;
 
         k->guard_pid = clone(guard_main, stack_top,
-                             CLONE_VM | CLONE_FILES | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID, k,
-                             &k->guard_tid, NULL, &k->guard_tid);
+                             CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_PARENT_SETTID |
+                                     CLONE_CHILD_CLEARTID,
+                             k, &k->guard_tid, NULL, &k->guard_tid);
         if (k->guard_pid < 0)
                 return negative_errno();
         k->guard = (int)syscall(SYS_pidfd_open, k->guard_pid, 0);

@@ -64,7 +64,10 @@ static void report_lost(struct pvr_vm *vm) {
  * who it was the keeper leaves: the end of the doorbell tells it.
  */
 static void look_who_it_is(const struct pvr_vm *vm) {
-        if (!identity_has_same_ids(&vm->identity) && vm_has_its_fds(vm))
+        if (identity_has_same_ids(&vm->keeper->identity))
+                return;
+        vm->keeper->differs = true;
+        if (vm_has_its_fds(vm))
                 (void)raw_syscall(SYS_shutdown, vm->bell, SHUT_RDWR);
 }
 
@@ -122,8 +125,9 @@ static bool clone_and_wait(struct pvr_vm *vm) {
         pid_t pid;
         long r;
 
-        pid = clone(keeper_main, stack_top, CLONE_VM | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID,
-                    vm->keeper, &vm->keeper->tid, NULL, &vm->keeper->tid);
+        pid = clone(keeper_main, stack_top,
+                    CLONE_VM | CLONE_FS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID, vm->keeper,
+                    &vm->keeper->tid, NULL, &vm->keeper->tid);
         if (pid < 0)
                 vm->clone_error = negative_errno();
         /* From here on the doorbell's EOF tells pvr_vm_new() that there is no keeper. */

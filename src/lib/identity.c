@@ -41,17 +41,21 @@ static void read_ids(struct identity *ret) {
         (void)raw_syscall(SYS_getresgid, &ret->gids[0], &ret->gids[1], &ret->gids[2]);
 }
 
-void identity_read(struct identity *ret) {
+static void read_root(struct identity *ret) {
         struct statx stx = {};
 
-        memset(ret, 0, sizeof(*ret));
-        read_ids(ret);
         if (raw_syscall(SYS_statx, AT_FDCWD, "/", AT_STATX_DONT_SYNC, STATX_INO | STATX_MNT_ID,
                         &stx) < 0)
                 return;
         ret->device = (uint64_t)stx.stx_dev_major << 32 | stx.stx_dev_minor;
         ret->inode = stx.stx_ino;
         ret->mount = stx.stx_mnt_id;
+}
+
+void identity_read(struct identity *ret) {
+        memset(ret, 0, sizeof(*ret));
+        read_ids(ret);
+        read_root(ret);
 }
 
 bool identity_has_same_ids(const struct identity *identity) {
@@ -63,6 +67,14 @@ bool identity_has_same_ids(const struct identity *identity) {
                memcmp(now.gids, identity->gids, sizeof(now.gids)) == 0;
 }
 
-bool identity_is_same(const struct identity *a, const struct identity *b) {
-        return memcmp(a, b, sizeof(*a)) == 0;
+bool identity_has_same_root(const struct identity *identity) {
+        struct identity now = {};
+
+        read_root(&now);
+        return now.device == identity->device && now.inode == identity->inode &&
+               now.mount == identity->mount;
+}
+
+bool identity_is_same(const struct identity *identity) {
+        return identity_has_same_ids(identity) && identity_has_same_root(identity);
 }

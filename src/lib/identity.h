@@ -3,8 +3,10 @@
 
 /*
  * Who a VMM is for the kernel, as far as a keeper could keep more of it than the VMM does: the
- * keeper has these of the moment when it was made. Read by the VMM's own threads, one of which a
- * hostile guest may have taken over: this holds a VMM that gives up rights, not one that lies.
+ * keeper has these of the moment when it was made, but for the root directory, which it shares:
+ * with another one it could not reach the daemon. Read by the VMM's own threads, one of which a
+ * hostile guest may have taken over: this holds a VMM that gives up rights, not one that lies. The
+ * root is read by the keeper, too.
  */
 
 #include <stdbool.h>
@@ -23,7 +25,7 @@ struct identity {
 /* The calling thread's. What cannot be read is 0. As below: system calls only, without libc. */
 void identity_read(struct identity *ret);
 
-/* Whether the calling thread's users and groups, without its root directory, are still those. */
+/* Whether the calling thread's users and groups are still those; its root directory; all. */
 bool identity_has_same_ids(const struct identity *identity);
-
-bool identity_is_same(const struct identity *a, const struct identity *b);
+bool identity_has_same_root(const struct identity *identity);
+bool identity_is_same(const struct identity *identity);

@@ -4,8 +4,9 @@
  * How a keeper begins: what it keeps of the VMM that it was cloned from, and what it gives up.
  * - Fds: its few; those of the VMM are closed.
  * - Rights: a VMM can write to its keeper's stack, so whatever the keeper may do, the VMM may. It
- *   has no capabilities, a list of system calls of its own, and the user, groups and root directory
- *   of the moment when it was made: when the VMM's change it leaves (identity.h).
+ *   has no capabilities, a list of system calls of its own, which opens no files (what it reads it
+ *   opens here), the VMM's own root directory (CLONE_FS), and the user and groups of the moment
+ *   when it was made: when the VMM's change it leaves (identity.h).
  * - Scheduling: see below.
  */
 
@@ -78,6 +79,10 @@ int keeper_start(struct keeper *k) {
         r = keep_fds(k);
         if (r < 0)
                 return r;
+        r = space_open(&k->space);
+        if (r < 0)
+                return r;
+        k->vmm_stat_fd = raw_open(k->vmm_stat);
         protect_own(k);
         r = guard_start(k);
         if (r < 0)

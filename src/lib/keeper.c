@@ -59,10 +59,13 @@ static void set_fd(struct keeper *k, int *fd) {
         k->has_vm = true;
 }
 
-/* Whose rights we do not have must not be served: the VMM has others now, or somebody else rings.
+/*
+ * Whose rights we do not have must not be served: the VMM has others now, or somebody else rings.
+ * We share its root directory: if that is another one, it is so for us.
  */
 static bool is_vmm(const struct keeper *k, const struct ucred *sender) {
-        return sender->uid == k->vmm_uid && sender->gid == k->vmm_gid;
+        return sender->uid == k->identity.uids[0] && sender->gid == k->identity.gids[0] &&
+               identity_has_same_root(&k->identity);
 }
 
 /* Empties the doorbell. Returns whether somebody rang. Model: keeper_drain. */
@@ -81,8 +84,10 @@ static bool drain_bell(struct keeper *k) {
                         k->bell_ended = true;
                         return rang;
                 }
+                if (!is_vmm(k, &sender))
+                        k->differs = true;
                 /* What we took and did not begin is the heir's, if we leave. */
-                if (bell.type == BELL_LEAVE || !is_vmm(k, &sender))
+                if (bell.type == BELL_LEAVE || k->differs)
                         leave();
                 if (bell.type == BELL_RING)
                         rang = true;
@@ -177,7 +182,8 @@ static void begin_shutdown(struct keeper *k) {
         k->released = true;
         if (k->quiet)
                 link_quiet(&k->link);
-        link_job_begin(&k->link, WIRE_KIND_SHUTDOWN, space_resident(), k->grace_shutdown_usec);
+        link_job_begin(&k->link, WIRE_KIND_SHUTDOWN, space_resident(&k->space),
+                       k->grace_shutdown_usec);
 }
 
 /*
@@ -186,7 +192,7 @@ static void begin_shutdown(struct keeper *k) {
  * then the memory may be in use, and nobody can ring any more.
  */
 static void on_bell_end(struct keeper *k) {
-        enum vmm_life life = vmm_look(k);
+        enum vmm_life life = vmm_look(k->vmm_stat_fd);
 
         if (life == VMM_LIVES)
                 leave();

@@ -15,6 +15,7 @@
 #include <sys/types.h>
 
 #include "lib/filter.h"
+#include "lib/identity.h"
 #include "lib/space.h"
 #include "link/link.h"
 
@@ -45,8 +46,7 @@ struct bell {
 struct keeper {
         /* identity; written before the clone */
         pid_t vmm_pid;
-        uid_t vmm_uid; /* real, as the kernel puts it into packets */
-        gid_t vmm_gid;
+        struct identity identity;        /* the VMM's */
         char vmm_stat[KEEPER_STAT_SIZE]; /* the path of its /proc/PID/stat */
         uint64_t grace_reboot_usec;
         uint64_t grace_shutdown_usec;
@@ -55,7 +55,8 @@ struct keeper {
         /* fds, in the table that keeper and guard share */
         int bell;
         int outcomes;
-        int vmm; /* pidfd */
+        int vmm;         /* pidfd */
+        int vmm_stat_fd; /* or -1 */
         int vm_fd;
         int guard; /* pidfd; -1: it has ended */
 
@@ -73,6 +74,7 @@ struct keeper {
         uint64_t linger_until; /* ... and whether the VMM dies cannot be told; or 0 */
 
         /* the guard's */
+        int guard_stat;         /* as vmm_stat_fd, which the keeper may be reading */
         _Atomic bool fenced;    /* the fence is over ... */
         _Atomic bool quiet;     /* ... and no native AIO of the dead VMM is in flight */
         _Atomic bool gave_back; /* what others wait for */
@@ -83,6 +85,7 @@ struct keeper {
         _Atomic uint64_t performing;  /* seq of the job whose PERFORM is running, or 0 */
         _Atomic uint64_t rings_taken; /* how many of rings the last PERFORM answered */
         _Atomic uint64_t dropped;     /* outcomes nobody read */
+        _Atomic bool differs; /* the VMM is not who it was: the keeper leaves; the heir's, too */
 
         /* the VMM's */
         _Atomic uint64_t rings; /* how often it rang */
@@ -112,5 +115,5 @@ enum vmm_life {
         VMM_EXITED,  /* its only thread has given its memory up, or is about to */
 };
 
-/* What /proc says of a VMM whose pidfd is silent. No errno, no libc: see raw.h. */
-enum vmm_life vmm_look(const struct keeper *keeper);
+/* What its /proc/PID/stat says of a VMM whose pidfd is silent. No errno, no libc: see raw.h. */
+enum vmm_life vmm_look(int stat_fd);

@@ -13,17 +13,11 @@
 #include "base/util.h"
 #include "lib/raw.h"
 
-int lines_open(struct lines *l, const char *path) {
-        int r = (int)raw_syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
-
+void lines_begin(struct lines *l, int fd) {
         l->begin = l->end = 0;
         l->in_tail = false;
-        l->fd = r < 0 ? -1 : r;
-        return r < 0 ? r : 0;
-}
-
-void lines_close(struct lines *l) {
-        raw_close(&l->fd);
+        l->fd = fd;
+        (void)raw_syscall(SYS_lseek, fd, 0, SEEK_SET);
 }
 
 /* 1: there is more now; 0: end of file */

@@ -12,15 +12,14 @@
 #define LINES_BUFFER 4096
 
 struct lines {
-        int fd;
+        int fd;            /* somebody else's */
         size_t begin, end; /* what was read and not yet given out */
         bool in_tail;      /* of a line of which the beginning was given out */
         char buffer[LINES_BUFFER];
 };
 
-/* 0 or a negative errno; lines_close() in either case. */
-int lines_open(struct lines *lines, const char *path);
-void lines_close(struct lines *lines);
+/* From the start of fd, which stays the caller's. /proc tells what is true when it is read. */
+void lines_begin(struct lines *lines, int fd);
 
 /*
  * 1: the next line, its newline included; of one longer than the buffer the beginning only.

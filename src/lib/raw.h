@@ -9,6 +9,7 @@
  * result, or a negative errno from -4095 to -1.
  */
 
+#include <fcntl.h>
 #include <sys/syscall.h>
 
 #if defined(__x86_64__)
@@ -71,6 +72,11 @@ static inline long raw_syscall6(long nr, const long args[6]) {
 #define raw_syscall_filled(nr, a, b, c, d, e, f, ...)                                              \
         raw_syscall6((long)(nr), (const long[]){(long)(a), (long)(b), (long)(c), (long)(d),        \
                                                 (long)(e), (long)(f)})
+
+/* For reading. An fd or a negative errno. */
+static inline int raw_open(const char *path) {
+        return (int)raw_syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+}
 
 /* close_fd() of util.h for the keeper, where close(2) of libc would be a cancellation point. */
 static inline void raw_close(int *fd) {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The end of an address space. /proc/self/maps is read anew each time: it is this process's own,
- * still there when the VMM is a zombie, and nobody else changes it any more.
+ * The end of an address space. /proc/self/maps is read anew each time: it is that of the address
+ * space in which it was opened, still there when the VMM is a zombie, and nobody else changes it
+ * any more.
  *
  * Guest RAM goes slice by slice. MADV_DONTNEED leaves the mapping there, empty, so that a mapping
  * that was taken for RAM and was not (a sanitizer's) is no trap for whoever still looks at it;
@@ -67,6 +68,21 @@ void space_init(struct space *s) {
 }
 
 /* ---- in the keeper ---- */
+
+static int open_or_none(const char *path) {
+        int fd = raw_open(path);
+
+        return fd < 0 ? -1 : fd;
+}
+
+int space_open(struct space *s) {
+        s->maps = raw_open("/proc/self/maps");
+        if (s->maps < 0)
+                return s->maps;
+        s->mountinfo = open_or_none("/proc/self/mountinfo");
+        s->statm = open_or_none("/proc/self/statm");
+        return 0;
+}
 
 void space_add_own(struct space *s, const void *start, size_t size) {
         if (s->n_own < SPACE_OWN_MAX)
@@ -133,22 +149,21 @@ static bool is_watched(int watch, const struct range *r) {
 
 /* ---- all mappings ---- */
 
-static void read_filesystems(struct filesystems *f) {
+static void read_filesystems(int mountinfo, struct filesystems *f) {
         enum filesystem_type type;
         struct lines lines;
         const char *line;
         uint64_t device;
         size_t size;
 
-        if (lines_open(&lines, "/proc/self/mountinfo") >= 0)
-                while (lines_next(&lines, &line, &size) > 0)
-                        if (mount_parse(&device, &type, line, size) >= 0)
-                                filesystems_add(f, device, type);
-        lines_close(&lines);
+        lines_begin(&lines, mountinfo);
+        while (lines_next(&lines, &line, &size) > 0)
+                if (mount_parse(&device, &type, line, size) >= 0)
+                        filesystems_add(f, device, type);
 }
 
 /* Calls action for each mapping, which may unmap it. Negative: these were not all. */
-static int for_each_mapping(const struct filesystems *filesystems,
+static int for_each_mapping(int maps, const struct filesystems *filesystems,
                             void (*action)(void *userdata, const struct mapping *mapping,
                                            enum mapping_kind kind),
                             void *userdata) {
@@ -158,11 +173,10 @@ static int for_each_mapping(const struct filesystems *filesystems,
         size_t size;
         int r;
 
-        r = lines_open(&lines, "/proc/self/maps");
-        while (r >= 0 && (r = lines_next(&lines, &line, &size)) > 0)
+        lines_begin(&lines, maps);
+        while ((r = lines_next(&lines, &line, &size)) > 0)
                 if (mapping_parse(&mapping, line, size) >= 0)
                         action(userdata, &mapping, mapping_classify(&mapping, filesystems));
-        lines_close(&lines);
         return r;
 }
 
@@ -176,10 +190,13 @@ static void note_aio(void *userdata, const struct mapping *mapping, enum mapping
 }
 
 int space_has_aio(void) {
+        int maps = raw_open("/proc/self/maps"), r;
         bool found = false;
-        int r;
 
-        r = for_each_mapping(&no_filesystems, note_aio, &found);
+        if (maps < 0)
+                return maps;
+        r = for_each_mapping(maps, &no_filesystems, note_aio, &found);
+        raw_close(&maps);
         return r < 0 ? r : found;
 }
 
@@ -194,10 +211,10 @@ static void end_aio(void *userdata, const struct mapping *mapping, enum mapping_
                 *result = r;
 }
 
-int space_fence(void) {
+int space_fence(const struct space *s) {
         int result = 0, r;
 
-        r = for_each_mapping(&no_filesystems, end_aio, &result);
+        r = for_each_mapping(s->maps, &no_filesystems, end_aio, &result);
         return r < 0 ? r : result;
 }
 
@@ -218,20 +235,20 @@ void space_give_back(struct space *s) {
         struct filesystems filesystems = {.shmem = s->shmem};
         struct giving g = {.space = s, .watch = watch_open()};
 
-        read_filesystems(&filesystems);
-        (void)for_each_mapping(&filesystems, give_back, &g);
+        read_filesystems(s->mountinfo, &filesystems);
+        (void)for_each_mapping(s->maps, &filesystems, give_back, &g);
         raw_close(&g.watch);
 }
 
-uint64_t space_resident(void) {
+uint64_t space_resident(const struct space *s) {
         uint64_t pages = 0;
         struct lines lines;
         const char *line;
         size_t size;
 
-        if (lines_open(&lines, "/proc/self/statm") >= 0 && lines_next(&lines, &line, &size) > 0)
+        lines_begin(&lines, s->statm);
+        if (lines_next(&lines, &line, &size) > 0)
                 (void)statm_parse(&pages, line, size);
-        lines_close(&lines);
         return pages * (uint64_t)getpagesize();
 }
 
@@ -281,7 +298,7 @@ static void tell_progress(struct release *r, uint64_t bytes, uint64_t now) {
         r->passed = 0;
         r->told_at = now;
         r->quiet_until = now + PROGRESS_MIN_USEC;
-        r->progress(r->userdata, space_resident());
+        r->progress(r->userdata, space_resident(r->space));
 }
 
 /* What huge pages are in goes so fast that small slices would double the time. */
@@ -339,10 +356,10 @@ void space_release(struct space *s, void (*progress)(void *userdata, uint64_t by
         const struct filesystems none = {.shmem = s->shmem};
 
         /* No mount makes a mapping a vCPU's or an anonymous one. */
-        (void)for_each_mapping(&none, begin_release, &r);
+        (void)for_each_mapping(s->maps, &none, begin_release, &r);
         for (unsigned i = 0; i < r.n_ranges; i++)
                 release_range(&r, &r.ranges[i]);
         if (r.n_ranges == RANGES_MAX) /* there may be more; what was dropped is cheap */
-                (void)for_each_mapping(&none, release_mapping, &r);
+                (void)for_each_mapping(s->maps, &none, release_mapping, &r);
         raw_close(&r.watch);
 }

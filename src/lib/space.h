@@ -3,7 +3,8 @@
 
 /*
  * What the keeper does with the address space that a dead VMM has left to it. Only once the VMM is
- * known to be dead: before, and after an execve of it, the memory may be in use. System calls only.
+ * known to be dead: before, and after an execve of it, the memory may be in use. System calls only,
+ * and none that opens a file: space_open() does that at the keeper's start.
  */
 
 #include "lib/mappings.h"
@@ -23,6 +24,9 @@ struct space {
         struct range own[SPACE_OWN_MAX];
         unsigned n_own;
 
+        /* owned, in the table that keeper and guard share; one of the two reads at a time */
+        int maps, mountinfo, statm;
+
         /* state */
         _Atomic bool maybe_protected; /* the guest is or was a protected one, or could have been */
 };
@@ -30,10 +34,13 @@ struct space {
 /* In the VMM: finds out what only libc's calls can tell. Never fails; what is not known is 0. */
 void space_init(struct space *space);
 
+/* In the keeper. 0, or why there is no /proc/self/maps; what else cannot be opened is -1. */
+int space_open(struct space *space);
+
 /* These size bytes are what the caller runs on: the slices that they are in are left alone. */
 void space_add_own(struct space *space, const void *start, size_t size);
 
-/* 1: this process has rings of native AIO; 0: it has none; negative: that cannot be told. */
+/* In the VMM. 1: it has rings of native AIO; 0: it has none; negative: that cannot be told. */
 int space_has_aio(void);
 
 /*
@@ -41,13 +48,13 @@ int space_has_aio(void);
  * any more, as the kernel itself does in the exit of the last task that shares it.
  * Negative: some may be in flight; the exit is the fence then.
  */
-int space_fence(void);
+int space_fence(const struct space *space);
 
 /* Unmaps what somebody else may be waiting for: mapping_goes_at_once(). */
 void space_give_back(struct space *space);
 
 /* How much memory is mapped here, in bytes; 0: cannot be told. */
-uint64_t space_resident(void);
+uint64_t space_resident(const struct space *space);
 
 /*
  * For an ordinary guest: drops what is in its large private mappings slice by slice, and the VM's

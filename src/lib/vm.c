@@ -157,18 +157,19 @@ static int check_aio(const struct pvr_vm *vm) {
         return r > 0 && !vm->drains ? -EBUSY : 0;
 }
 
-static bool is_still_itself(const struct pvr_vm *vm) {
-        struct identity now;
-
-        identity_read(&now);
-        return identity_is_same(&now, &vm->identity);
-}
-
 /* The keeper must not stay: it goes. Returns error. */
 static int part(struct pvr_vm *vm, int error) {
         vm->keeper_has_fd = false;
         send_leave(vm);
         return error;
+}
+
+bool vm_is_itself(struct pvr_vm *vm) {
+        bool same = identity_is_same(&vm->keeper->identity);
+
+        if (!same)
+                (void)part(vm, -EPERM);
+        return same;
 }
 
 /* ---- making one ---- */
@@ -255,14 +256,13 @@ static int vm_init(struct pvr_vm *vm, const struct pvr_vm_options *options) {
         vm->bell_inode = inode_of(vm->bell);
         vm->sink_inode = inode_of(vm->outcomes_sink);
         k->vmm_pid = vm->owner;
-        k->vmm_uid = vm->identity.uids[0];
-        k->vmm_gid = vm->identity.gids[0];
+        identity_read(&k->identity);
         if (is_own_proc())
                 format_stat_path(k->vmm_stat, vm->owner);
         k->link.flags = vm->drains ? WIRE_FLAG_DRAINS : 0;
         k->bell = vm->keeper_bell;
         k->outcomes = vm->outcomes_sink;
-        k->vmm = k->vm_fd = k->guard = -1;
+        k->vmm = k->vmm_stat_fd = k->vm_fd = k->guard = k->guard_stat = -1;
         space_init(&k->space);
         if (options->name)
                 memcpy(k->link.name, options->name, strnlen(options->name, sizeof(k->link.name)));
@@ -320,7 +320,6 @@ _public_ int pvr_vm_new(struct pvr_vm **ret, const struct pvr_vm_options *option
         vm->heir_look_sec = HEIR_LOOK_SEC;
         vm->bell = vm->keeper_bell = vm->outcomes = vm->outcomes_sink = vm->vm_fd = -1;
         vm->drains = known.flags & PVR_FLAG_DRAIN_NATIVE_AIO;
-        identity_read(&vm->identity);
         r = check_aio(vm);
         if (r < 0)
                 return r;
@@ -353,8 +352,10 @@ static int bell_has_room(int bell) {
 }
 
 /* If the keeper died and left something unread, the kernel says so once, with another word. */
-static int bell_result(int r) {
-        return r == -ECONNRESET ? -EPIPE : r;
+static int bell_result(const struct pvr_vm *vm, int r) {
+        if (r != -ECONNRESET && r != -EPIPE)
+                return r;
+        return vm->keeper->differs ? -EPERM : -EPIPE;
 }
 
 /* Nobody can ask KVM whether a guest is or was a protected one, only whether there can be any. */
@@ -373,8 +374,8 @@ _public_ int pvr_vm_set_fd(struct pvr_vm *vm, int vm_fd, uint64_t mem_bytes) {
 
         if (vm_is_fork(vm))
                 return -ECHILD;
-        if (!is_still_itself(vm))
-                return part(vm, -EPERM);
+        if (!vm_is_itself(vm))
+                return -EPERM;
         r = check_aio(vm);
         if (r < 0)
                 return part(vm, r);
@@ -393,7 +394,7 @@ _public_ int pvr_vm_set_fd(struct pvr_vm *vm, int vm_fd, uint64_t mem_bytes) {
                 vm->keeper->space.maybe_protected = true;
         pvr_vm_set_mem(vm, mem_bytes);
         vm->keeper_has_fd = false; /* if it is not told, rings would be about another VM, or none */
-        r = bell_result(packet_send_fd(vm->bell, &bell, sizeof(bell), vm->vm_fd));
+        r = bell_result(vm, packet_send_fd(vm->bell, &bell, sizeof(bell), vm->vm_fd));
         vm->keeper_has_fd = r >= 0;
         return r;
 }
@@ -407,8 +408,6 @@ _public_ int pvr_vm_handoff(struct pvr_vm *vm) {
                 return -ECHILD;
         if (!vm->keeper_has_fd)
                 return -ENOTCONN;
-        if (!is_still_itself(vm))
-                return part(vm, -EPERM);
         vm->keeper->space.maybe_protected = true;
         vm->keeper->rings++;
         r = packet_send(vm->bell, &bell, sizeof(bell));
@@ -416,7 +415,7 @@ _public_ int pvr_vm_handoff(struct pvr_vm *vm) {
         if (r == 0 || r == -EAGAIN)
                 return 0;
         vm->keeper->rings--; /* the caller's PERFORM takes it */
-        return bell_result(r);
+        return bell_result(vm, r);
 }
 
 _public_ int pvr_vm_get_fd(struct pvr_vm *vm) {

@@ -16,7 +16,6 @@ struct pvr_vm {
         pid_t owner;                  /* the process that made it: a fork may not use it */
         bool drains;                  /* PVR_FLAG_DRAIN_NATIVE_AIO */
         _Atomic time_t heir_look_sec; /* how often the heir looks without being woken */
-        struct identity identity;     /* of the caller who made it, and of the keeper */
 
         /* owned; all in the VMM's fd table, CLOEXEC and above 2 */
         int bell;          /* our end of the doorbell */
@@ -47,6 +46,12 @@ struct pvr_vm *vm_ref(struct pvr_vm *vm);
 
 /* Drops a reference; the last one frees. Returns NULL. */
 struct pvr_vm *vm_unref(struct pvr_vm *vm);
+
+/*
+ * Whether the caller still is who its keeper is. If not the keeper leaves, as it must; what it had
+ * taken the heir does. Any thread.
+ */
+bool vm_is_itself(struct pvr_vm *vm);
 
 /*
  * KVM_PV_ASYNC_CLEANUP_PREPARE on vm_fd, with cmd. If there is no room since an earlier hand-off is

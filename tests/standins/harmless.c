@@ -32,6 +32,7 @@
 #include <unistd.h>
 
 #include "helper.h"
+#include "pv.h"
 
 #define NOBODY     65534
 #define EXEC_MSEC  2000 /* far below the 10 s for which a keeper once waited */
@@ -207,6 +208,26 @@ static void test_setgroups(const char *argument) {
         expect_parting(&helper);
 }
 
+/* The keeper does not take any more what is set aside now: it leaves, and the heir does that. */
+static void expect_own_perform(struct helper *helper) {
+        check(helper_await(helper, PVR_RESULT_UNGOVERNED).job == 0);
+}
+
+static void set_aside(struct helper *helper) {
+        check(pv_command(helper->guest.vm_fd, PV_ENABLE, NULL) == 0);
+        check(pv_command(helper->guest.vm_fd, PV_ASYNC_CLEANUP_PREPARE, NULL) == 0);
+}
+
+/* A ring does not ask who the VMM is: the keeper does, and leaves without having obeyed. */
+static void expect_parting_at_ring(struct helper *helper) {
+        set_aside(helper);
+        check(pvr_vm_handoff(helper->vm) == 0);
+        expect_own_perform(helper);
+        check(pvr_vm_handoff(helper->vm) == -EPERM);
+        check(pvr_vm_set_fd(helper->vm, helper->guest.vm_fd, 1) == -EPERM);
+        check(pvr_vm_handoff(helper->vm) == -ENOTCONN);
+}
+
 /* Of this thread alone, without libc: nobody hears of it before the next ring. */
 static void test_raw_setgid(const char *argument) {
         struct helper helper = {};
@@ -216,7 +237,8 @@ static void test_raw_setgid(const char *argument) {
         check(syscall(SYS_setresgid, NOBODY, NOBODY, NOBODY) == 0);
         sleep_msec(200);
         check(find_keeper() > 0);
-        expect_parting(&helper);
+        expect_parting_at_ring(&helper);
+        await_no_keeper();
 }
 
 static void test_chroot(const char *directory) {
@@ -224,10 +246,48 @@ static void test_chroot(const char *directory) {
 
         need_root();
         helper_start(&helper, "chroot");
+        sleep_msec(200); /* for the keeper to have the VM: it asks at that, too */
         check(chroot(directory) == 0);
-        check(pvr_vm_handoff(helper.vm) == -EPERM);
-        check(pvr_vm_handoff(helper.vm) == -ENOTCONN);
+        expect_parting_at_ring(&helper);
         _exit(EXIT_SUCCESS); /* a sanitizer's exit handler would want /proc */
+}
+
+static void test_chroot_before_set_fd(const char *directory) {
+        struct helper helper = {};
+
+        need_root();
+        helper_start(&helper, "chroot");
+        check(chroot(directory) == 0);
+        check(pvr_vm_set_fd(helper.vm, helper.guest.vm_fd, 1) == -EPERM);
+        check(pvr_vm_handoff(helper.vm) == -ENOTCONN);
+        _exit(EXIT_SUCCESS);
+}
+
+/* Where PREPARE is the library's, the VMM itself asks. */
+static void test_chroot_before_prepare(const char *directory) {
+        struct helper helper = {};
+
+        need_root();
+        helper_start(&helper, "chroot");
+        check(chroot(directory) == 0);
+        helper_reboot(&helper);
+        check(pvr_vm_handoff(helper.vm) == -ENOTCONN);
+        expect_own_perform(&helper);
+        _exit(EXIT_SUCCESS);
+}
+
+/* Groups of one thread are in no packet: they are found where the VMM asks. */
+static void test_raw_setgroups(const char *argument) {
+        const gid_t groups[] = {NOBODY, NOBODY - 1};
+        struct helper helper = {};
+
+        need_root();
+        helper_start(&helper, "setgroups");
+        check(syscall(SYS_setgroups, 2, groups) == 0);
+        helper_reboot(&helper);
+        check(pvr_vm_handoff(helper.vm) == -ENOTCONN);
+        expect_own_perform(&helper);
+        await_no_keeper();
 }
 
 /* ---- native AIO ---- */
@@ -330,11 +390,19 @@ static const struct {
         const char *name;
         void (*run)(const char *argument);
 } cases[] = {
-        {"dlclose", test_dlclose},     {"spin", test_spin},
-        {"exec", test_exec},           {"setuid", test_setuid},
-        {"setgroups", test_setgroups}, {"raw-setgid", test_raw_setgid},
-        {"chroot", test_chroot},       {"aio", test_aio},
-        {"closed", test_closed},       {"pid-1", test_pid_1},
+        {"dlclose", test_dlclose},
+        {"spin", test_spin},
+        {"exec", test_exec},
+        {"setuid", test_setuid},
+        {"setgroups", test_setgroups},
+        {"raw-setgid", test_raw_setgid},
+        {"chroot", test_chroot},
+        {"aio", test_aio},
+        {"chroot-set-fd", test_chroot_before_set_fd},
+        {"chroot-prepare", test_chroot_before_prepare},
+        {"raw-setgroups", test_raw_setgroups},
+        {"closed", test_closed},
+        {"pid-1", test_pid_1},
 };
 
 int main(int argc, char **argv) {

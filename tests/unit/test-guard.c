@@ -3,7 +3,8 @@
 /*
  * What a keeper makes of the end of its doorbell while the VMM's pidfd is silent. The keeper runs
  * for real, with a file of this test in the place of the VMM's /proc/PID/stat, and the test hangs
- * up: it is then seen whether the keeper leaves at once, as it must at an execve, or stays.
+ * up: it is then seen whether the keeper leaves at once, as it must at an execve, or stays. The
+ * file comes to the keeper as if it were a VM.
  */
 
 #include "fds.h"
@@ -12,9 +13,9 @@
 #include <linux/seccomp.h>
 #include <signal.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -31,37 +32,20 @@
 #define SOON_MSEC 3000 /* a third of what it waits where it cannot tell */
 #define LONG_MSEC 1000
 
-static char directory[] = "/tmp/pvr-guard-XXXXXX";
+static int make_file(const char *text) {
+        int fd = memfd_create("stat", MFD_CLOEXEC);
 
-static int make_directory(void **state) {
-        return mkdtemp(directory) ? 0 : -1;
-}
-
-static int remove_directory(void **state) {
-        return rmdir(directory);
-}
-
-/* In its place whatever the file says, or no file at all (NULL). */
-static void set_stat(struct keeper *k, const char *text) {
-        FILE *file;
-
-        (void)snprintf(k->vmm_stat, sizeof(k->vmm_stat), "%s/s", directory);
-        (void)unlink(k->vmm_stat);
-        if (!text)
-                return;
-        file = fopen(k->vmm_stat, "we");
-        assert_non_null(file);
-        assert_true(fputs(text, file) >= 0);
-        assert_int_equal(fclose(file), 0);
+        assert_true(fd >= 0);
+        assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+        return fd;
 }
 
 static enum vmm_life look(const char *text) {
-        struct keeper k = {};
-        enum vmm_life life;
+        int fd = make_file(text);
+        enum vmm_life life = vmm_look(fd);
 
-        set_stat(&k, text);
-        life = vmm_look(&k);
-        (void)unlink(k.vmm_stat);
+        assert_int_equal(vmm_look(fd), life); /* each time anew */
+        assert_int_equal(close(fd), 0);
         return life;
 }
 
@@ -71,7 +55,22 @@ static void test_guard_looks(void **state) {
         assert_int_equal(look(STAT_EXITED), VMM_EXITED);
         assert_int_equal(look("nonsense\n"), VMM_UNKNOWN);
         assert_int_equal(look(""), VMM_UNKNOWN);
-        assert_int_equal(look(NULL), VMM_UNKNOWN);
+        assert_int_equal(vmm_look(-1), VMM_UNKNOWN);
+}
+
+/* In its place whatever the file says, or no file at all (NULL). */
+static void set_stat(struct pvr_vm *vm, const char *text) {
+        int fd;
+
+        vm->keeper->vmm_stat_fd = -1;
+        if (!text)
+                return;
+        fd = make_file(text);
+        assert_int_equal(pvr_vm_set_fd(vm, fd, 0), 0);
+        assert_int_equal(close(fd), 0);
+        while (vm->keeper->vm_fd < 0)
+                (void)usleep(1000);
+        vm->keeper->vmm_stat_fd = vm->keeper->vm_fd;
 }
 
 /* Whether the keeper has gone that long after its doorbell ended. */
@@ -80,7 +79,7 @@ static bool leaves_within(const char *text, int msec) {
         bool gone = false;
 
         assert_int_equal(pvr_vm_new(&vm, NULL), 0);
-        set_stat(vm->keeper, text);
+        set_stat(vm, text);
         assert_int_equal(shutdown(vm->bell, SHUT_RDWR), 0);
         for (int waited = 0; waited < msec && !gone; waited += 10) {
                 (void)usleep(10 * 1000);
@@ -90,7 +89,6 @@ static bool leaves_within(const char *text, int msec) {
                 (void)kill(vm->keeper->pid, SIGKILL);
         while (!vm->keeper_gone)
                 (void)usleep(1000);
-        (void)unlink(vm->keeper->vmm_stat);
         pvr_vm_free(vm);
         (void)usleep(100 * 1000); /* the heir's last steps */
         return gone;
@@ -175,24 +173,29 @@ static bool refuse(uint32_t nr) {
 
 /* Where native AIO cannot be looked for there is no keeper, and a fence that cannot act says so. */
 static int look_without_maps(void) {
+        struct space s = {};
         struct pvr_vm *vm = NULL;
 
         if (!refuse(SYS_openat))
                 return 1;
-        if (space_has_aio() != -EACCES || space_fence() != -EACCES)
+        if (space_has_aio() != -EACCES || space_open(&s) != -EACCES)
                 return 2;
+        s.maps = -1;
+        if (space_fence(&s) != -EBADF)
+                return 4;
         return pvr_vm_new(&vm, NULL) == -EACCES ? 0 : 3;
 }
 
 /* The call that ends a ring is refused: what was in flight may still be. */
 static int fence_without_io_destroy(void) {
         unsigned long ring = 0;
+        struct space s = {};
 
         if (syscall(SYS_io_setup, 8, &ring) < 0)
                 return 0; /* no native AIO here */
-        if (!refuse(SYS_io_destroy))
+        if (space_open(&s) < 0 || !refuse(SYS_io_destroy))
                 return 1;
-        return space_fence() == -EACCES ? 0 : 2;
+        return space_fence(&s) == -EACCES ? 0 : 2;
 }
 
 static void test_guard_no_false_fence(void **state) {
@@ -209,5 +212,5 @@ int main(void) {
                 checked_test_unless(no_keeper(), test_guard_no_false_fence),
         };
 
-        return cmocka_run_group_tests(tests, make_directory, remove_directory);
+        return cmocka_run_group_tests(tests, NULL, NULL);
 }

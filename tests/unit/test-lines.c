@@ -15,6 +15,7 @@
 
 #include "base/util.h"
 #include "lib/lines.h"
+#include "lib/raw.h"
 
 /* A pipe gives out what was written, packet by packet (O_DIRECT): reads end where the test says. */
 static int make_pieces(const char *text, size_t size, size_t piece) {
@@ -41,11 +42,12 @@ static int make_file(const char *text, size_t size) {
 
 /* The lines of a text, cut to the buffer, must come out; piece: of what size reads are, 0: any. */
 static void check(const char *text, size_t size, size_t piece) {
-        struct lines lines = {.fd = piece > 0 ? make_pieces(text, size, piece)
-                                              : make_file(text, size)};
+        int fd = piece > 0 ? make_pieces(text, size, piece) : make_file(text, size);
         const char *line, *at = text;
+        struct lines lines;
         size_t n;
 
+        lines_begin(&lines, fd);
         while (at < text + size) {
                 const char *newline = memchr(at, '\n', (size_t)(text + size - at));
                 size_t whole = newline ? (size_t)(newline - at) + 1 : (size_t)(text + size - at);
@@ -57,8 +59,7 @@ static void check(const char *text, size_t size, size_t piece) {
         }
         assert_int_equal(lines_next(&lines, &line, &n), 0);
         assert_int_equal(lines_next(&lines, &line, &n), 0);
-        lines_close(&lines);
-        assert_int_equal(lines.fd, -1);
+        assert_int_equal(close(fd), 0);
 }
 
 /* Far from filling the buffer: of a packet that is larger than a read the rest would be lost. */
@@ -94,25 +95,50 @@ static void test_lines_no_file(void **state) {
         const char *line;
         size_t size;
 
-        assert_int_equal(lines_open(&lines, "/nonexistent/maps"), -ENOENT);
-        lines_close(&lines);
-        assert_int_equal(lines_open(&lines, "/proc/self"), 0);
+        int fd = raw_open("/nonexistent/maps");
+
+        assert_int_equal(fd, -ENOENT);
+        lines_begin(&lines, fd);
+        assert_int_equal(lines_next(&lines, &line, &size), -EBADF);
+        fd = raw_open("/proc/self");
+        assert_true(fd >= 0);
+        lines_begin(&lines, fd);
         assert_int_equal(lines_next(&lines, &line, &size), -EISDIR);
-        lines_close(&lines);
+        assert_int_equal(close(fd), 0);
+}
+
+/* However far it was read before. */
+static void test_lines_begin_again(void **state) {
+        int fd = make_file("one\ntwo\n", 8);
+        struct lines lines;
+        const char *line;
+        size_t size;
+
+        for (int i = 0; i < 3; i++) {
+                lines_begin(&lines, fd);
+                for (int n = 0; n < i; n++)
+                        assert_int_equal(lines_next(&lines, &line, &size), 1);
+        }
+        lines_begin(&lines, fd);
+        assert_int_equal(lines_next(&lines, &line, &size), 1);
+        assert_memory_equal(line, "one\n", 4);
+        assert_int_equal(close(fd), 0);
 }
 
 static size_t count_mappings(bool unmap, char *pages, size_t page) {
         struct lines lines;
         const char *line;
         size_t size, n = 0;
+        int fd = raw_open("/proc/self/maps");
 
-        assert_int_equal(lines_open(&lines, "/proc/self/maps"), 0);
+        assert_true(fd >= 0);
+        lines_begin(&lines, fd);
         while (lines_next(&lines, &line, &size) > 0) {
                 if (unmap && n < 500)
                         assert_int_equal(munmap(pages + 2 * n * page, page), 0);
                 n++;
         }
-        lines_close(&lines);
+        assert_int_equal(close(fd), 0);
         return n;
 }
 
@@ -136,6 +162,7 @@ int main(void) {
                 checked_test(test_lines_in_pieces),
                 checked_test(test_lines_too_long),
                 checked_test(test_lines_no_file),
+                checked_test(test_lines_begin_again),
                 checked_test(test_lines_of_what_is_unmapped),
         };
 

@@ -93,6 +93,8 @@ static int give_back(bool maybe_protected) {
         char *copy = map(MIB, MAP_PRIVATE, make_file(true));
 
         space_init(&s);
+        if (space_open(&s) < 0)
+                return 3;
         space_give_back(&s);
         if (!is_mapped(memory) || !is_mapped(memfd) || !is_mapped(copy))
                 return 1;
@@ -142,9 +144,11 @@ static bool has_aio(void) {
 }
 
 static int fence(void) {
-        if (!has_aio())
+        struct space s = {};
+
+        if (space_open(&s) < 0 || !has_aio())
                 return 1;
-        return space_fence() == 0 && space_has_aio() == 0 ? 0 : 2;
+        return space_fence(&s) == 0 && space_has_aio() == 0 ? 0 : 2;
 }
 
 static void test_space_fence(void **state) {
@@ -191,8 +195,10 @@ static int release(void) {
                 memory[at] = 1; /* each page, so that it takes a while */
         touch(small + 2 * MIB, MIB);
         touch(shared, SIZE);
-        before = space_resident();
         space_init(&s);
+        if (space_open(&s) < 0)
+                return 6;
+        before = space_resident(&s);
         space_add_own(&s, memory + own, 1);
         took = now_usec();
         space_release(&s, on_progress, &seen);
@@ -226,6 +232,8 @@ static int release_many(void) {
                 memory[i * size] = memory[i * size + SPACE_SLICE / 2] = 1;
                 (void)mprotect(memory + i * size + SPACE_SLICE, MIB, PROT_READ);
         }
+        if (space_open(&s) < 0)
+                return 2;
         space_release(&s, on_progress, &seen);
         for (size_t i = 0; i < MANY; i++)
                 if (is_there(memory + i * size) || is_there(memory + i * size + SPACE_SLICE / 2))
@@ -246,6 +254,8 @@ static int release_locked(void) {
         if (syscall(SYS_mlock2, memory, 2 * SPACE_SLICE, 1 /* MLOCK_ONFAULT */) < 0)
                 return 0; /* not allowed here */
         touch(memory, 2 * SPACE_SLICE);
+        if (space_open(&s) < 0)
+                return 2;
         space_release(&s, on_progress, &seen);
         return is_mapped(memory) || is_mapped(memory + 2 * SPACE_SLICE - 1) ? 1 : 0;
 }
@@ -255,12 +265,16 @@ static void test_space_release_locked(void **state) {
 }
 
 static int resident(void) {
-        uint64_t before = space_resident(), after;
         char *memory = map_memory(64 * MIB);
+        struct space s = {};
+        uint64_t before, after;
 
+        if (space_open(&s) < 0)
+                return 2;
+        before = space_resident(&s);
         for (size_t at = 0; at < 64 * MIB; at += 4096)
                 memory[at] = 1;
-        after = space_resident();
+        after = space_resident(&s);
         /* the kernel counts in batches */
         return before > 0 && after > before + 60 * MIB && after < before + 70 * MIB ? 0 : 1;
 }
@@ -293,6 +307,8 @@ static int release_watched(void) {
         if (fd < 0)
                 return 1;
         space_init(&s);
+        if (space_open(&s) < 0)
+                return 3;
         space_release(&s, on_progress, &seen);
         return is_there(watched) && !is_there(other) ? 0 : 2;
 }

@@ -28,16 +28,18 @@ SECONDS = 100
 # For a thread's new stack; while an earlier hand-off begins; behind a stop.
 SOMETIMES = {"mmap", "mprotect", "clock_nanosleep", "nanosleep", "restart_syscall"}
 MAN_PAGE = os.path.join(harness.HERE, "..", "..", "man", "pvreaper.3.scd")
+CLONE_NEWNS, MS_BIND, MS_REC, MS_PRIVATE = 0x20000, 0x1000, 0x4000, 0x40000
 SYS_PIDFD_OPEN, SYS_PIDFD_GETFD = 434, 438
 
 
 class SmallVmms(Case):
-    def case(self, name, *arguments, **env):
+    def case(self, name, *arguments, prepare=None, **env):
         settings = {**self.vmm_env, "PVREAPER_SOCKET": self.socket, "PVREAPER_GRACE_MSEC": "0",
                     "LD_PRELOAD": harness.SIMULATOR, **env}
         result = subprocess.run([f"{BUILD}/tests/standins/harmless", name, *arguments],
                                 env={**os.environ, **settings}, stdin=subprocess.DEVNULL,
-                                capture_output=True, text=True, timeout=SECONDS, check=False)
+                                capture_output=True, text=True, timeout=SECONDS, check=False,
+                                preexec_fn=prepare)
         if result.returncode == SKIP:
             self.skipTest(f"not possible here: {name}")
         print(result.stdout + result.stderr, end="")
@@ -63,8 +65,25 @@ class SmallVmms(Case):
     def test_group_of_one_thread_changes(self):
         self.case("raw-setgid")
 
+    def chroot(self, name):
+        """To a directory that has the /proc that the simulator needs."""
+        if os.geteuid() != 0:
+            self.skipTest("needs root, for chroot(2)")
+        proc = f"{self.directory}/proc"
+        os.mkdir(proc)
+        self.case(name, self.directory, prepare=lambda: mount_alone(b"/proc", proc, MS_BIND))
+
     def test_root_directory_changes(self):
-        self.case("chroot", self.directory)
+        self.chroot("chroot")
+
+    def test_root_directory_changes_before_set_fd(self):
+        self.chroot("chroot-set-fd")
+
+    def test_root_directory_changes_before_prepare(self):
+        self.chroot("chroot-prepare")
+
+    def test_groups_of_one_thread_change(self):
+        self.case("raw-setgroups")
 
     def test_native_aio(self):
         self.case("aio")
@@ -213,13 +232,39 @@ class Rings(Case):
         self.assertEqual(vmm.do("handoff", error=True)["errno"], "EPIPE")
 
 
+class Steered(Case):
+    """A guest that broke out writes to its keeper's stack: it gets nothing that QEMU gave up."""
+
+    def test_keeper_outside_the_root(self):
+        if os.geteuid() != 0:
+            self.skipTest("needs root, for chroot(2)")
+        if harness.sanitized():
+            self.skipTest("the sanitizer's stacks are elsewhere")
+        root = f"{self.directory}/root"
+        os.mkdir(root)
+        secret = f"{self.directory}/secret"
+        with open(secret, "w", encoding="ascii") as file:
+            file.write("secret")
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(f"{self.directory}/listener")
+            listener.listen()
+            result = subprocess.run(
+                [f"{BUILD}/tests/standins/steered", root, secret,
+                 f"{self.directory}/listener"], stdin=subprocess.DEVNULL, capture_output=True,
+                text=True, timeout=SECONDS, check=False,
+                env={**os.environ, "PVREAPER_SOCKET": self.socket})
+        print(result.stdout + result.stderr, end="")
+        self.assertEqual(result.returncode, 0, result.stderr)
+
+
 class Alone(Case):
     def test_without_proc(self):
         """Native AIO could not be found there: no keeper, and the VMM is told why."""
         if os.geteuid() != 0:
             self.skipTest("needs root, to hide /proc")
         result = subprocess.run([harness.VMM, "--mem", "1G"], stdin=subprocess.DEVNULL, text=True,
-                                capture_output=True, preexec_fn=hide_proc, check=False,
+                                capture_output=True, check=False,
+                                preexec_fn=lambda: mount_alone(b"tmpfs", "/proc", 0),
                                 timeout=harness.TIMEOUT)
         self.assertIn("cannot start a keeper: No such file or directory", result.stderr)
 
@@ -287,14 +332,14 @@ class Sandbox(Case):
                          "listed and not used")
 
 
-def hide_proc():
-    """For a child: a mount namespace in which /proc is empty."""
+def mount_alone(source, target, flags):
+    """For a child: a mount namespace that has one more mount."""
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(0x00020000) < 0:  # CLONE_NEWNS
+    if libc.unshare(CLONE_NEWNS) < 0:
         raise OSError(ctypes.get_errno(), "unshare")
-    if libc.mount(b"none", b"/", None, 0x40000 | 0x4000, None) < 0:  # MS_PRIVATE | MS_REC
+    if libc.mount(b"none", b"/", None, MS_PRIVATE | MS_REC, None) < 0:
         raise OSError(ctypes.get_errno(), "mount")
-    if libc.mount(b"none", b"/proc", b"tmpfs", 0, None) < 0:
+    if libc.mount(source, target.encode(), b"tmpfs", flags, None) < 0:
         raise OSError(ctypes.get_errno(), "mount")
 
 
