@@ -168,10 +168,11 @@ void pvr_vm_set_mem(struct pvr_vm *vm, uint64_t mem_bytes);
  * one non-blocking send(2), allocates nothing and takes no lock.
  * 0: the keeper will run PERFORM. One PERFORM answers all rings before it. If the keeper leaves
  * instead (it was killed, or the caller's user, group or root directory changed), the heir, a
- * thread of the library, runs PERFORM. Negative: the keeper will not. Run PERFORM yourself, and
- * there take -EINVAL for "already done": the heir may have been faster. Errors: -EPIPE (the keeper
- * is gone), -EPERM (the keeper is gone because the VMM changed its rights, as in pvr_vm_set_fd()),
- * -ENOTCONN (pvr_vm_set_fd() did not succeed), -ECHILD.
+ * thread of the library, runs PERFORM.
+ * Negative: the keeper will not. Run PERFORM yourself, and there take -EINVAL for "already done":
+ * the heir may have been faster.
+ * Errors: -EPIPE (the keeper is gone), -EPERM (the keeper is gone because the VMM changed its
+ * rights, as in pvr_vm_set_fd()), -ENOTCONN (pvr_vm_set_fd() did not succeed), -ECHILD.
  */
 int pvr_vm_handoff(struct pvr_vm *vm);
 
@@ -181,11 +182,11 @@ int pvr_vm_handoff(struct pvr_vm *vm);
  * the daemon's limit, and tries PREPARE again: the guest does not wait for the queue.
  * 0: the old VM is set aside, and its teardown is guaranteed to run. The keeper runs it; if the
  * keeper is gone, or leaves because the VMM changed its rights, a thread that is made for it; where
- * no thread can be made, this call, which then blocks that long. Negative: nothing was set aside.
- * Use KVM_PV_DISABLE. Errors: those of PREPARE, e.g. -EINVAL for a guest of 2 GiB and less, or
- * while an earlier VM is still set aside; -ENOTCONN; -ECHILD. Blocks as long as PREPARE does
- * (PREPARE destroys the first 2 GiB itself), and for the time that it takes to begin an earlier
- * hand-off: a moment, 1 s at the very most.
+ * no thread can be made, this call, which then blocks that long.
+ * Negative: nothing was set aside. Use KVM_PV_DISABLE. Errors: those of PREPARE, e.g. -EINVAL for a
+ * guest of 2 GiB and less, or while an earlier VM is still set aside; -ENOTCONN; -ECHILD.
+ * Blocks as long as PREPARE does (PREPARE destroys the first 2 GiB itself), and for the time that
+ * it takes to begin an earlier hand-off: a moment, 1 s at the very most.
  */
 int pvr_vm_disable_async(struct pvr_vm *vm);
 

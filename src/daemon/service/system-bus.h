@@ -28,8 +28,8 @@ struct system_bus_user {
         bool (*message)(void *userdata, sd_bus_message *message);
 
         /*
-         * The connection is lost, or there was none to be had (then link is NULL); why is a
-         * negative errno. link is closed afterwards.
+         * The connection is lost, or none could be made (then link is NULL). why is a negative
+         * errno. link is closed afterwards.
          */
         void (*lost)(void *userdata, sd_bus *link, int why);
 
