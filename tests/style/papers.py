@@ -18,6 +18,8 @@ PATH = re.compile(r"`(" + TOP + r"/[\w.@/*-]*)`")
 # `test-x.py` Class.test, Class; `end-x.py` Class.test; `test-x.c` test_x
 TEST = re.compile(r"`((?:test|end)-[\w-]+\.(?:py|c))`"
                   r"((?:,? (?:[A-Z]\w+(?:\.test_\w+)?|test_\w+))*)")
+# `src/x.c` a(), b() > c()
+FUNCTION = re.compile(r"`(src/[\w/-]+\.c)` (\w+\(\)(?:(?:, | > )\w+\(\))*)")
 FACT = re.compile(r"\bF([1-9][0-9]?)\b")
 ROW = re.compile(r"^\| F([0-9]+) \| .* \| (.*) \|$", re.M)
 MARKS = re.compile(r"\b(measured|by hand|read|open|seen)\b")
@@ -38,6 +40,15 @@ def missing_files(text):
             yield path
 
 
+def missing_functions(text):
+    for path, names in FUNCTION.findall(text):
+        if not os.path.exists(os.path.join(sources.ROOT, path)):
+            yield path
+            continue
+        there = {function.name for function in sources.functions(sources.read(path))}
+        yield from (f"{path} {name}()" for name in re.findall(r"\w+", names) if name not in there)
+
+
 class Papers(unittest.TestCase):
     def setUp(self):
         self.texts = {path: sources.read(path) for path in PAPERS}
@@ -51,6 +62,11 @@ class Papers(unittest.TestCase):
     def test_tests_are_there(self):
         missing = [f"{paper}: {name}" for paper, text in self.texts.items()
                    for name in missing_tests(text)]
+        self.assertEqual(missing, [])
+
+    def test_functions_are_there(self):
+        missing = [f"{paper}: {name}" for paper, text in self.texts.items()
+                   for name in missing_functions(text)]
         self.assertEqual(missing, [])
 
     def test_facts_have_numbers_and_marks(self):
