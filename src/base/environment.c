@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Reading the environment. A grace time that makes no sense counts as not set, since whoever reads
- * it is a VMM in the middle of starting, which must not fail because of us; a path that is too long
- * is an error, since to go somewhere else than told would be worse.
+ * Reading the environment. A grace time that makes no sense counts as not set: the reader is a VMM
+ * in the middle of its start, which must not fail because of pv-reaper. A path that is too long is
+ * an error: to connect to another socket than the one named would be worse.
  */
 
 #include "base/environment.h"

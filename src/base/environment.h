@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The settings that come from the environment, where it may be trusted (secure_getenv(3)): for the
- * library and the closer, which have no configuration file. Not for a keeper: this is libc.
+ * The settings that come from the environment, if that may be trusted (secure_getenv(3)). They are
+ * for the library and the closer, which have no configuration file. Not for a keeper: this is libc.
  */
 
 #include <stdint.h>

@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * The protected-VM commands of KVM, for headers that lack them: Debian 12's <linux/kvm.h> has no
- * KVM_PV_ASYNC_CLEANUP_*, and other architectures' have no KVM_PV_* at all, while the simulator
- * and the tests run there.
+ * The protected-VM commands of KVM, for headers that lack them. Debian 12's <linux/kvm.h> has no
+ * KVM_PV_ASYNC_CLEANUP_*. Those of other architectures have no KVM_PV_* at all, but the simulator
+ * and the tests run there, too.
  * Source: include/uapi/linux/kvm.h and Documentation/virt/kvm/api.rst (KVM_S390_PV_COMMAND) of
  * Linux 6.12. The v11 series named the last two commands KVM_PV_ASYNC_DISABLE_PREPARE and
  * KVM_PV_ASYNC_DISABLE.
@@ -13,7 +13,7 @@
 #include <linux/ioctl.h>
 #include <stdint.h>
 
-/* struct kvm_pv_cmd under a name of our own, so that it never meets the kernel's. 32 bytes. */
+/* struct kvm_pv_cmd under another name, so that it never meets the kernel's. 32 bytes. */
 struct pv_cmd {
         uint32_t cmd;
         uint16_t rc;  /* out: Ultravisor return code */
@@ -46,9 +46,9 @@ enum pv_command_id {
 #define PV_CHECK_EXTENSION _IO(0xAE, 0x03) /* KVM_CHECK_EXTENSION */
 
 /*
- * What PREPARE reports on success and what PERFORM leaves behind when a fatal signal interrupted it
- * (it then returns 0 all the same). On machines with fast destroy a completed PERFORM does not
- * write rc and rrc: zero both before the call.
+ * PREPARE reports these on success. PERFORM leaves them behind when a fatal signal interrupted it;
+ * it returns 0 all the same. On machines with fast destroy a completed PERFORM does not write rc
+ * and rrc: zero both before the call.
  */
 #define PV_RC_PREPARED     1
 #define PV_RRC_PREPARED    42

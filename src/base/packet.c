@@ -2,11 +2,11 @@
 
 /*
  * One datagram at a time. packet_recv() peeks first, without a control buffer: the kernel then
- * installs no fd and says MSG_CTRUNC if there were any (measured on 6.1 and 6.18). Only the reader
- * of a socket takes packets off it, so what was looked at is what is taken.
+ * installs no fd, and says MSG_CTRUNC if there were any (measured on 6.1 and 6.18). Only the reader
+ * of a socket takes packets off it, so it takes the packet that it looked at.
  *
- * Raw system calls instead of libc's wrappers: those are cancellation points, which touch the state
- * of a thread that the keeper only borrows (see src/lib/keeper.c).
+ * The system calls are raw. libc's wrappers are cancellation points: they touch the state of a
+ * thread, and the keeper only borrows that state (see src/lib/keeper.c).
  */
 
 #include "base/packet.h"

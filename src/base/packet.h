@@ -2,13 +2,15 @@
 #pragma once
 
 /*
- * One datagram on a SOCK_SEQPACKET socket, without ever blocking (but packet_await(), which is not
- * for a keeper or the daemon) and without ever taking an fd.
+ * One datagram on a SOCK_SEQPACKET socket. Nothing here blocks, except packet_await(), which is not
+ * for a keeper or the daemon. packet_recv() takes no fd.
+ *
  * A daemon that received a VM fd would have to close it, and the last close of a VM runs its whole
- * teardown inside close(2), unkillable, for minutes. So a packet is looked at before it is taken
- * (MSG_PEEK without a control buffer installs nothing and tells by MSG_CTRUNC that fds came with
- * it), and one that carries fds is left where it is. Raw system calls only (no cancellation point,
- * no lock): a keeper may use all of it.
+ * teardown inside close(2), unkillable, for minutes (G7). So packet_recv() looks at a packet before
+ * it takes it: MSG_PEEK without a control buffer installs no fd, and MSG_CTRUNC says that fds came
+ * with the packet. A packet that carries fds stays in the queue.
+ *
+ * Raw system calls only (no cancellation point, no lock): a keeper may use all of it.
  */
 
 #include <stddef.h>
@@ -27,9 +29,9 @@ int packet_send(int fd, const void *packet, size_t size);
 int packet_send_fd(int fd, const void *packet, size_t size, int fd_to_pass);
 
 /*
- * Receives one packet. Returns its size (the true one, also if it is larger than size: the rest is
- * gone), 0 at EOF, -EAGAIN if there is none, -EPERM if it carries fds (it stays queued: close the
- * connection elsewhere), or another negative errno.
+ * Receives one packet. Returns its true size, also if that is larger than size (then the rest is
+ * gone). 0: EOF. -EAGAIN: there is none. -EPERM: it carries fds and stays queued; close the
+ * connection elsewhere. Or another negative errno.
  */
 ssize_t packet_recv(int fd, void *buffer, size_t size);
 
@@ -40,10 +42,10 @@ ssize_t packet_recv(int fd, void *buffer, size_t size);
 int packet_discard(int fd);
 
 /*
- * Receives one packet from a trusted peer that may carry one fd, which goes to *ret_fd (CLOEXEC,
- * the caller's), or -1. More than one fd: -EPROTO. Else as packet_recv().
- * ret_sender: on a socket with SO_PASSCRED, who sent it as the kernel says, real uid and gid; else
- * -1. May be NULL.
+ * Receives one packet from a trusted peer. It may carry one fd: *ret_fd is that fd (CLOEXEC, the
+ * caller's), or -1. More than one fd: -EPROTO. Else as packet_recv().
+ * ret_sender: on a socket with SO_PASSCRED the sender's real uid and gid, from the kernel; else -1.
+ * May be NULL.
  */
 ssize_t packet_recv_fd(int fd, void *buffer, size_t size, int *ret_fd, struct ucred *ret_sender);
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The one place that judges PERFORM's answer, for the keeper, the heir and the closer, who got it,
- * and for the daemon, who is told of it: all of them say the same word or one of them lies. "lost"
- * is no answer, so it is a word here and never a judgement.
+ * The one place that judges PERFORM's answer. Keeper, heir and closer get that answer, and the
+ * daemon is told of it: all of them must say the same word (G8). "lost" is a word here and never a
+ * judgement, since it is no answer of PERFORM.
  */
 
 #include "base/result.h"

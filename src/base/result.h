@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * How a teardown ended: the words that a VMM, the log and pv-reaperctl show, and which of them
- * PERFORM's answer amounts to. Pure.
+ * How a teardown ended: the words that a VMM, the log and pv-reaperctl show, and the word for each
+ * answer of PERFORM. Pure.
  */
 
 #include <stdbool.h>
@@ -20,8 +20,8 @@ enum result { /* = enum pvr_result */
 };
 
 /*
- * error: 0 or a negative errno; rc and rrc, zeroed before the call: as PERFORM left them; governed:
- * the daemon had granted it. Never RESULT_LOST.
+ * error: 0 or a negative errno. rc, rrc: as PERFORM left them; zero before the call. governed: the
+ * daemon had granted the job. Never returns RESULT_LOST.
  */
 enum result result_of_perform(int error, uint16_t rc, uint16_t rrc, bool governed);
 

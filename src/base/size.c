@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Sizes as people read them, in pv-reaperctl and in the daemon's status line alike: two programs
- * that show the same number differently make people look for a difference that is not there. The
- * caller owns the buffer; what does not fit is cut. Without stdio, which has no place in base.
+ * Sizes as people read them. pv-reaperctl and the daemon's status line show the same number in the
+ * same way, so that nobody looks for a difference that is not there. The caller owns the buffer; a
+ * text that does not fit is cut. Without stdio, which has no place in base.
  */
 
 #include "base/size.h"

@@ -6,5 +6,5 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Cut, never rounded up: nothing is said to be larger than it is. size: of the buffer. */
+/* Cut, never rounded up: no size is shown larger than it is. size: the buffer's, in bytes. */
 void format_size(char *buffer, size_t size, uint64_t bytes);

@@ -31,7 +31,7 @@ static inline int take_fd(int *fd) {
         return taken;
 }
 
-/* Closes *fd unless it is -1, keeps errno, sets it to -1. Never for a VM fd of somebody else. */
+/* Closes *fd unless it is -1, and sets it to -1. Keeps errno. Never for somebody else's VM fd. */
 static inline void close_fd(int *fd) {
         int saved = errno;
 
@@ -42,8 +42,9 @@ static inline void close_fd(int *fd) {
 }
 
 /*
- * Moves *fd out of the way of 0 to 2, which may be closed in a program that a library is in:
- * whatever else runs there must not take ours for them. *fd stays the caller's also on failure.
+ * Moves *fd away from 0 to 2. In a program that loads a library these may be closed, and other code
+ * there must not take the library's fd for stdin, stdout or stderr. *fd stays the caller's also on
+ * failure.
  */
 static inline int above_stdio(int *fd) {
         int r;

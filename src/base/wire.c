@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Encoding and decoding of wire.h's messages. A message in memory is the packet as it stands, so
- * all there is to do is to know its size and to check what a decoder must never pass on: a length
+ * Encoding and decoding of wire.h's messages. A message in memory is the packet as it stands. So
+ * the encoder only has to know the size, and the decoder only has to refuse three things: a length
  * that is not the row's, a message in the wrong direction, a number outside its range.
  *
- * Invariant: every message struct has no padding and fits WIRE_SIZE_MAX, so memcpy() neither leaks
- * our memory nor reads beyond a packet. The fuzzers and tests walk the same table.
+ * Invariant: a message struct has no padding and fits WIRE_SIZE_MAX, so memcpy() neither leaks
+ * memory nor reads beyond a packet. The fuzzers and tests walk the same table.
  */
 
 #include "base/wire.h"

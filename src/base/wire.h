@@ -5,38 +5,39 @@
  * The protocol between a worker and pv-reaperd on handoff.sock, and the one on release.sock: one
  * SOCK_SEQPACKET packet per message, fixed size, native byte order (both ends run on one kernel).
  *
- * Every message is a struct below as it stands, without padding, behind a struct wire_header; an
- * older version of a message is the beginning of the newer one. The rows of wire_rows[] {versions,
- * type, size} are the whole grammar: a packet whose length is not *equal* to its row's is
- * malformed. Every version ever released keeps its rows, since keepers live as long as their guests
- * and outlive upgrades. The header, HELLO, UNGOVERNED, READY and HELD never change, so that two
- * ends that share no version can still part in peace: an unknown version is answered with
- * UNGOVERNED, and the worker tries an older one on its next connection. HELLO names the version of
- * its connection: all later packets, in both directions, have the same.
+ * - Every message is a struct below as it stands, without padding, behind a struct wire_header. An
+ *   older version of a message is the beginning of the newer one.
+ * - The rows of wire_rows[] {versions, type, size} are the whole grammar. A packet is malformed if
+ *   its length is not *equal* to its row's.
+ * - Every version ever released keeps its rows, since keepers live as long as their guests and
+ *   outlive upgrades.
+ * - HELLO names the version of its connection. All later packets, in both directions, have the
+ *   same.
+ * - The header, HELLO, UNGOVERNED, READY and HELD never change, so two ends that share no version
+ *   can still part in peace: the daemon answers an unknown version with UNGOVERNED, and the worker
+ *   tries an older one on its next connection.
  *
  *   worker                                   daemon
  *   HELLO, REGISTER ------------------------>       (once per connection, in this order)
- *          <------------------------------ WELCOME  (moved into our cgroup and accounted from now)
+ *          <------------------------------ WELCOME  (moved to its cgroup and accounted from now on)
  *   QUIET ---------------------------------->       (version 2; after the VMM's end)
  *   REQUEST -------------------------------->       (one outstanding; a new one replaces it)
  *          <-------------------------------- GRANT  (a slot for the worker's current job)
  *   BEGUN ---------------------------------->       (version 2; instead of waiting for GRANT)
  *   PROGRESS* ------------------------------>
- *   DONE ----------------------------------->       (repeated in the next REGISTER until
- * acknowledged)
+ *   DONE ----------------------------------->       (repeated in REGISTER until acknowledged)
  *          <----------------------------- DONE_ACK
- *          <--------------------------- UNGOVERNED  (go ahead; do not come back before the next
- * job)
+ *          <--------------------------- UNGOVERNED  (go ahead; come back with the next job)
  *
  * And on release.sock, between a VMM without keeper and the closer that systemd starts for it:
  *
  *   client                                   closer
- *          <--------------------------------- READY (somebody is here: send the fd now)
+ *          <--------------------------------- READY (a closer is here: send the fd now)
  *   RELEASE, with one VM fd ---------------->
  *          <---------------------------------- HELD (the fd is held, or why not; both hang up)
  *
- * READY is there for the sake of PID 1: a VM fd that waits unread in a connection that systemd
- * drops, for it cannot start a closer, would be closed by PID 1, for minutes if it is the last.
+ * READY protects PID 1. If systemd cannot start a closer it drops the connection, and PID 1 closes
+ * a VM fd that waits unread there: for minutes if that fd is the VM's last.
  *
  * docs/design.md has the reason for each rule of the protocol, and what happens when an end dies.
  *
@@ -47,7 +48,8 @@
 #include <stdint.h>
 
 /*
- * The newest that is spoken here. 1: up to pv-reaper 0.1. 2: REGISTER has flags; QUIET; BEGUN.
+ * The newest version that this code speaks. 1: up to pv-reaper 0.1. 2: REGISTER has flags; QUIET;
+ * BEGUN.
  */
 #define WIRE_VERSION         2
 #define WIRE_RELEASE_VERSION 1 /* of RELEASE */
@@ -83,7 +85,7 @@ enum wire_kind { /* = enum pvr_kind */
                  _WIRE_KIND_MAX,
 };
 
-enum wire_state {                         /* what a worker says of itself in REGISTER */
+enum wire_state {                         /* a worker's claim about itself in REGISTER */
                   WIRE_STATE_IDLE = 0,    /* no job */
                   WIRE_STATE_WAITING = 1, /* has a job that it did not begin; REQUEST follows */
                   _WIRE_STATE_MAX,
@@ -95,13 +97,13 @@ struct wire_header {
 };
 
 enum wire_flags {
-        WIRE_FLAG_QUIET = 1,  /* as QUIET says: the daemon that was told may be another one */
+        WIRE_FLAG_QUIET = 1,  /* QUIET once more: perhaps another daemon was told */
         WIRE_FLAG_DRAINS = 2, /* the VMM may use native AIO: its pid's end does not end that */
         _WIRE_FLAGS = 3,
 };
 
 struct wire_hello {
-        /* header.version: what is spoken on this connection. */
+        /* header.version: the version of this connection. */
         struct wire_header header;
         uint32_t features; /* bits; none defined yet; unknown ones are ignored */
 };
@@ -121,8 +123,8 @@ struct wire_register {
         char name[WIRE_NAME_MAX]; /* a claim; NUL-padded, not necessarily terminated */
         uint8_t uuid[16];         /* a claim */
         uint64_t mem;             /* bytes, a claim */
-        struct wire_outcome last; /* the newest outcome nobody acknowledged */
-        uint64_t unreported;      /* how many older ones nobody acknowledged: they are gone */
+        struct wire_outcome last; /* the newest outcome that nobody acknowledged */
+        uint64_t unreported;      /* older ones that nobody acknowledged, and that are gone */
 
         /* version 2 */
         uint32_t flags; /* enum wire_flags; a claim */
@@ -151,7 +153,7 @@ struct wire_done {
 
 /*
  * The VM is quiet: its VMM is dead, no native AIO of it is in flight, and the guard has given back
- * what it gives back. See FENCING in pv-reaper-qemu(7).
+ * huge pages, devices and files. See FENCING in pv-reaper-qemu(7).
  */
 struct wire_quiet {
         struct wire_header header;
@@ -176,7 +178,7 @@ struct wire_welcome {
 struct wire_grant {
         struct wire_header header;
         uint32_t reserved;
-        uint64_t seq; /* of the request it answers: a label, the slot is for the current job */
+        uint64_t seq; /* of the request it answers: a label. The slot is for the current job */
 };
 
 struct wire_done_ack {
@@ -235,7 +237,7 @@ enum wire_direction {
 };
 
 struct wire_row {
-        uint16_t first, last; /* in which versions; 0, 0: the same in every version */
+        uint16_t first, last; /* its versions; 0, 0: the same in every version */
         uint16_t type;        /* enum wire_type */
         uint16_t size;        /* of the whole packet, in bytes */
         uint8_t direction;
@@ -256,9 +258,9 @@ int wire_encode(union wire_message *message, uint16_t version, uint16_t type);
 
 /*
  * Checks a received packet of size bytes for the given direction and copies it into *ret.
- * Returns the message's type; -EPROTONOSUPPORT for a HELLO of a version we do not know (*ret is
- * filled in, answer UNGOVERNED); -EBADMSG for anything malformed: wrong length, type, direction,
- * version, or a field out of its range. Reads no more than size bytes.
+ * Returns the message's type. -EPROTONOSUPPORT: a HELLO of an unknown version; *ret is filled in,
+ * answer UNGOVERNED. -EBADMSG: malformed, by its length, type, direction or version, or by a field
+ * out of its range. Reads no more than size bytes.
  */
 int wire_decode(union wire_message *ret, enum wire_direction direction, const void *packet,
                 size_t size);
