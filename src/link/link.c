@@ -2,16 +2,16 @@
 
 /*
  * The worker's end of the hand-off socket. The rules, each of which closed a hole:
- * - at least 100 ms between two tries to connect, doubling until a WELCOME: late in a shutdown,
- *   whoever connects is dropped at once;
+ * - at least 100 ms between two tries to connect, doubling until a WELCOME: late in a shutdown
+ *   systemd drops each connection at once;
  * - a connection is read to its end before it counts as lost: a GRANT found there is valid;
  * - an outcome is kept until DONE_ACK and repeated in REGISTER;
- * - UNGOVERNED in an older version than ours is how a daemon says that it knows no newer one: then
- *   that one is spoken, on the next connection;
- * - a GRANT is a slot for the current job, whatever number it names; without a job it goes back;
- *   but one for a job that was begun without it means nothing: that job had this slot.
+ * - UNGOVERNED in an older version means that the daemon knows no newer one: the next connection
+ *   speaks the older version;
+ * - a GRANT is a slot for the current job, whatever number it names. Without a job it goes back. A
+ *   GRANT for a job that began without it is ignored: that job had this slot.
  *
- * Raw system calls, as in packet.c: a keeper runs this on a thread's state that it only borrows.
+ * Raw system calls, as in packet.c: a keeper runs this on thread state that it only borrows.
  */
 
 #include "link/link.h"

@@ -3,12 +3,13 @@
 
 /*
  * A worker's end of the protocol in wire.h, for keepers and closers: one job at a time, one
- * connection at a time, which comes and goes. The worker tells what it has to do, and does it when
- * link_read() or link_must_go_ahead() says so.
+ * connection at a time, which comes and goes. The worker says which job it has, and does the job
+ * when link_read() or link_must_go_ahead() says so.
  *
- * Fail-open: whoever was not WELCOMEd within the grace time since the job's start or the link's
- * loss goes ahead ungoverned; at once, if there never was a WELCOME and nobody listens.
- * A successful connect() proves nothing: systemd's socket accepts for a dead daemon.
+ * Fail-open (G5): a worker that got no WELCOME within the grace time goes ahead ungoverned. The
+ * time counts from the job's start or the link's loss. If there never was a WELCOME and nobody
+ * listens, the worker goes ahead at once. A successful connect() proves nothing: systemd's socket
+ * accepts for a dead daemon.
  *
  * Nothing here blocks. System calls and arithmetic only, no allocation, no lock: a keeper may use
  * all of it.
@@ -23,7 +24,7 @@
 enum link_state {
         LINK_DOWN = 0,
         LINK_CONNECTED, /* connect() returned, which proves nothing */
-        LINK_WELCOMED,  /* the daemon answered: it accounts us and will grant */
+        LINK_WELCOMED,  /* the daemon answered: it accounts this worker and will grant */
 };
 
 enum link_event {
@@ -71,41 +72,41 @@ struct link {
 void link_init(struct link *link);
 
 /*
- * There is something to do, of this kind, about so many bytes, for which a daemon may be waited for
- * that long (µs).
+ * A job begins: its kind (enum wire_kind), its bytes to clear, and its grace time in µs: so long
+ * the job waits for a daemon.
  */
 void link_job_begin(struct link *link, uint32_t kind, uint64_t bytes, uint64_t grace);
 
-/* There is no job any more, and it did not end: nothing is told. A GRANT for it goes back. */
+/* The job is gone without an end: nothing is told. A GRANT for it goes back. */
 void link_job_drop(struct link *link);
 
-/* The job is begun now, without a GRANT: told, if there is somebody who understands it. */
+/* The job begins now, without a GRANT. Tells the daemon if that understands it. */
 void link_begun(struct link *link);
 
-/* The VMM's native AIO has ended: told now, and with each REGISTER from now on. */
+/* The VMM's native AIO has ended. Tells the daemon now, and in each REGISTER from now on. */
 void link_quiet(struct link *link);
 
-/* How much of the job is left. Told if there is a connection and room in it, else forgotten. */
+/* Tells how much of the job is left, in bytes, if there is a connection with room; else nothing. */
 void link_progress(const struct link *link, uint64_t bytes_left);
 
-/* The job is over: keeps its outcome until it is acknowledged, and says it now if it can. */
+/* The job is over: keeps its outcome until it is acknowledged, and tells it now if it can. */
 void link_job_end(struct link *link, const struct wire_outcome *outcome);
 
 /*
- * Connects and asks, as far as it is time for that. wanted: there is reason to be connected (a job
- * is one by itself).
+ * Connects and asks, as far as it is time for that. now: CLOCK_MONOTONIC in µs. wanted: the worker
+ * wants a connection also without a job.
  */
 void link_step(struct link *link, uint64_t now, bool wanted);
 
-/* When link_step() or link_must_go_ahead() will have an answer; USEC_INFINITY: not by itself. */
+/* When to call link_step() and link_must_go_ahead() again, in µs; USEC_INFINITY: no such time. */
 uint64_t link_wakeup(const struct link *link, bool wanted);
 
 /* The grace time is over: nobody is there to govern the job. */
 bool link_must_go_ahead(const struct link *link, uint64_t now);
 
 /*
- * Reads what the daemon said, up to the next event. A GRANT that nobody needs is given back. Call
- * it until it says LINK_NOTHING: it reads to EOF before the connection counts as lost.
+ * Reads the daemon's messages, up to the next event. A GRANT that nobody needs goes back. Call this
+ * until it returns LINK_NOTHING: it reads to EOF before the connection counts as lost.
  */
 enum link_event link_read(struct link *link);
 
