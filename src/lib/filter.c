@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What a keeper may ask of the kernel, and why. A guest that broke out into QEMU can write to the
- * keeper's memory, and the keeper stands outside QEMU's own sandbox: so it gets a list of its own.
- * Everything that is not in it is answered with EPERM: a keeper that met a surprise should report
- * it rather than die with a VM set aside. ioctl(2) is allowed for the one KVM command only,
- * madvise(2) for MADV_DONTNEED only. What is read was opened before.
+ * The system calls that a keeper may make, and why. A guest that broke out into QEMU can write to
+ * the keeper's memory, and the keeper stands outside QEMU's own sandbox. So the keeper gets a list
+ * of its own. The kernel answers all other calls with EPERM: a keeper that meets a surprise should
+ * report it rather than die with a VM set aside. ioctl(2) is allowed for the one KVM command only,
+ * madvise(2) for MADV_DONTNEED only. The keeper opens the files that it reads before it installs
+ * the filter.
  *
  * The list forbids in particular sched_*() (a worker must not take itself out of its CPU cap),
  * prctl(2), clone(2), execve(2), ptrace(2), kill(2) and every kind of opening and writing files.

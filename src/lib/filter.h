@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The keeper's seccomp allow-list, as BPF by hand: the library depends on libc alone. Built in the
- * VMM before the clone (pure), installed by the keeper.
+ * The keeper's seccomp allow-list, as BPF by hand, since the library depends on libc alone. The VMM
+ * builds it before the clone (pure); the keeper installs it.
  */
 
 #include <linux/filter.h>
@@ -17,5 +17,5 @@ struct filter {
 
 void filter_build(struct filter *ret);
 
-/* Installs it for the calling task, with no_new_privs. 0 or a negative errno; for ever. */
+/* Installs it for the calling task, for ever, with no_new_privs. 0 or a negative errno. */
 int filter_install(const struct filter *filter);

@@ -1,23 +1,24 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The guard: a second process on the VMM's memory, which does at the VMM's end what must not wait
- * for the keeper, since the keeper may be inside PERFORM for minutes:
- * - The fence: native AIO that the VMM had submitted is waited for. The kernel does that only when
- *   the last task leaves the address space, so the keeper would put it off, and a dead VMM's writes
- *   would land on a disk that somebody else uses already. Nothing else is done before it.
- * - It gives back, ungoverned, what others may be waiting for: devices, huge pages, files, polls of
- *   an io_uring.
+ * The guard: a second process on the VMM's memory. It does the work at the VMM's end that must not
+ * wait for the keeper, since the keeper may be inside PERFORM for minutes:
+ * - The fence comes first: the guard waits for native AIO that the VMM had submitted. The kernel
+ *   waits only when the last task leaves the address space, so a keeper puts that off. Without the
+ *   fence a dead VMM's writes would land on a disk that somebody else uses already.
+ * - Then it gives back, ungoverned, what others may be waiting for: devices, huge pages, files,
+ *   polls of an io_uring.
  * Then it ends. It stays in the VMM's cgroup, as the VMM's own exit would.
  *
- * It shares the keeper's table of fds and, with the keeper, the TLS of the heir: so nothing that it
- * does beside the keeper touches errno or calls libc (raw.h). It ends with the keeper
+ * It shares the keeper's table of fds and, with the keeper, the TLS of the heir. So while the
+ * keeper runs the guard never touches errno and never calls libc (raw.h). It ends with the keeper
  * (PR_SET_PDEATHSIG). If it dies before its time the keeper does its work.
  *
- * The doorbell ends when the VMM's last thread closes its files, a moment before its pid can be
- * waited for. If that thread is the only one left, nobody uses the memory any more, and the work
- * begins then: somebody may be waiting for the huge pages as soon as the pid is gone. The others
- * have given their files up before, and are gone in a moment, for which the guard looks again.
+ * The doorbell ends when the VMM's last thread closes its files, a moment before the VMM's pid can
+ * be waited for. If that thread is the only one left, nobody uses the memory any more, and the
+ * guard begins: somebody may be waiting for the huge pages as soon as the pid is gone. If other
+ * threads are left, they have given their files up already and are gone in a moment; the guard
+ * looks again.
  */
 
 #include <poll.h>

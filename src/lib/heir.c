@@ -3,16 +3,18 @@
 /*
  * The heir: the thread of the VMM that clones the keeper and inherits its duty.
  *
- * The keeper uses the TLS of the thread it was cloned from, so that thread must not run while the
- * keeper lives: it waits for the keeper's end in system calls alone, with all signals blocked (but
- * glibc's own two, which setuid(2) needs). Plain CLONE_VM with exit signal 0: CLONE_VFORK would
- * leave a thread in D state, which hangs debuggers and adds one to the load average per guest, and
- * with signal 0 the VMM's own waitpid(-1) never sees the keeper.
+ * The keeper uses the TLS of the thread that it was cloned from, so that thread must not run while
+ * the keeper lives. The heir waits for the keeper's end in system calls alone. All its signals are
+ * blocked but glibc's own two, which setuid(2) needs.
  *
- * If the keeper ends before the VMM, whatever it had accepted may still be set aside: the heir
- * issues one PERFORM, and -EINVAL says there was nothing (model: heir_perform). A keeper that died
- * inside PERFORM took the set-aside VM with it: that outcome is "lost", and the kernel keeps the
- * rest for the VM's end.
+ * The clone is plain CLONE_VM with exit signal 0. CLONE_VFORK would leave a thread in D state: that
+ * hangs debuggers and adds one to the load average per guest. With signal 0 the VMM's own
+ * waitpid(-1) never sees the keeper.
+ *
+ * If the keeper ends before the VMM, a hand-off that it had accepted may still be set aside. So the
+ * heir issues one PERFORM, and -EINVAL says that there was nothing (model: heir_perform). A keeper
+ * that died inside PERFORM took the set-aside VM with it: that outcome is "lost", and the kernel
+ * keeps the rest for the VM's end.
  */
 
 #include <linux/futex.h>

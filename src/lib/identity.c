@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * A handful of system calls, a microsecond in all, and none through libc: the heir asks, too, whose
- * TLS the keeper uses. Two lists of groups are taken for the same if their hashes are: a thread
- * that may choose its groups at will is root.
+ * A handful of system calls, a microsecond in all. None goes through libc: the heir calls this,
+ * too, and the keeper uses the heir's TLS. Two lists of groups count as equal if their hashes are
+ * equal: only root may choose its groups at will.
  */
 
 #include "lib/identity.h"

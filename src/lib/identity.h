@@ -2,11 +2,11 @@
 #pragma once
 
 /*
- * Who a VMM is for the kernel, as far as a keeper could keep more of it than the VMM does: the
- * keeper has these of the moment when it was made, but for the root directory, which it shares:
- * with another one it could not reach the daemon. Read by the VMM's own threads, one of which a
- * hostile guest may have taken over: this holds a VMM that gives up rights, not one that lies. The
- * root is read by the keeper, too.
+ * A VMM's rights in the kernel, as far as a keeper could keep more of them than its VMM. The keeper
+ * has the users and groups of the moment when it was made. It shares the VMM's root directory: with
+ * another root it could not reach the daemon.
+ * The VMM's own threads read these, and a hostile guest may have taken one over. So this holds for
+ * a VMM that gives up rights, not for one that lies. The keeper reads the root, too.
  */
 
 #include <stdbool.h>
@@ -22,10 +22,10 @@ struct identity {
         uint64_t device, inode, mount;
 };
 
-/* The calling thread's. What cannot be read is 0. As below: system calls only, without libc. */
+/* Reads the calling thread's; 0 where that fails. As below: system calls only, without libc. */
 void identity_read(struct identity *ret);
 
-/* Whether the calling thread's users and groups are still those; its root directory; all. */
+/* Whether the calling thread still has these users and groups; this root directory; all of them. */
 bool identity_has_same_ids(const struct identity *identity);
 bool identity_has_same_root(const struct identity *identity);
 bool identity_is_same(const struct identity *identity);

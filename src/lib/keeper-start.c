@@ -2,11 +2,14 @@
 
 /*
  * How a keeper begins: what it keeps of the VMM that it was cloned from, and what it gives up.
- * - Fds: its few; those of the VMM are closed.
- * - Rights: a VMM can write to its keeper's stack, so whatever the keeper may do, the VMM may. It
- *   has no capabilities, a list of system calls of its own, which opens no files (what it reads it
- *   opens here), the VMM's own root directory (CLONE_FS), and the user and groups of the moment
- *   when it was made: when the VMM's change it leaves (identity.h).
+ * - Fds: it keeps its own few, and closes the VMM's.
+ * - Rights: a VMM can write to its keeper's stack, so the VMM may do whatever the keeper may. The
+ *   keeper has
+ *   - no capabilities;
+ *   - its own list of system calls, which opens no files: it opens here the files that it reads;
+ *   - the VMM's own root directory (CLONE_FS);
+ *   - the user and groups of the moment when it was made. It leaves when the VMM's change
+ *     (identity.h).
  * - Scheduling: see below.
  */
 

@@ -1,25 +1,25 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The keeper: a process of its own that shares the VMM's address space, because KVM answers every
- * ioctl from another address space with -EIO, and does the teardown there.
+ * The keeper: a process of its own that shares the VMM's address space and does the teardown there.
+ * KVM answers every ioctl from another address space with -EIO.
  *
  * Rules of this file, each with its reason:
  * - System calls and plain arithmetic only: no malloc, no stdio, no lock, no exit handler, ever.
- *   The VMM's threads may die holding any lock, and their memory is ours.
- * - It borrows the TLS of the thread it was cloned from, the heir, which sleeps in waitid(2)
- *   while the keeper lives. So errno may be used, but nothing that is a cancellation point or
- *   keeps per-thread state.
- * - Own fd table, shared with the guard: everything that was open in the VMM is closed first, or a
- *   dead VMM's sockets and disks would stay open. All signals are blocked: those of the VMM are not
- *   for us. (How it begins is in keeper-start.c.)
- * - oom_score_adj and dumpable belong to the shared mm: never touched.
+ *   The VMM's threads may die holding any lock, and the keeper shares their memory.
+ * - It borrows the TLS of the heir, the thread that it was cloned from. The heir sleeps in
+ *   waitid(2) while the keeper lives. So the keeper may use errno, but no cancellation point and
+ *   nothing that keeps per-thread state.
+ * - It has its own fd table, shared with the guard. It closes everything that was open in the VMM
+ *   first, or a dead VMM's sockets and disks would stay open. (How it begins is in keeper-start.c.)
+ * - All its signals are blocked: the VMM's signals are not for the keeper.
+ * - It never touches oom_score_adj and dumpable: they belong to the shared mm.
  *
- * A doorbell says "something is set aside", it is no job number: the kernel has one unnamed slot.
- * So rings that are read before PERFORM are all answered by that one PERFORM, and the doorbell is
- * emptied right before it (model: keeper_drain). One job at a time; job.kind == 0 means idle.
+ * A doorbell says "something is set aside". It is no job number, since the kernel has one unnamed
+ * slot. So one PERFORM answers all rings that are read before it, and the keeper empties the
+ * doorbell right before PERFORM (model: keeper_drain). One job at a time; job.kind == 0 means idle.
  *
- * At the VMM's end the guard goes first (guard.c); the keeper asks for its shutdown job when the
+ * At the VMM's end the guard goes first (guard.c). The keeper asks for its shutdown job when the
  * guard is done. The connection to the daemon, its fail-open clock included, is link/link.c.
  */
 
@@ -60,8 +60,8 @@ static void set_fd(struct keeper *k, int *fd) {
 }
 
 /*
- * Whose rights we do not have must not be served: the VMM has others now, or somebody else rings.
- * We share its root directory: if that is another one, it is so for us.
+ * A sender with other rights must not be served: the VMM's have changed, or somebody else rings.
+ * The keeper shares the VMM's root directory, so it sees a change of that itself.
  */
 static bool is_vmm(const struct keeper *k, const struct ucred *sender) {
         return sender->uid == k->identity.uids[0] && sender->gid == k->identity.gids[0] &&
@@ -86,7 +86,7 @@ static bool drain_bell(struct keeper *k) {
                 }
                 if (!is_vmm(k, &sender))
                         k->differs = true;
-                /* What we took and did not begin is the heir's, if we leave. */
+                /* If the keeper leaves, the heir does what it took and did not begin. */
                 if (bell.type == BELL_LEAVE || k->differs)
                         leave();
                 if (bell.type == BELL_RING)
@@ -107,7 +107,7 @@ static void perform(struct keeper *k, bool governed) {
 
         (void)drain_bell(k);
         outcome.waited_us = now_usec() - k->link.job_since;
-        /* Whoever has rung had something set aside before: this PERFORM takes it. */
+        /* Each ring came after something was set aside: this PERFORM takes it. */
         k->rings_taken = k->rings;
         k->hurry = false;
         k->performing = k->link.seq;
@@ -128,12 +128,12 @@ static void on_progress(void *userdata, uint64_t bytes_left) {
 }
 
 /*
- * Of a protected guest exit_mmap() destroys the pages, where any other way of unmapping exports
- * them first, which takes longer. Others go in slices, which can be capped and seen; where no
- * daemon ever was nobody does either, and one exit is faster.
- * Whoever began does not listen any more, and does not come back to a new daemon, who finds it in
- * its cgroup and counts it: a second REGISTER would say that it does not run. The daemon sees the
- * job's end in ours.
+ * exit_mmap() destroys a protected guest's pages. Any other way of unmapping exports them first,
+ * which takes longer. The memory of other guests goes in slices, which can be capped and seen.
+ * Without a daemon nobody caps or sees them, and one exit is faster.
+ * A keeper that began does not listen any more, and does not come back to a new daemon: a second
+ * REGISTER would say that it does not run. The new daemon finds it in its cgroup and counts it, and
+ * sees the job's end in the keeper's.
  */
 static void release(struct keeper *k) {
         if (!k->space.maybe_protected && k->link.ever_welcomed)
@@ -158,9 +158,9 @@ static void read_daemon(struct keeper *k) {
 /* ---- the VMM's end ---- */
 
 /*
- * Whatever was set aside is destroyed by the kernel with the rest of the VM, so a queued job is no
- * job any more. The VM fd goes (a held VM file keeps its irqfds alive); the mappings of the vCPUs
- * keep the VM itself, so this is not its end. Model: keeper_vmm_died.
+ * The kernel destroys a VM that was set aside with the rest of the VM, so a queued job is no job
+ * any more. The VM fd goes, since a held VM file keeps its irqfds alive. This is not the VM's end:
+ * the mappings of the vCPUs keep the VM itself. Model: keeper_vmm_died.
  */
 static void let_vm_go(struct keeper *k) {
         raw_close(&k->vm_fd);
@@ -174,11 +174,11 @@ static void on_vmm_gone(struct keeper *k) {
         let_vm_go(k);
 }
 
-/* The guard has done its work, or we do: what is left is to be asked for. */
+/* The guard has done its work, or the keeper does it now. Then it asks for the rest. */
 static void begin_shutdown(struct keeper *k) {
         guard_finish(k);
         if (!k->has_vm)
-                leave(); /* there is nothing to be governed */
+                leave(); /* nothing needs to be governed */
         k->released = true;
         if (k->quiet)
                 link_quiet(&k->link);
@@ -187,8 +187,8 @@ static void begin_shutdown(struct keeper *k) {
 }
 
 /*
- * The doorbell has ended and the pidfd is silent. Either the VMM is on its way out, which may take
- * as long as the flush of its last file; or it executes another program, or has closed all its fds:
+ * The doorbell has ended and the pidfd is silent. Either the VMM is on its way out: that may take
+ * as long as the flush of its last file. Or it executes another program, or has closed all its fds:
  * then the memory may be in use, and nobody can ring any more.
  */
 static void on_bell_end(struct keeper *k) {
@@ -239,7 +239,7 @@ static void on_bell(struct keeper *k) {
                 link_begun(&k->link);
                 run_job(k, false);
         }
-        k->hurry = false; /* nothing waits any more that it could be about */
+        k->hurry = false; /* nothing waits any more */
 }
 
 static void wait_for_events(struct keeper *k) {

@@ -2,10 +2,10 @@
 #pragma once
 
 /*
- * What the VMM's side (vm.c, heir.c), the keeper (keeper.c) and its guard (guard.c) share: one
- * struct in an anonymous mapping that all of them see, since they share the address space, and that
- * outlives the VMM. The keeper owns every field that is not said to be somebody else's; the VMM and
- * the guard read only the atomics, and what was written before they were made.
+ * The struct that the VMM's side (vm.c, heir.c), the keeper (keeper.c) and its guard (guard.c)
+ * share. It is in an anonymous mapping that outlives the VMM. All of them see it, since they share
+ * the address space. The keeper owns each field that has no other owner below. VMM and guard read
+ * only the atomics, and fields that were written before keeper and guard were made.
  * docs/design.md: what a keeper guarantees (G1, G2, G9), and the reason for each odd rule.
  */
 
@@ -25,12 +25,12 @@ enum bell_type {
         BELL_SET_FD = 2,
         BELL_LEAVE = 3,
         BELL_READY = 4, /* keeper to VMM */
-        BELL_HURRY = 5, /* begin what is queued, if anything is, without waiting for a grant */
+        BELL_HURRY = 5, /* begin the queued job, if there is one, without a grant */
 };
 
 struct bell {
         uint32_t type; /* enum bell_type */
-        int32_t error; /* READY: 0 or why the keeper could not start */
+        int32_t error; /* READY: 0, or the reason why the keeper could not start */
 };
 
 /* Twice a guard (a page on every architecture) and a stack: the guard's, then the keeper's. */
@@ -71,7 +71,7 @@ struct keeper {
         bool released;         /* the shutdown job was begun */
         bool hurry;            /* it wants the queued job to begin */
         bool bell_ended;       /* the doorbell did */
-        uint64_t linger_until; /* ... and whether the VMM dies cannot be told; or 0 */
+        uint64_t linger_until; /* the doorbell did, and it is unknown whether the VMM dies; or 0 */
 
         /* the guard's */
         int guard_stat;         /* as vmm_stat_fd, which the keeper may be reading */
@@ -91,10 +91,10 @@ struct keeper {
         _Atomic uint64_t rings; /* how often it rang */
 };
 
-/* For clone(2) with CLONE_VM; arg is the struct keeper. Returns only if it could not start. */
+/* For clone(2) with CLONE_VM; arg is the struct keeper. Returns only if the start failed. */
 int keeper_main(void *arg);
 
-/* The keeper begins: closes what is not its own, gives up what it may, starts the guard. */
+/* The keeper begins: closes the VMM's fds, gives up rights, starts the guard. */
 int keeper_start(struct keeper *keeper);
 
 /* ---- guard.c ---- */
@@ -102,17 +102,17 @@ int keeper_start(struct keeper *keeper);
 /* Makes the guard. 0 or a negative errno. */
 int guard_start(struct keeper *keeper);
 
-/* Its pidfd says that it has ended: it is waited for. */
+/* Waits for a guard whose pidfd says that it has ended. */
 void guard_reap(struct keeper *keeper);
 
-/* The VMM and the guard have ended: what the guard did not do is done. May block, as a fence. */
+/* VMM and guard have ended: does what the guard did not do. May block, as a fence does. */
 void guard_finish(struct keeper *keeper);
 
 enum vmm_life {
         VMM_UNKNOWN = 0, /* /proc does not say */
         VMM_LIVES,
         VMM_EXITING, /* its first thread is; others may run */
-        VMM_EXITED,  /* its only thread has given its memory up, or is about to */
+        VMM_EXITED,  /* its only thread has given up its memory, or is about to */
 };
 
 /* What its /proc/PID/stat says of a VMM whose pidfd is silent. No errno, no libc: see raw.h. */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * /proc in a buffer of fixed size. begin..end is what the buffer holds, and a line is given out
- * where it lies. Only when there is no whole line left the rest moves to the front, to make room;
- * of a line that fills the buffer the tail is skipped.
+ * /proc in a buffer of fixed size. The buffer holds begin..end, and a line is given out where it
+ * lies. When no whole line is left, the rest moves to the front, to make room. The tail of a line
+ * that fills the buffer is skipped.
  */
 
 #include "lib/lines.h"

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * A file of /proc line by line, through a buffer of fixed size: system calls only, safe in the
- * keeper. What the lines are about may change meanwhile: the kernel goes on behind the last one.
+ * A file of /proc line by line, through a buffer of fixed size. System calls only: safe in the
+ * keeper. The file may change meanwhile: the kernel goes on behind the last line.
  */
 
 #include <stdbool.h>
@@ -13,8 +13,8 @@
 
 struct lines {
         int fd;            /* somebody else's */
-        size_t begin, end; /* what was read and not yet given out */
-        bool in_tail;      /* of a line of which the beginning was given out */
+        size_t begin, end; /* bytes that were read and not yet given out */
+        bool in_tail;      /* of a line whose beginning was given out */
         char buffer[LINES_BUFFER];
 };
 
@@ -22,7 +22,7 @@ struct lines {
 void lines_begin(struct lines *lines, int fd);
 
 /*
- * 1: the next line, its newline included; of one longer than the buffer the beginning only.
- * Valid until the next call. 0: no more. Negative: cannot be read.
+ * 1: the next line with its newline; only the beginning of a line that is longer than the buffer.
+ * Valid until the next call. 0: no more. Negative errno: it cannot be read.
  */
 int lines_next(struct lines *lines, const char **ret_line, size_t *ret_size);

@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Telling apart what a VMM has mapped. /proc/PID/maps has addresses, permissions, a device number
- * and a name; smaps would say more (VmFlags), but it walks all page tables, for seconds in a large
- * guest, while somebody waits.
+ * Which sort of memory each mapping of a VMM is. /proc/PID/maps has addresses, permissions, a
+ * device number and a name. smaps would say more (VmFlags), but it walks all page tables: for
+ * seconds in a large guest, while somebody waits.
  *
- * - The name tells what the kernel itself has made ("[heap]", "anon_inode:kvm-vcpu:0",
- *   "/memfd:x (deleted)") and, by its place, what belongs to a driver: a file's type is not shown,
- *   and /dev may be a tmpfs of libvirt's making.
- * - The device number tells tmpfs and hugetlbfs from disks, also for files that were deleted, which
- *   QEMU's always are. The kernel has mounts of its own, which mountinfo does not list: one shmem
- *   for all memfds, and a hugetlbfs per page size. So a memfd that is not on shmem is hugetlb.
+ * - The name shows mappings that the kernel itself has made ("[heap]", "anon_inode:kvm-vcpu:0",
+ *   "/memfd:x (deleted)"). The place of a name shows mappings of drivers: maps does not show a
+ *   file's type, and /dev may be a tmpfs that libvirt made.
+ * - The device number tells tmpfs and hugetlbfs from disks, also for deleted files, as QEMU's
+ *   always are. The kernel has its own mounts, which mountinfo does not list: one shmem for all
+ *   memfds, and a hugetlbfs per page size. So a memfd that is not on shmem is hugetlb.
  *
- * When in doubt a mapping is ours and stays until we exit. Private mappings of files are: a library
- * looks like memory-backend-file,share=off. Executable ones are, whatever they are.
+ * A mapping that could be part of the program is MAPPING_OURS and stays until the keeper's exit.
+ * That is true of all private mappings of files, since memory-backend-file,share=off looks like a
+ * library, and of all executable mappings.
  *
  * Huge pages never were RAM of a protected guest: the kernel refuses them to the Ultravisor
  * (gmap_make_secure() of Linux 5.7 to 6.18), so they go at once in any case.

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * What a dead VMM's address space consists of: the lines of /proc/self/maps, and what each mapping
- * is to us. Pure: no system call, no allocation; anything may stand in a line.
+ * A dead VMM's address space: the lines of /proc/self/maps, and the kind of each mapping. Pure: no
+ * system call, no allocation. A line may have any bytes.
  */
 
 #include <stdbool.h>
@@ -15,7 +15,7 @@ struct range {
         uint64_t end; /* the first byte behind it */
 };
 
-/* A file system, as /proc tells it: the device number of its superblock. 0: none. */
+/* A file system in /proc: the device number of its superblock. 0: none. */
 #define DEVICE_NUMBER(major, minor) ((uint64_t)(major) << 32 | (minor))
 
 struct mapping {
@@ -28,7 +28,7 @@ struct mapping {
 
 /*
  * One line of /proc/PID/maps, of size bytes, with or without its newline, whole or cut off within
- * the name. -EBADMSG: it is none, and *ret is left alone.
+ * the name. -EBADMSG: it is no such line; *ret is left alone.
  */
 int mapping_parse(struct mapping *ret, const char *line, size_t size);
 
@@ -39,24 +39,24 @@ enum filesystem_type {
         _FILESYSTEM_TYPE_MAX,
 };
 
-/* One line of /proc/PID/mountinfo. -EBADMSG: it is none, or cut off before its type. */
+/* One line of /proc/PID/mountinfo. -EBADMSG: it is no such line, or cut off before its type. */
 int mount_parse(uint64_t *ret_device, enum filesystem_type *ret_type, const char *line,
                 size_t size);
 
 #define FILESYSTEMS_MAX 32
 
-/* Those that hold memory. A mapped file on one that is not here is taken for one on a disk. */
+/* File systems that hold memory. A mapped file on any other counts as a file on a disk. */
 struct filesystems {
-        uint64_t shmem; /* the kernel's own tmpfs, mounted nowhere: memfds; 0: not known */
+        uint64_t shmem; /* the kernel's own tmpfs, mounted nowhere, for memfds; 0: not known */
         uint64_t mounted[_FILESYSTEM_TYPE_MAX][FILESYSTEMS_MAX];
         unsigned n_mounted[_FILESYSTEM_TYPE_MAX];
 };
 
-/* Once is enough for a device; FILESYSTEM_OTHER, and what there is no room for, is forgotten. */
+/* Adds a device once. Ignores FILESYSTEM_OTHER, and devices beyond FILESYSTEMS_MAX. */
 void filesystems_add(struct filesystems *filesystems, uint64_t device, enum filesystem_type type);
 
 enum mapping_kind {
-        MAPPING_OURS,      /* what runs the keeper, or may: programs, stacks, vDSO; never touched */
+        MAPPING_OURS,      /* runs the keeper, or may: programs, stacks, vDSO; never touched */
         MAPPING_ANONYMOUS, /* private memory: guest RAM, if it is large */
         MAPPING_SHMEM,     /* memory that others may use, too; the last one of them frees it */
         MAPPING_VCPU,      /* of KVM: holds the VM */
@@ -71,16 +71,16 @@ enum mapping_kind mapping_classify(const struct mapping *mapping,
                                    const struct filesystems *filesystems);
 
 /*
- * Whether somebody may be waiting for it, so that it goes as soon as the VMM is gone, whatever the
- * queue. maybe_protected: the guest may have been a protected one, whose RAM must not be unmapped
- * piece by piece.
+ * Whether somebody may be waiting for this kind of mapping. If so it goes as soon as the VMM is
+ * gone, before the queue. maybe_protected: the guest may have been a protected one, whose RAM must
+ * not be unmapped piece by piece.
  */
 bool mapping_goes_at_once(enum mapping_kind kind, bool maybe_protected);
 
 /* /proc/PID/stat, from its flags and its number of threads. -EBADMSG */
 struct task_stat {
         bool exiting;       /* PF_EXITING, of its first thread */
-        uint64_t n_threads; /* dead ones that were not yet waited for included */
+        uint64_t n_threads; /* with dead ones that nobody has waited for yet */
 };
 int task_stat_parse(struct task_stat *ret, const char *text, size_t size);
 

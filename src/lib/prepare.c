@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * PREPARE, and what runs PERFORM in the VMM when the keeper cannot.
+ * PREPARE, and the threads that run PERFORM in the VMM when the keeper cannot.
  *
- * The kernel has one place for a VM that is set aside and not yet being torn down. As long as a
- * hand-off waits for the daemon's grant it is taken, and a second reboot's PREPARE would be refused
- * with -EINVAL: the guest would wait for a synchronous KVM_PV_DISABLE, which it would not without
- * us. So then the earlier one is begun, over the daemon's limit.
+ * The kernel has one place for a VM that is set aside and not yet being torn down. A hand-off that
+ * waits for the daemon's grant takes this place. A second reboot's PREPARE would then fail with
+ * -EINVAL, and the guest would wait for a synchronous KVM_PV_DISABLE, as it would not without
+ * pv-reaper. So the earlier hand-off begins at once, over the daemon's limit.
  */
 
 #include <string.h>

@@ -3,9 +3,9 @@
 
 /*
  * System calls without libc. Keeper and guard run at the same time on the TLS of one thread, the
- * heir, so one of them must leave errno alone: that is the guard, and what both of them call.
+ * heir. So one of them must leave errno alone: the guard, and all functions that both call.
  *
- * raw_syscall(nr, ...): up to six arguments, integers or pointers. Returns what the kernel does: a
+ * raw_syscall(nr, ...): up to six arguments, integers or pointers. Returns the kernel's value: a
  * result, or a negative errno from -4095 to -1.
  */
 

@@ -5,7 +5,7 @@
  * state: one connection, which is gone when the call returns.
  *
  * The fd is sent only after the closer said READY. Until then the connection belongs to systemd,
- * and whatever it carried would be closed by PID 1 if no closer can be started.
+ * and PID 1 would close a VM fd in it if no closer can be started.
  */
 
 #include <fcntl.h>

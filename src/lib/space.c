@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The end of an address space. /proc/self/maps is read anew each time: it is that of the address
- * space in which it was opened, still there when the VMM is a zombie, and nobody else changes it
- * any more.
+ * The end of an address space. Each step reads /proc/self/maps anew. The file is that of the
+ * address space in which it was opened. It is still there when the VMM is a zombie, and nobody else
+ * changes the mappings any more.
  *
- * Guest RAM goes slice by slice. MADV_DONTNEED leaves the mapping there, empty, so that a mapping
- * that was taken for RAM and was not (a sanitizer's) is no trap for whoever still looks at it;
- * locked memory (-overcommit mem-lock=on), which it refuses, is unmapped. Shared memory is left to
- * the exit: a part of it that is dropped is not free, for its file is still there, so there would
- * be no progress to tell; and punching holes into it (MADV_REMOVE) would take it from those who
- * share it.
+ * - Private guest RAM goes slice by slice. MADV_DONTNEED leaves the mapping there, empty: if a
+ *   mapping was taken for RAM and was something else (a sanitizer's), code that still reads it does
+ *   not crash. MADV_DONTNEED refuses locked memory (-overcommit mem-lock=on): that is unmapped.
+ * - Shared memory is left to the exit. A part that is dropped is not free, since its file is still
+ *   there, so there would be no progress to tell. Holes (MADV_REMOVE) would take memory from other
+ *   processes that share it.
+ * - Memory that a userfaultfd watches is left to the exit. Its reader is another process and may
+ *   have asked to hear of removed memory. If it does not read, madvise(2) and munmap(2) wait for
+ *   ever.
  *
- * What a userfaultfd watches is left to the exit, too: if its reader, another process, asked to
- * hear of what is removed and does not read, madvise(2) and munmap(2) would wait for it for ever.
- *
- * Nothing here may fail in a way that matters: what could not be unmapped goes with the exit.
+ * No failure here matters: memory that could not be unmapped goes with the exit.
  */
 
 #include "lib/space.h"
@@ -36,8 +36,8 @@
 
 #define PROGRESS_STEPS    32
 #define PROGRESS_USEC     (100 * USEC_PER_MSEC)
-#define PROGRESS_MIN_USEC (5 * USEC_PER_MSEC)  /* to tell takes a thirtieth of that */
-#define QUIET_USEC        (10 * USEC_PER_MSEC) /* what is over by then nobody watches */
+#define PROGRESS_MIN_USEC (5 * USEC_PER_MSEC)  /* to tell progress takes a thirtieth of that */
+#define QUIET_USEC        (10 * USEC_PER_MSEC) /* nobody watches a job that is over by then */
 
 #define RANGES_MAX 64
 
@@ -52,7 +52,7 @@
 
 /* ---- in the VMM ---- */
 
-/* Some hosts want this flag of all memfds, older ones do not know it. */
+/* Some hosts require this flag for each memfd, older ones do not know it. */
 static int make_memfd(void) {
         int fd = memfd_create("pvr-probe", MFD_CLOEXEC | MFD_NOEXEC_SEAL);
 
@@ -111,8 +111,8 @@ static void drop(const struct space *s, const struct range *r) {
 /* ---- what somebody else's userfaultfd watches ---- */
 
 /*
- * A userfaultfd to ask with, or a negative errno. -EINVAL: Linux before 5.11, where nobody without
- * privileges can ask. Any other: nobody here could make one, so nobody watches.
+ * A userfaultfd to ask with, or a negative errno. -EINVAL: Linux before 5.11, where only privileged
+ * processes can ask. Any other: no process here could make one, so nobody watches.
  */
 static int watch_open(void) {
         struct uffdio_api api = {.api = UFFD_API};
@@ -128,9 +128,9 @@ static int watch_open(void) {
 }
 
 /*
- * A range has one userfaultfd at most: to a second one the kernel says EBUSY. Where it took ours it
- * is taken back at once: the range may have been merged with what we run on, and a page of that,
- * touched for the first time, would wait for us.
+ * A range has one userfaultfd at most: the kernel answers a second one with EBUSY. If it took ours,
+ * that is taken back at once: the range may have been merged with the keeper's own stack, and a
+ * page of that, touched for the first time, would wait for the keeper itself.
  */
 static bool is_watched(int watch, const struct range *r) {
         struct uffdio_register request = {
@@ -276,8 +276,7 @@ static bool is_sliced(const struct mapping *mapping, enum mapping_kind kind) {
                mapping->range.end - mapping->range.start >= SPACE_SLICE;
 }
 
-/* The vCPUs' mappings hold the VM: without it each slice would not have to be taken from it, too.
- */
+/* The vCPUs' mappings hold the VM. They go first, or each slice would be taken from the VM, too. */
 static void begin_release(void *userdata, const struct mapping *mapping, enum mapping_kind kind) {
         struct release *r = userdata;
 
@@ -301,7 +300,7 @@ static void tell_progress(struct release *r, uint64_t bytes, uint64_t now) {
         r->progress(r->userdata, space_resident(r->space));
 }
 
-/* What huge pages are in goes so fast that small slices would double the time. */
+/* Memory in huge pages goes so fast that small slices would double the time. */
 static void adapt_slice(struct release *r, uint64_t took_usec) {
         if (took_usec < SLICE_FAST_USEC && r->slice < SLICE_MAX)
                 r->slice *= 2;
@@ -314,7 +313,7 @@ static struct range slice_of(uint64_t at, uint64_t size, uint64_t end) {
         return (struct range){at, min_u64(at - at % SPACE_SLICE + size, end)};
 }
 
-/* A small one where we are ourselves: the rest of it need not stay. */
+/* A small slice around the keeper's own memory, so that less is left to the exit. */
 static struct range next_slice(const struct release *r, uint64_t at, uint64_t end) {
         struct range slice = slice_of(at, r->slice, end);
 

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The API of pvreaper.h: what runs in the VMM's own threads.
+ * The API of pvreaper.h. This runs in the VMM's own threads.
  *
  * A struct pvr_vm is owned by its user and, by reference counts, by the heir and by threads that
  * perform for it, since these may outlive pvr_vm_free(). The fds in it never change their number
  * once set (a new VM fd is dup3()ed over the old one), so the heir needs no lock to use them.
  *
- * Two sockets: the doorbell, whose EOF tells each side that the other is gone, and the outcomes,
- * whose sending end stays open here, so that a reader is never told POLLHUP and the heir can
- * report.
+ * There are two sockets:
+ * - the doorbell: its EOF tells each side that the other is gone;
+ * - the outcomes: the sending end stays open here, so that a reader never gets POLLHUP and the heir
+ *   can report.
  */
 
 #include "lib/vm.h"

@@ -29,17 +29,17 @@ struct pvr_vm {
         /* state */
         _Atomic unsigned n_refs;    /* the user, the heir, threads that perform */
         _Atomic bool keeper_has_fd; /* it was sent vm_fd */
-        _Atomic int clone_error;    /* why there is no keeper, or 0 */
+        _Atomic int clone_error;    /* the reason why there is no keeper, or 0 */
         _Atomic bool keeper_gone;   /* its end was seen */
 };
 
 /*
- * Whether the numbers are still those of its own sockets: a VMM may close all its fds and give the
- * numbers to others. Without libc (raw.h).
+ * Whether bell and outcomes_sink are still the library's own sockets: a VMM may close all its fds,
+ * and the kernel then gives their numbers to others. Without libc (raw.h).
  */
 bool vm_has_its_fds(const struct pvr_vm *vm);
 
-/* Not the process that made it, but a child of fork(2). */
+/* Whether the caller is a child of fork(2) of the process that made vm. */
 bool vm_is_fork(const struct pvr_vm *vm);
 
 struct pvr_vm *vm_ref(struct pvr_vm *vm);
@@ -48,22 +48,23 @@ struct pvr_vm *vm_ref(struct pvr_vm *vm);
 struct pvr_vm *vm_unref(struct pvr_vm *vm);
 
 /*
- * Whether the caller still is who its keeper is. If not the keeper leaves, as it must; what it had
- * taken the heir does. Any thread.
+ * Whether the caller still has the rights that its keeper has. If not, the keeper must leave and
+ * does; the heir does what the keeper had taken. Any thread.
  */
 bool vm_is_itself(struct pvr_vm *vm);
 
 /*
- * KVM_PV_ASYNC_CLEANUP_PREPARE on vm_fd, with cmd. If there is no room since an earlier hand-off is
- * still queued, that one is begun at once and PREPARE tried again. 0 or a negative errno, of the
- * last PREPARE. Any thread. Blocks as PREPARE does, and 1 s at most for the earlier one to begin.
+ * KVM_PV_ASYNC_CLEANUP_PREPARE on vm_fd, with cmd. If there is no room, since an earlier hand-off
+ * is still queued, this begins that one at once and tries PREPARE again. 0, or the negative errno
+ * of the last PREPARE. Any thread. Blocks as PREPARE does, and 1 s at most until the earlier one
+ * has begun.
  */
 int vm_prepare(struct pvr_vm *vm, int vm_fd, struct pv_cmd *cmd);
 
 /*
- * The keeper leaves, for good, as by pvr_vm_free(), but vm stays valid: any thread may still be in
- * a call on it. Waits until it is gone, timeout_usec at most; then it is killed, unless it is
- * inside PERFORM. 0, or -EBUSY: it is still there, and leaves after that. Any thread.
+ * Lets the keeper go for good, as pvr_vm_free() does, but vm stays valid: any thread may still be
+ * in a call on it. Waits until the keeper is gone, timeout_usec at most; then kills it, unless it
+ * is inside PERFORM. 0. -EBUSY: it is still inside PERFORM, and leaves after that. Any thread.
  */
 int vm_let_go(struct pvr_vm *vm, uint64_t timeout_usec);
 
@@ -74,7 +75,7 @@ int vm_let_go(struct pvr_vm *vm, uint64_t timeout_usec);
  */
 int heir_start(struct pvr_vm *vm);
 
-/* The same sort of thread, detached, for anything else. Takes no reference. 0 or negative errno. */
+/* Makes another such thread, detached. Takes no reference. 0 or a negative errno. */
 int start_thread(void *(*function)(void *), void *userdata);
 
 /* PERFORM for vm by the calling thread, without the daemon; reports the outcome. Blocks. */
