@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * QEMU's command line, as QEMU reads it: an option begins with one dash or two, its value is the
- * next argument whatever that looks like, and what begins with no dash is a disk image. So options
- * that take no value must be known by name, or "-append -daemonize" would be misread; those that
- * are unknown here take one, as nearly all do. test-qemu.py compares the table with the --help of
- * the QEMUs that are installed.
+ * QEMU's command line, as QEMU reads it:
+ * - an option begins with one dash or two;
+ * - its value is the next argument, whatever that looks like;
+ * - an argument without a dash is a disk image.
+ * So options that take no value must be known by name, or "-append -daemonize" would be misread.
+ * Unknown options count as options with a value, as nearly all are. test-qemu.py compares the table
+ * with the --help of the QEMUs that are installed.
  *
- * A value is a list of key=value, separated by commas, where two commas stand for one in the value
- * (QemuOpts). The first may come without its key; the key it then has is the option's own. A
- * -blockdev may be JSON instead, as a -drive's file may (json:).
+ * A value is a list of key=value, separated by commas; two commas stand for one comma in the value
+ * (QemuOpts). The first item may come without a key, and then has the option's own key. A -blockdev
+ * may be JSON instead, and so may the file of a -drive (json:).
  */
 
 #include "preload/cmdline.h"

@@ -1,30 +1,31 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * libpvreaper-preload.so: put in front of a stock QEMU by LD_PRELOAD, it gives it a keeper and
- * hands PERFORM over to that. QEMU does not know.
+ * libpvreaper-preload.so: LD_PRELOAD puts it in front of a stock QEMU. It gives QEMU a keeper and
+ * hands PERFORM over to that keeper. QEMU does not know.
  *
- * The keeper is made by a constructor, before main(), since a sandbox of QEMU's forbids it later.
- * With -daemonize the process that will be QEMU is a child's child, and only there is one made.
+ * A constructor makes the keeper before main(), since QEMU's sandbox forbids it later. With
+ * -daemonize the process that will be QEMU is a child's child. Then the keeper is made only there.
  *
- * ioctl(2) is interposed. Four requests are looked at, all others pass with a few comparisons and
- * a call through a pointer, no lock and no write: KVM_RUN is one of them. What the four do here is
- * safe in any thread, and in a signal handler as far as the calls of QEMU's own that they wrap are:
- * - KVM_CREATE_VM: a number may mean another VM now.
- * - KVM_SET_USER_MEMORY_REGION(2): the first one tells the keeper which VM it is for, not
- *   KVM_CREATE_VM: a VM that is made only to try what the host can do never has memory. The others
- *   change how large it is, which is a store to memory that the keeper shares.
- * - KVM_S390_PV_COMMAND with PREPARE: the library's, which makes room for it if an earlier hand-off
- *   is still queued; with PERFORM: the keeper's, if it takes it.
+ * ioctl(2) is interposed. Four requests are looked at. All others, KVM_RUN among them, pass with a
+ * few comparisons and a call through a pointer, without a lock or a write. The four are safe in any
+ * thread. In a signal handler they are as safe as the calls of QEMU that they wrap:
+ * - KVM_CREATE_VM: from now on a number may mean another VM.
+ * - KVM_SET_USER_MEMORY_REGION(2): the first one tells the keeper which VM it is for. KVM_CREATE_VM
+ *   does not: QEMU makes a VM only to try what the host can do, and that VM never has memory. Later
+ *   ones change the VM's size, which is a store to memory that the keeper shares.
+ * - KVM_S390_PV_COMMAND with PREPARE: the library does it, and makes room if an earlier hand-off is
+ *   still queued.
+ * - KVM_S390_PV_COMMAND with PERFORM: the keeper does it, if it takes it.
  *
- * io_setup(3) of libaio is interposed, too. The kernel waits for native AIO when the last one
- * leaves an address space: with a keeper that is not QEMU, whose pid is gone while its writes still
- * land. So the two exclude each other, unless the user says that somebody waits for the keeper's
- * word that the VM is quiet (PVREAPER_NATIVE_AIO=drain).
+ * io_setup(3) of libaio is interposed, too. The kernel waits for native AIO when the last process
+ * leaves an address space. With a keeper QEMU is not the last: its pid is gone while its writes
+ * still land. So keeper and native AIO exclude each other, unless PVREAPER_NATIVE_AIO=drain says
+ * that somebody waits until the VM is quiet.
  *
- * libpvreaper is linked in statically, for its own ioctl() must go around this one: the linker's
- * --wrap=ioctl makes a reference in it one to __wrap_ioctl(). Whoever else stands in for ioctl(2)
- * behind us, a tracer or a simulator, is still asked.
+ * libpvreaper is linked in statically, since its own ioctl() must go around this one: the linker's
+ * --wrap=ioctl turns each reference in it into one to __wrap_ioctl(). Another interposer of
+ * ioctl(2) behind this library, a tracer or a simulator, is still asked.
  */
 
 #include <dlfcn.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The sum of the memory slots. Each slot's size is exchanged at once and the difference added to
- * the total, so whatever order threads come in, the total is the sum in the end. It may wrap on
- * the way, if a smaller size overtakes a larger one, and wraps back.
+ * The sum of the memory slots. Each slot's size is exchanged at once, and the difference is added
+ * to the total. So in the end the total is the sum, in whatever order threads come. On the way the
+ * total may wrap, if a smaller size overtakes a larger one; it wraps back.
  */
 
 #include "preload/slots.h"

@@ -2,10 +2,10 @@
 #pragma once
 
 /*
- * How large a guest is, by the memory slots that KVM was told of. Atomics only: any thread may call
- * it at any time, a signal handler as well.
+ * A guest's size in bytes, by the memory slots that KVM was told of. Atomics only: any thread may
+ * call it at any time, a signal handler as well.
  *
- * What counts is writable memory in the first address space: the second one of x86 (system
+ * Only writable memory in the first address space counts. The second address space of x86 (system
  * management mode) shows the same memory once more, and read-only slots are firmware.
  */
 
@@ -15,11 +15,11 @@
 
 struct slots {
         _Atomic uint64_t total;
-        _Atomic uint64_t bytes[SLOTS_MAX]; /* untouched pages of it cost nothing */
+        _Atomic uint64_t bytes[SLOTS_MAX]; /* its untouched pages cost nothing */
 };
 
 /* KVM took this slot: slot and flags as in struct kvm_userspace_memory_region; 0 bytes: deleted. */
 void slots_set(struct slots *slots, uint32_t slot, uint32_t flags, uint64_t bytes);
 
-/* Another VM: nothing yet. Not while another thread is in slots_set(). */
+/* Another VM, without slots yet. Not while another thread is in slots_set(). */
 void slots_reset(struct slots *slots);
