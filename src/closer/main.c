@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * pv-reaper-closer: takes over the VM of a VMM that has no keeper. systemd starts one for each
- * connection to release.sock (Accept=yes), which it passes as fd 3; main() owns it until the VM fd
- * has come over it, and that until it is closed, which is the job.
+ * pv-reaper-closer: takes over the VM of a VMM that has no keeper. systemd starts one closer for
+ * each connection to release.sock (Accept=yes), and passes the connection as fd 3. main() owns the
+ * connection until the VM fd has come over it. Then main() owns the VM fd until the close. That
+ * close is the job.
  *
- * Exit status: 0 the VM is closed; 1 it is not, and why was said; 2 it was not started as it must
- * be.
+ * Exit status: 0: the VM is closed. 1: it is not, and a message said why. 2: the closer was started
+ * in the wrong way.
  */
 
 #include <stdio.h>

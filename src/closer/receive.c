@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Everything from a client is hostile: the packet, the number of fds with it, and the fds, any of
- * which may hang whoever closes it (a file on FUSE). So the packet is only looked at, with room for
- * one fd: that one is then ours, and all that came stays in the connection's queue as well, until
- * the client and the journal were told. What hangs after that hangs here or in our exit, and nobody
- * waits for us but this client.
+ * Everything from a client is hostile: the packet, the number of fds with it, and the fds. Each fd
+ * may hang the process that closes it (a file on FUSE). So the closer only peeks at the packet,
+ * with room for one fd. That fd is then the closer's. All fds also stay in the connection's queue,
+ * until the client and the journal were told. A close that hangs after that hangs here or in the
+ * closer's exit, and nobody but this client waits for the closer.
  *
- * PID 1 holds the connection, too, until our unit is dead. So to close it ends nothing, and what is
- * in its queue by then would be PID 1's to close, VMs for one. Whatever came must go while we are
- * there, and nothing may come any more: hang_up().
+ * PID 1 holds the connection, too, until the closer's unit is dead. So a close of the connection
+ * ends nothing, and PID 1 would close the fds that are still in its queue, VMs among them. The
+ * queue must be empty before the closer ends, and nothing may come any more: hang_up().
  */
 
 #include "closer/receive.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* The client's side of the closer: one VM fd from whoever connected. */
+/* The client's side of the closer: one VM fd from the client that connected. */
 
 #include <stdint.h>
 
@@ -15,14 +15,14 @@ struct release {
 
 /*
  * Says READY and waits 5 s at most for a RELEASE with one VM fd. 0: *ret is filled in, vm_fd is the
- * caller's, and the client is waiting for receive_confirm(). Negative: it was told to the client
- * and logged, and the connection has ended; whatever came instead of a VM fd stays open, since
- * closing it may take for ever: leave.
+ * caller's, and the client waits for receive_confirm(). Negative errno: client and log were told,
+ * and the connection has ended. An fd that is no VM's stays open, since its close may take for
+ * ever: leave then.
  */
 int receive_release(int client, struct release *ret);
 
 /*
- * Answers HELD: from here on the VM is ours to close. Ends the connection, which blocks as long as
- * it takes to close what the client sent beside the VM fd.
+ * Answers HELD: from here on this process closes the VM. Ends the connection. That blocks as long
+ * as it takes to close the other fds that the client sent.
  */
 void receive_confirm(int client);

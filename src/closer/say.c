@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Lines on stderr, one write(2) each. Under systemd that is the journal, which takes the level from
- * the front of the line, as in sd-daemon(3). It may block when the journal hangs: nobody but this
- * one VM waits for us.
+ * Lines on stderr, one write(2) each. Under systemd stderr is the journal, which takes the level
+ * from the front of the line, see sd-daemon(3). A write may block when the journal hangs: nobody
+ * but this one VM waits for the closer.
  */
 
 #include "closer/say.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What the closer has to say, to stderr: little, since the daemon logs how a job ended. */
+/* The closer's messages, on stderr: few, since the daemon logs how a job ended. */
 
 #include <syslog.h>
 

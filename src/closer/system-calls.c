@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What the closer may ask of the kernel from the moment it has its connection, and why. Its
- * client may be anybody in the socket's group. Whatever is not here kills it, and with it the
- * kernel tears the VM down, in the same cgroup: nothing is lost but the word of how it went.
+ * The system calls that the closer may make once it has its connection, and why. Its client may be
+ * anybody in the socket's group. Any other call kills the closer. The kernel then tears the VM down
+ * in the same cgroup: the VM is destroyed; only its result is unrecorded.
  */
 
 #include "closer/system-calls.h"

@@ -6,14 +6,14 @@
 #include "closer/receive.h"
 
 /*
- * From here on SIGTERM and SIGINT do not end us: they make the fd readable that this returns, which
- * is the caller's. Or a negative errno.
+ * From here on SIGTERM and SIGINT do not end this process. They make the returned fd readable; the
+ * fd is the caller's. Or a negative errno.
  */
 int work_open_signals(void);
 
 /*
- * Waits for the daemon's leave, or the end of the grace time, or SIGTERM; then tries PERFORM and
- * closes release->vm_fd; then reports, for a while. Blocks for as long as all that takes. 0: the VM
- * fd is closed; negative: nothing was begun.
+ * Waits for the daemon's grant, the end of the grace time, or SIGTERM. Then tries PERFORM and
+ * closes release->vm_fd. Then reports, for a while. Blocks for as long as all that takes. 0: the VM
+ * fd is closed. Negative errno: nothing was begun.
  */
 int work(struct release *release, int signals);

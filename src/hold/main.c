@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * pv-reaper-hold: ExecStart= of pv-reaper-workers.service, and nothing else. systemd (252 for one)
- * removes the empty cgroup of a oneshot unit as soon as its program has ended, delegated or not;
- * the keepers would have nowhere to live. So this leaves one sleeping process in a leaf of it:
+ * pv-reaper-hold: the ExecStart= of pv-reaper-workers.service. systemd (252 for one) removes the
+ * empty cgroup of a oneshot unit as soon as its program has ended, delegated or not. Then the
+ * keepers would have nowhere to live. So this program leaves one sleeping process in a leaf of that
+ * cgroup:
  *
  *         pv-reaper-workers.service/        no process: the daemon enables controllers here
  *                 hold/                     the sleeper
  *                 jobs/                     made by the daemon
  *
- * When it ends with 0 the sleeper sleeps in hold/, has left session and fds, and only SIGTERM and
- * SIGKILL end it. Nothing is written but hold/ and hold/cgroup.procs: all else is the daemon's.
+ * When the program ends with 0 the sleeper sleeps in hold/ and has left session and fds. Only
+ * SIGTERM and SIGKILL end the sleeper. The program writes hold/ and hold/cgroup.procs only: all
+ * else is the daemon's.
  */
 
 #include <fcntl.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What the sleeper may ask of the kernel, and why. It stays for as long as the system runs, in
- * the one cgroup tree that the daemon writes to, so it shall be of no use to anybody. Whatever is
- * not here kills it: systemd then sees its unit end, and says so.
+ * The system calls that the sleeper may make, and why. It stays for as long as the system runs, in
+ * the one cgroup tree that the daemon writes to, so it must be of no use to an attacker. Any other
+ * call kills it: systemd then sees its unit end, and says so.
  */
 
 #include "hold/system-calls.h"
