@@ -2,8 +2,8 @@
 
 /*
  * How strict a filter is, as a word: in the configuration for the daemon, in the environment for
- * the others. A word that nobody understands is an error, since who wrote "lgo" shall not believe
- * that nothing is refused.
+ * the other programs. An unknown word is an error: an administrator who wrote "lgo" must not
+ * believe that nothing is refused.
  */
 
 #include "sandbox/sandbox.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Instead of sandbox.c where pv-reaper is built without libseccomp (-Dseccomp=disabled): there is
- * no filter of our own, whatever the mode. What the units say in SystemCallFilter= still holds,
- * and is then all that there is.
+ * Stands in for sandbox.c in a build without libseccomp (-Dseccomp=disabled). Then the programs
+ * install no filter, whatever the mode. Only the units' SystemCallFilter= holds, if systemd starts
+ * the programs.
  */
 
 #include "sandbox/sandbox.h"

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * From a list to a filter, by libseccomp, which knows the numbers, and that on s390x the calls
- * about sockets have two ways in. Whatever is refused is logged by the kernel's audit as well
- * (type=1326, with program, pid and number of the call), also where the program goes on with an
- * error.
+ * Makes a filter from a list, by libseccomp. The library knows the numbers of the calls, and that
+ * on s390x the calls about sockets have two ways in. The kernel's audit logs each refused call as
+ * well (type=1326, with program, pid and number of the call), also where the program goes on with
+ * an error.
  *
- * A list names what is allowed, so with SANDBOX_ERROR all others that the library knows get a
- * rule of their own: a filter has one default, and that must be ENOSYS for what nobody knows yet,
- * or libc would not fall back to an older call. What is allowed for some arguments only gets the
- * default for all others, since a call has rules of one kind.
+ * A list names the allowed calls. With SANDBOX_ERROR each other call that the library knows gets a
+ * rule of its own. A filter has one default, and for calls that nobody knows yet that must be
+ * ENOSYS, or libc would not fall back to an older call. A call that is allowed for some arguments
+ * gets the default for all other arguments, since a call has rules of one kind.
  */
 
 #include "sandbox/sandbox.h"

@@ -2,33 +2,32 @@
 #pragma once
 
 /*
- * A program's list of system calls, as a seccomp filter. The lists stand with the programs
- * (system-calls.c in each), the reason beside each call; what turns one into a filter is here.
- * Built without libseccomp there is no filter (sandbox-none.c), and only SystemCallFilter= in the
- * units is left.
+ * A program's list of system calls, as a seccomp filter. Each program has its list in
+ * system-calls.c, with the reason beside each call. This module turns a list into a filter. A build
+ * without libseccomp has no filter (sandbox-none.c); only SystemCallFilter= in the units is left.
  */
 
 #include <stddef.h>
 #include <stdint.h>
 
 enum sandbox_mode {
-        SANDBOX_ENFORCE, /* what is not in the list does not happen, and is logged by the kernel */
-        SANDBOX_LOG,     /* it happens, and is logged */
+        SANDBOX_ENFORCE, /* a call that is not in the list fails or kills, and the kernel logs it */
+        SANDBOX_LOG,     /* such a call works, and the kernel logs it */
         SANDBOX_OFF,     /* no filter */
 };
 
-/* What enforcing does with a call that is not in the list. */
+/* The answer of SANDBOX_ENFORCE to a call that is not in the list. */
 enum sandbox_refusal {
-        /* EPERM, or ENOSYS if the library has not heard of the call: callers have a way without */
+        /* EPERM, or ENOSYS if the library does not know the call: callers can do without it */
         SANDBOX_ERROR,
         SANDBOX_KILL, /* the process is killed (SIGSYS) */
 };
 
 /* In the place of an argument's number. */
 #define SANDBOX_ANY         (-1) /* whatever the arguments are */
-#define SANDBOX_CLONE_FLAGS (-2) /* where clone(2) has its flags, which differs */
+#define SANDBOX_CLONE_FLAGS (-2) /* the flags of clone(2): their place differs by architecture */
 #define SANDBOX_ABSENT      (-3) /* always ENOSYS: libc then does it in another way */
-#define SANDBOX_S390X       (-4) /* as SANDBOX_ANY, where this is the architecture */
+#define SANDBOX_S390X       (-4) /* as SANDBOX_ANY, on s390x only */
 
 struct sandbox_call {
         const char *name;
@@ -43,8 +42,8 @@ struct sandbox_list {
 };
 
 /*
- * For this process (its first thread) and all its children, for ever; with no_new_privs. 0 or a
- * negative errno, and then nothing has changed.
+ * Installs the list for this process (its first thread) and all its children, for ever, with
+ * no_new_privs. 0, or a negative errno: then nothing has changed.
  */
 int sandbox_install(const struct sandbox_list *list, enum sandbox_mode mode);
 
@@ -53,6 +52,6 @@ extern const char *const sandbox_words[];
 
 /*
  * For programs without a configuration: the mode that PVREAPER_SECCOMP names, if the environment
- * may be trusted; SANDBOX_ENFORCE if it is not set. -EINVAL: no such word.
+ * may be trusted (secure_getenv(3)); SANDBOX_ENFORCE if it is not set. -EINVAL: no such word.
  */
 int sandbox_mode_from_environment(enum sandbox_mode *ret);
