@@ -35,8 +35,6 @@
  *   itself, instead of 60 s (reboot) and 5 s (shutdown);
  * - PVREAPER_RELEASE_SOCKET is the socket that pvr_release_vm_fd() connects to, instead of
  *   /run/pv-reaper/release.sock.
- *
- * docs/design.md in the source tree has the guarantees behind all this.
  */
 
 #include <stddef.h>

@@ -146,7 +146,7 @@ static void vm_freep(struct pvr_vm **vm) {
 /* ---- what a keeper must not be beside ---- */
 
 /*
- * Whether a dead VMM's pid would promise more than is true: see "Fencing" in pv-reaper-qemu(7).
+ * Whether a dead VMM's pid would promise more than is true: see FENCING in pv-reaper-qemu(7).
  * -EBUSY: native AIO is in use, or that cannot be told, and nobody waits for it. Who drains it must
  * be able to find it.
  */
