@@ -38,7 +38,7 @@ const struct wire_row wire_rows[] = {
 };
 const size_t wire_n_rows = ARRAY_SIZE(wire_rows);
 
-/* No padding: each struct is as large as its members. What was released never changes again. */
+/* No padding: each struct is as large as its members. A released version never changes again. */
 _Static_assert(sizeof(struct wire_header) == 4, "header");
 _Static_assert(sizeof(struct wire_hello) == 8, "HELLO");
 _Static_assert(sizeof(struct wire_outcome) == 24, "outcome");

@@ -60,7 +60,7 @@ static int look_at(int client, struct offer *ret) {
         return 0;
 }
 
-/* By name: everything else that could be asked of it might ask whoever made it. */
+/* By name: any other question to this fd might go to the process that serves it (FUSE). */
 static bool is_vm(int fd, char *name, size_t size) {
         char path[64];
         ssize_t n;

@@ -19,7 +19,7 @@ static const struct sandbox_call calls[] = {
         {"recvfrom", ANY}, /* not recv(3): on s390x that is a call of its own, by socketcall(2) */
         {"sendto", ANY},
         {"sendmsg", ANY},
-        {"setsockopt", ANY}, /* what is left in its queue: empty packets, too */
+        {"setsockopt", ANY}, /* the rest of its queue: empty packets, too */
         {"getsockopt", ANY}, /* whom a line in the journal is about */
         {"shutdown", ANY},
         {"socket", ANY}, /* s390x: no arguments can be checked; AF_UNIX by the unit */

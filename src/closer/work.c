@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * One VM fd, which nobody else may have any more: closing it is the job, since the last close of a
- * VM destroys it, in the task that closes. PERFORM comes before only because a kernel may permit it
- * one day: today it answers everybody outside the VMM's address space with -EIO, and the job ends
- * as "foreign" with the CPU time of the close in its bill.
+ * One VM fd. To close it is the job: if nobody else holds the VM any more, the last close destroys
+ * it, in the task that closes. PERFORM comes before the close only because a kernel may permit it
+ * one day. Today the kernel answers -EIO to everybody outside the VMM's address space, and the job
+ * ends as "foreign" with the CPU time of the close in its bill.
  *
- * Nothing can be done about a close that has begun. So SIGTERM means: begin now if not begun (the
- * alternative is that our exit does the same, untold), and do not linger afterwards.
+ * Nothing can stop a close that has begun. So SIGTERM means: begin now if not begun, since the exit
+ * would do the same work, unreported; and do not linger afterwards.
  */
 
 #include "closer/work.h"

@@ -135,7 +135,7 @@ int filter_install(const struct filter *filter) {
         struct sock_fprog program = {.len = filter->n, .filter = code};
         for (unsigned short i = 0; i < filter->n; i++)
                 code[i] = filter->code[i];
-        /* Through libc, where a simulator can add what it needs itself; errno is set on failure. */
+        /* Through libc, so that a simulator can add its own calls; errno is set on failure. */
         if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
             prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) < 0)
                 return negative_errno();

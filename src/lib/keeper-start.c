@@ -48,7 +48,7 @@ static int drop_capabilities(void) {
         return syscall(SYS_capset, &header, none) < 0 ? negative_errno() : 0;
 }
 
-/* What we run on. Our text, libc's and their data are files, which are never touched anyway. */
+/* The keeper's struct and stacks. Its text and libc's, and their data, are files: never touched. */
 static void protect_own(struct keeper *k) {
         const char *start = (const char *)k - KEEPER_BELOW;
 

@@ -115,5 +115,5 @@ enum vmm_life {
         VMM_EXITED,  /* its only thread has given up its memory, or is about to */
 };
 
-/* What its /proc/PID/stat says of a VMM whose pidfd is silent. No errno, no libc: see raw.h. */
+/* A VMM's life by its /proc/PID/stat, while its pidfd is silent. No errno, no libc: see raw.h. */
 enum vmm_life vmm_look(int stat_fd);

@@ -18,7 +18,7 @@ struct lines {
         char buffer[LINES_BUFFER];
 };
 
-/* From the start of fd, which stays the caller's. /proc tells what is true when it is read. */
+/* Begins at the start of fd, which stays the caller's. /proc answers with the present state. */
 void lines_begin(struct lines *lines, int fd);
 
 /*

@@ -260,7 +260,7 @@ struct release {
         void *userdata;
         int watch;
 
-        struct range ranges[RANGES_MAX]; /* what is to be sliced: the first of them */
+        struct range ranges[RANGES_MAX]; /* the first ranges that will be sliced */
         unsigned n_ranges;
 
         /* state, in bytes of address space */
@@ -358,7 +358,7 @@ void space_release(struct space *s, void (*progress)(void *userdata, uint64_t by
         (void)for_each_mapping(s->maps, &none, begin_release, &r);
         for (unsigned i = 0; i < r.n_ranges; i++)
                 release_range(&r, &r.ranges[i]);
-        if (r.n_ranges == RANGES_MAX) /* there may be more; what was dropped is cheap */
+        if (r.n_ranges == RANGES_MAX) /* there may be more; dropped ones are cheap */
                 (void)for_each_mapping(s->maps, &none, release_mapping, &r);
         raw_close(&r.watch);
 }

@@ -3,9 +3,9 @@
 /*
  * PERFORM and what its answer means.
  *
- * The kernel has one unnamed slot per VM for what is set aside: whoever issues PERFORM first takes
- * it, everybody after him gets -EINVAL. That is how keeper, heir, fall-back thread and a DISABLE of
- * the VMM can race without harm, and why -EINVAL is an outcome ("superseded") and no failure.
+ * The kernel has one unnamed slot per VM for a VM that is set aside. The first PERFORM takes it;
+ * every later one gets -EINVAL. So keeper, heir, fall-back thread and a DISABLE of the VMM can race
+ * without harm, and -EINVAL is an outcome ("superseded") and no failure.
  *
  * ioctl() is called through libc, where a simulator or a tracer can stand in for the kernel.
  */

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The one place that issues PERFORM, for whoever does it: the keeper, the heir, a thread of
- * pvr_vm_disable_async(), or its caller. Safe in the keeper: system calls only.
+ * The one place that issues PERFORM: for the keeper, the heir, a thread of pvr_vm_disable_async(),
+ * or its caller. Safe in the keeper: system calls only.
  */
 
 #include <pvreaper.h>
@@ -11,13 +11,14 @@
 #include <stdint.h>
 
 /*
- * Tears down what is set aside in vm_fd's VM and fills in result, error, rc, rrc, ran_us and kind
- * of *ret. Blocks for minutes; only a fatal signal ends it. governed: the daemon said so.
+ * Tears down the VM that is set aside in vm_fd's VM, and fills in result, error, rc, rrc, ran_us
+ * and kind of *ret. Blocks for minutes; only a fatal signal ends it. governed: the daemon granted
+ * it.
  */
 void teardown_perform(int vm_fd, bool governed, struct pvr_outcome *ret);
 
 /*
- * Sends an outcome to whoever reads pvr_vm_get_fd(), without waiting for him: what does not fit is
- * counted in *dropped instead, and told (outcome->dropped) with the next one that does.
+ * Sends an outcome to the reader of pvr_vm_get_fd(), without waiting. An outcome that does not fit
+ * is counted in *dropped; the next one that fits tells the number (outcome->dropped).
  */
 void teardown_report(int fd, _Atomic uint64_t *dropped, struct pvr_outcome *outcome);

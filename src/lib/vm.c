@@ -112,7 +112,7 @@ _public_ struct pvr_vm *pvr_vm_free(struct pvr_vm *vm) {
         if (!vm)
                 return NULL;
         if (vm_is_fork(vm))
-                return vm_destroy(vm); /* the heir, who has the other reference, is not here */
+                return vm_destroy(vm); /* the heir has the other reference, and is not in a child */
         send_leave(vm);
         return vm_unref(vm);
 }
@@ -146,9 +146,10 @@ static void vm_freep(struct pvr_vm **vm) {
 /* ---- what a keeper must not be beside ---- */
 
 /*
- * Whether a dead VMM's pid would promise more than is true: see FENCING in pv-reaper-qemu(7).
- * -EBUSY: native AIO is in use, or that cannot be told, and nobody waits for it. Who drains it must
- * be able to find it.
+ * Whether the end of this VMM's pid would be the end of its writes: see FENCING in
+ * pv-reaper-qemu(7). -EBUSY: native AIO is in use, and nobody waits for it. Another negative errno:
+ * not known. That is an error also with PVR_FLAG_DRAIN_NATIVE_AIO: the guard must find native AIO
+ * to wait for it.
  */
 static int check_aio(const struct pvr_vm *vm) {
         int r = space_has_aio();
@@ -287,7 +288,7 @@ static int await_ready(struct pvr_vm *vm) {
         return ready.error;
 }
 
-/* What a caller of any version passed, as this version has it. */
+/* The options of a caller of any version, in this version's form. */
 static int read_options(struct pvr_vm_options *ret, const struct pvr_vm_options *options) {
         const char *bytes = (const char *)options;
 

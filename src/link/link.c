@@ -212,7 +212,7 @@ uint64_t link_wakeup(const struct link *l, bool wanted) {
 
 /* ---- what the daemon says ---- */
 
-/* A grant for somebody who has nothing to do: give the slot back. No job, so any kind will do. */
+/* A grant for a worker without a job: give the slot back. Any kind will do, as there is no job. */
 static void grant_return(struct link *l, uint64_t seq) {
         union wire_message m = {};
 

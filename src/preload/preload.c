@@ -56,7 +56,7 @@
 int __wrap_ioctl(int fd, unsigned long request, ...);
 int io_setup(int maxevents, void *ret);
 
-/* What is behind us; NULL until our constructor ran. Constant afterwards. */
+/* The next ioctl(2) behind this one; NULL until the constructor ran. Constant afterwards. */
 static int (*next_ioctl)(int fd, unsigned long request, ...);
 
 static struct cmdline cmdline;
@@ -112,7 +112,7 @@ static int on_create_vm(int fd, unsigned long request, void *arg) {
         return r;
 }
 
-/* pvr_vm_set_fd() is not for two threads at once; whoever comes second leaves it to the next. */
+/* pvr_vm_set_fd() is not for two threads at once: the second thread leaves it to a later one. */
 static void tell(struct pvr_vm *vm, int fd) {
         int r;
 
@@ -120,7 +120,7 @@ static void tell(struct pvr_vm *vm, int fd) {
                 return;
         r = pvr_vm_set_fd(vm, fd, slots.total);
         told = r >= 0;
-        if (r == -EPERM || r == -EBUSY) { /* QEMU is not what its command line said */
+        if (r == -EPERM || r == -EBUSY) { /* QEMU is other than its command line said */
                 let_go = true;
                 say("the keeper has left; QEMU runs without one: ", strerror(-r));
         }
@@ -242,7 +242,7 @@ static int let_keeper_go(struct pvr_vm *vm) {
  * could land after its pid is gone.
  */
 _public_ int io_setup(int maxevents, void *ret) {
-        static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* whoever comes second waits */
+        static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* a second thread waits */
         int (*next)(int, void *) = (int (*)(int, void *))dlsym(RTLD_NEXT, "io_setup");
         struct pvr_vm *vm = keeper;
         int saved = errno, r = 0;
