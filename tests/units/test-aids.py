@@ -218,7 +218,7 @@ class Confinement(unittest.TestCase):
         with open(f"{CONF}/apparmor-libvirt-qemu", encoding="ascii") as file:
             rules = [line.strip() for line in file if line.strip() and not line.startswith("#")]
         rules = [rule for rule in rules if not rule.startswith("#")]
-        with open(f"{CONF}/../src/link/environment.h", encoding="utf-8") as file:
+        with open(f"{CONF}/../src/base/environment.h", encoding="utf-8") as file:
             sockets = re.findall(r'_SOCKET +"(.*)"', file.read())
         self.assertEqual(len(sockets), 2)
         for path in sockets:
