@@ -327,7 +327,7 @@ class Journald(JournalCase):
         number, = [n for n, contract in self.contracts.items() if contract.name == "JOB_DONE"]
         text = self.journal.journalctl("-x", f"MESSAGE_ID={number}")
         self.assertIn("Subject: The memory of guest was cleared (reboot)", text)
-        self.assertIn(f"Process {entry['PV_PID']} has done that", text)
+        self.assertIn(f"Process {entry['PV_PID']} has cleared memory of the guest guest", text)
 
     def test_example_of_the_man_page(self):
         if not shutil.which("jq"):
