@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * One number and one unit, in a notation that systemd's users know. A table of units per sort, one
- * parser for both; a pid has no unit. Nothing is guessed: signs, blanks, hexadecimal, a second unit
- * or what does not fit 64 bits is an error.
+ * Parses one number with one unit, in systemd's notation. Sizes and times have a table of units
+ * each and share the parser. A pid has no unit. These are errors: signs, blanks, hexadecimal, a
+ * second unit, and a value that does not fit into 64 bits.
  */
 
 #include "ctl/amount.h"
@@ -41,7 +41,7 @@ static int find_factor(const struct scale *scales, const char *name, uint64_t *r
         return -EINVAL;
 }
 
-/* Digits after the point count as long as they are worth anything. */
+/* Digits after the point count as far as they change the value. */
 static int parse(const char *text, const struct scale *scales, uint64_t *ret) {
         size_t n = strspn(text, "0123456789"), fraction = 0;
         uint64_t factor, sum = 0;

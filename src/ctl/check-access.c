@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Checks of who may connect: the sockets as files, and QEMU's user. Users and groups are asked of
- * the name services, or of ROOT/etc/passwd and group if there is a root.
- * Nothing is tried: to connect would start a daemon, or a closer that finds nothing.
+ * Checks the permission to connect: the sockets as files, and QEMU's user. Users and groups come
+ * from the name services, or with a root from ROOT/etc/passwd and group. No check connects: that
+ * would start a daemon, or a closer that finds nothing.
  */
 
 #include "ctl/check.h"
@@ -107,7 +107,7 @@ static int stat_socket(const struct check_host *host, const char *path, struct s
         return stat(check_path(host, full, "%s", path), ret) < 0 ? negative_errno() : 0;
 }
 
-/* group: the one that must be able to connect; NULL: the administrator chose it. */
+/* group: the group that must be able to connect. NULL: the administrator chooses it. */
 static void check_socket(const struct check_host *host, const char *path, const char *group,
                          struct check_report *ret) {
         char name[CHECK_WORD_MAX];
@@ -151,7 +151,7 @@ void check_control_socket(const struct check_host *host, struct check_report *re
 
 /* ---- QEMU's user ---- */
 
-/* As libvirt has it: by qemu.conf, else as distributions build it. */
+/* libvirt's choice: qemu.conf, else the name that distributions build in. */
 static bool find_qemu_user(const struct check_host *host, struct passwd *ret,
                            struct check_report *report) {
         static const char *const usual[] = {"libvirt-qemu", "qemu"};

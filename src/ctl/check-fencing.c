@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Checks that a guest whose QEMU is gone is told to have ended only when its native AIO has: that
- * libvirt waits for keepers that end it, and that no helper of QEMU's own is there that nobody can
- * make end it. Owns nothing beyond a look.
+ * Checks that a guest is reported as ended only when the native AIO of its QEMU has ended. libvirt
+ * must wait for keepers that end it. No helper of QEMU's own may keep it in flight, since nothing
+ * can end it there. A check owns nothing when it returns.
  */
 
 #include <dirent.h>
@@ -18,7 +18,7 @@
 
 /* ---- what the wrapper of QEMU reads ---- */
 
-/* Without the blanks at its ends, as the shell reads it. */
+/* Returns the line without the blanks at its ends, as the shell reads it. */
 static char *strip(char *line) {
         size_t n;
 
@@ -31,8 +31,8 @@ static char *strip(char *line) {
 }
 
 /*
- * Whether keepers stay with native AIO, to end it. As the wrapper: the last of the two lines that
- * it understands counts, and others are skipped.
+ * Whether keepers stay with native AIO, and end it. Reads the file like the wrapper: it skips
+ * unknown lines, and the last of the known ones counts.
  */
 static bool keepers_drain(const struct check_host *host) {
         char path[CHECK_PATH_MAX], *line = NULL;
@@ -110,9 +110,9 @@ static void check_hook(const struct check_host *host, struct check_report *ret) 
                      QEMU_CONF);
 }
 
-/* ---- helpers that nobody can make end it ---- */
+/* ---- helpers whose AIO nothing can end ---- */
 
-/* Calls look for each process until it returns something else than 0: that; or why it could not. */
+/* Calls look for each process until it returns other than 0. Returns that, or a negative errno. */
 static int for_each_process(const struct check_host *host, void *userdata,
                             int (*look)(const struct check_host *host, pid_t pid, void *userdata)) {
         char path[CHECK_PATH_MAX];
@@ -173,7 +173,7 @@ struct helpers {
         bool hidden;
 };
 
-/* A keeper ends the native AIO of its QEMU, whoever else shares the memory. */
+/* A keeper ends the native AIO of its QEMU, even if a helper shares the memory. */
 static int count_helper(const struct check_host *host, pid_t pid, void *userdata) {
         struct helpers *helpers = userdata;
         char comm[CHECK_WORD_MAX];

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Checks of the machine and its kernel. Where there are no protected guests (not s390x) what is
- * about them is skipped: pv-reaper has the memory of ordinary guests to give back there.
- * None of it asks the daemon, so all of it can be looked at before anything is installed.
+ * Checks of the machine and its kernel. Checks about protected guests are skipped where there are
+ * none (not s390x): pv-reaper frees the memory of ordinary guests there. No check asks the daemon,
+ * so they work before anything is installed.
  */
 
 #include "ctl/check.h"
@@ -41,7 +41,7 @@ void check_kernel(const struct check_host *host, struct check_report *ret) {
                 check_advise(ret, "boot Linux 5.9 or later");
 }
 
-/* Whether a check is over before it began. */
+/* Skips a check for s390x elsewhere, and returns true then. */
 static bool skip_elsewhere(const struct check_host *host, struct check_report *ret) {
         if (check_is_s390x(host))
                 return false;
@@ -87,7 +87,7 @@ void check_async_destroy(const struct check_host *host, struct check_report *ret
         }
 }
 
-/* The device, or -1 and the report is made. */
+/* Returns the device, or -1 after it made the report. */
 static int open_kvm(const struct check_host *host, struct check_report *ret) {
         char path[CHECK_PATH_MAX];
         int fd;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What checks look with. All files are looked for below host.root, so that a test can show a check
- * any host there is; what is not a file (uname, name services) is asked of this host only if there
- * is no such root.
+ * Functions by which checks look at the host. All files are looked for below host.root, so a test
+ * can show any host to a check. Other sources (uname, name services) are used only without a root:
+ * they tell about this host.
  */
 
 #include "ctl/check.h"
@@ -118,7 +118,7 @@ int check_grep(const struct check_host *host, const char *path, const char *text
         while (!found && fgets(line, sizeof(line), file)) {
                 const char *p = line + strspn(line, " \t");
 
-                /* "#include" is AppArmor's, and no remark. */
+                /* AppArmor's "#include" is no remark. */
                 found = (*p != '#' || strncmp(p, "#include", strlen("#include")) == 0) &&
                         strstr(p, text);
         }

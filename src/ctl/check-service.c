@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Checks of the service: its units as files, and the daemon by what it answers and by /proc. What
- * only a running daemon knows is skipped without one; that there is none is check_daemon()'s to
- * say.
+ * Checks of the service: its units as files, the daemon by its answers and by /proc. Checks that
+ * need a running daemon are skipped without one. check_daemon() alone reports that there is none. A
+ * check owns nothing when it returns.
  */
 
 #include "ctl/check.h"
@@ -12,7 +12,7 @@
 #include <linux/capability.h>
 #include <string.h>
 
-/* As in manager.c: what the daemon keeps for itself, and what a worker costs. */
+/* The daemon's numbers: fds that it reserves for itself, and fds per worker. */
 #define FDS_RESERVED   128
 #define FDS_PER_WORKER 4
 #define WORKERS_LEAST  1000
@@ -22,7 +22,7 @@ static const char *const unit_dirs[] = {
         "/usr/lib/systemd/system", "/lib/systemd/system",
 };
 
-/* The unit file that systemd would take; false: there is none. */
+/* Finds the unit file that systemd would take. false: there is none. */
 static bool find_unit(const struct check_host *host, const char *name, char *ret) {
         for (size_t i = 0; i < ARRAY_SIZE(unit_dirs); i++) {
                 (void)snprintf(ret, CHECK_PATH_MAX, "%s/%s", unit_dirs[i], name);
@@ -32,7 +32,7 @@ static bool find_unit(const struct check_host *host, const char *name, char *ret
         return false;
 }
 
-/* A file that is empty, or a link to /dev/null, is how a unit is masked. */
+/* An empty file, or a link to /dev/null, masks a unit. */
 static bool is_masked(const struct check_host *host, const char *path) {
         char text[16];
 
@@ -121,7 +121,7 @@ void check_daemon(const struct check_host *host, struct check_report *ret) {
                      PVR_VERSION_TEXT);
 }
 
-/* A file of /proc/PID of the daemon; false: the report is made. */
+/* Reads a file of the daemon's /proc/PID. false: it made the report. */
 static bool read_proc(const struct check_host *host, const char *name, char text[8192],
                       struct check_report *ret) {
         char path[64];

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Checks of what VMs are run by and confined with: QEMU, libvirt, AppArmor, SELinux. Of all of them
- * only QEMU's version has to be asked of a program; libvirt's is in the name of its library.
- * What is not installed is skipped: a host may run its VMs by other means.
+ * Checks of the software that runs and confines VMs: QEMU, libvirt, AppArmor, SELinux. Only QEMU's
+ * version needs a program to run; libvirt's is in the name of its library. Missing software is
+ * skipped: a host may run its VMs by other means.
  */
 
 #include "ctl/check.h"
@@ -29,7 +29,7 @@ static bool find_qemu(const struct check_host *host, char ret[CHECK_PATH_MAX]) {
         return false;
 }
 
-/* What it prints for --version. We are a process of our own, whom our parent ends in time. */
+/* Reads the output of --version. A check is a process of its own, which its parent ends in time. */
 static int ask_version(const char *path, char *buffer, size_t size) {
         size_t n = 0;
         ssize_t m;
@@ -131,7 +131,7 @@ static bool is_in_directory(const struct check_host *host) {
         return found;
 }
 
-/* Whether libvirt confines at all: "none" in qemu.conf turns it off. */
+/* Whether libvirt confines QEMU: "none" in qemu.conf turns that off. */
 static bool is_confined(const struct check_host *host, struct check_report *ret) {
         char word[CHECK_WORD_MAX];
 
@@ -170,7 +170,7 @@ void check_apparmor(const struct check_host *host, struct check_report *ret) {
 
 /* ---- SELinux ---- */
 
-/* 1: the module is in the policy; 0: it is not; -EACCES: that is root's to know. */
+/* 1: the module is in the policy; 0: it is not; -EACCES: only root may know. */
 static int find_module(const struct check_host *host) {
         char path[CHECK_PATH_MAX], type[CHECK_WORD_MAX] = "targeted";
         const struct dirent *entry;

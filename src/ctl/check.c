@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The verb "check": a table of checks, and what runs them. Each runs in a child, which sends its
- * report through a pipe and has LIMIT_SEC for it: a name service, a device or a program that hangs
- * costs its own line only. The daemon is asked once, before, with the time limits that connections
- * have.
+ * The verb "check": a table of checks, and the code that runs them. Each check runs in a child,
+ * which sends its report through a pipe within LIMIT_SEC. So a name service, a device or a program
+ * that hangs costs its own line only. The daemon is asked once, before the checks, with the time
+ * limits of a connection.
  */
 
 #include "ctl/check.h"
@@ -59,7 +59,7 @@ static const struct column columns[] = {
 
 /* ---- one check ---- */
 
-/* The report, if it comes in time and whole. */
+/* Whether a whole report came in time. */
 static bool receive(int fd, struct check_report *ret) {
         const uint64_t deadline = now_usec() + LIMIT_SEC * USEC_PER_SEC;
         size_t n = 0;
@@ -84,7 +84,7 @@ static bool receive(int fd, struct check_report *ret) {
 _Noreturn static void be_checker(const struct check *check, const struct check_host *host, int fd) {
         struct check_report report = {.result = CHECK_SKIP};
 
-        (void)setpgid(0, 0); /* to be ended with whatever it starts */
+        (void)setpgid(0, 0); /* so that it is killed with all that it starts */
         check->run(host, &report);
         (void)!write(fd, &report, sizeof(report));
         _exit(EXIT_SUCCESS);
@@ -108,9 +108,9 @@ static void run_check(const struct check *check, const struct check_host *host,
         if (pid < 0)
                 return;
         done = receive(reader, ret);
-        (void)setpgid(pid, pid); /* whoever comes first */
+        (void)setpgid(pid, pid); /* parent and child both try */
         (void)kill(-pid, SIGKILL);
-        /* One that hangs in the kernel is not waited for: init will. */
+        /* Does not wait for a child that hangs in the kernel: init will. */
         if (done) {
                 (void)waitpid(pid, NULL, 0);
                 return;
@@ -180,7 +180,7 @@ static int reject_unknown(const struct options *options) {
         return 0;
 }
 
-/* The worst that was found; negative: the user was told. */
+/* Returns the worst result. Negative: the user was told why. */
 static int run_checks(const struct options *options, const struct check_host *host, FILE *out) {
         _cleanup_(record_list_deinit) struct record_list list = {};
         enum check_result worst = CHECK_PASS;
@@ -209,7 +209,7 @@ static void connection_freep(struct connection **connection) {
         connection_free(*connection);
 }
 
-/* What goes wrong is no error here, but what the check of the daemon says. */
+/* A failure is no error here: the check of the daemon reports it. */
 static int ask_daemon(const char *socket, struct record_list *ret, char *why, size_t size) {
         _cleanup_(connection_freep) struct connection *connection = NULL;
         int r;

@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * "pv-reaperctl check": what the service needs of this host, one function each. A check looks, and
- * changes nothing. It runs in a process of its own with a time limit, so it may ask what can hang:
- * name services, a device, a program's --version.
+ * "pv-reaperctl check": one function for each need of the service. A check looks, and changes
+ * nothing. It runs in a process of its own with a time limit. So it may use what can hang: name
+ * services, a device, a program's --version.
  */
 
 #include <stdio.h>
@@ -13,7 +13,7 @@
 
 enum check_result {
         CHECK_PASS,
-        CHECK_SKIP, /* it does not apply here, or cannot be found out; detail says why */
+        CHECK_SKIP, /* it does not apply here, or nobody can tell; detail says why */
         CHECK_WARN, /* it works, but not as well as it could */
         CHECK_FAIL, /* it does not work */
 };
@@ -25,10 +25,10 @@ struct check_report {
 };
 
 struct check_host {
-        const char *root;            /* "", or a directory that files are looked for below */
-        const char *socket;          /* the daemon's */
-        const struct record *status; /* what it answered, or NULL */
-        const char *why;             /* it did not */
+        const char *root;            /* "", or the directory below which files are looked for */
+        const char *socket;          /* of the daemon */
+        const struct record *status; /* the daemon's answer, or NULL */
+        const char *why;             /* why there is no answer */
 };
 
 struct check {
@@ -53,30 +53,30 @@ const char *check_path(const struct check_host *host, char *buffer, const char *
 
 bool check_exists(const struct check_host *host, const char *path);
 
-/* The file's text, as much as there is room for, without the line's end. */
+/* Reads the file's text, as far as it fits, without the last newline. Negative: no such text. */
 int check_read(const struct check_host *host, const char *path, char *buffer, size_t size);
 
-/* As read, of a small file that is one word; "" if there is none. */
+/* The text of a small file that is one word; "" if there is none. */
 #define CHECK_WORD_MAX 128
 const char *check_word(const struct check_host *host, const char *path,
                        char buffer[CHECK_WORD_MAX]);
 
-/* "s390x", as uname -m has it. */
+/* The architecture, such as "s390x", as uname -m prints it. */
 const char *check_machine(const struct check_host *host, char buffer[CHECK_WORD_MAX]);
 bool check_is_s390x(const struct check_host *host);
 
-/* major * 1000 + minor; 0: cannot be told. */
+/* major * 1000 + minor; 0: unknown. */
 unsigned check_kernel_version(const struct check_host *host);
 
 /*
- * Whether a line of the file that is no remark has the text in it. -ENOENT, ...
+ * Whether a line of the file, except remarks, contains the text. Negative: cannot read the file.
  */
 int check_grep(const struct check_host *host, const char *path, const char *text);
 
-/* A value of qemu.conf, without quotes: 1; 0: it is not set. */
+/* Reads a value of qemu.conf, without quotes. 1: it is set; 0: it is not. */
 int check_qemu_conf(const struct check_host *host, const char *key, char buffer[CHECK_WORD_MAX]);
 
-/* A number of the daemon's status; 0 without one. */
+/* A number or a text of the daemon's status; 0 or "" if there is none. */
 uint64_t check_status_number(const struct check_host *host, const char *key);
 const char *check_status_text(const struct check_host *host, const char *key);
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * One table per kind of record: the daemon's key, the key in JSON, the title in text (none: too
- * much for a line), and how to write it. src/daemon/bus/fields.c has the other end, the manual page
- * explains the JSON keys.
+ * One table per kind of record. A row has the daemon's key, the key in JSON, the title in text, and
+ * the format. A column without title is in JSON only, since a line has no room for it. The daemon's
+ * end is src/daemon/bus/fields.c. The manual page explains the JSON keys.
  */
 
 #include "ctl/columns.h"

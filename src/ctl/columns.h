@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What there is to show of what the daemon answers. */
+/* The columns of the daemon's answers. */
 
 #include "ctl/table.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Prints what bash or zsh sources to complete pv-reaperctl's command line. It is run while the
- * project is built, by the machine that builds it, which need not be the one that it is for; so it
- * has libc only, and nothing else of this program than the table. Owns nothing.
+ * Prints the file that bash or zsh sources to complete pv-reaperctl's command line. This program
+ * runs during the build, on the building machine, which may differ from the target. So it uses libc
+ * and the list of verbs only. It owns nothing.
  */
 
 #include <stdio.h>
@@ -17,7 +17,7 @@
 #define BASH_OPTION(name, has_arg, id, words)               " --" name
 
 #define BASH_FOR_VERB_NOTHING(name)
-/* A VMM may claim any name, and compgen -W expands what it is given: plain ones only. */
+/* A VMM may claim any name, and compgen -W expands its words. So only plain names are passed on. */
 #define BASH_FOR_VERB_VMS(name)                                                                    \
         "        " name ")\n"                                                                      \
         "                words=$(pv-reaperctl --no-legend list 2>/dev/null |\n"                    \

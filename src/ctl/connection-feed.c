@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The connection of "pv-reaperctl watch". It owns its sd_bus, which is NULL while there is no
- * daemon, and the last answers. The state is asked for after each signal and each second, but at
- * most four times a second, and never so often that a daemon with thousands of jobs would spend
- * more than a tenth of its time on us.
+ * The connection of "pv-reaperctl watch". It owns the last answers and its sd_bus, which is NULL
+ * while there is no daemon. It asks for the state after each signal and each second, with two
+ * limits: four times a second, and a tenth of the daemon's time. The second limit matters with
+ * thousands of jobs.
  *
- * tick_source is always on: it makes the next connection, gives up one that does not answer, or
- * asks for the state, whichever is due.
+ * tick_source is always on. Whatever is due, it makes the next connection, gives up a connection
+ * that does not answer, or asks for the state.
  */
 
 #include "ctl/connection-feed.h"
@@ -34,12 +34,12 @@ struct feed {
         /* owned */
         char *path;
         sd_bus *bus;
-        sd_bus_slot *status_slot, *jobs_slot; /* of questions under way */
+        sd_bus_slot *status_slot, *jobs_slot; /* of open questions */
         struct record_list status, jobs;
 
         /* state */
         bool reached;
-        bool told; /* that it is not */
+        bool told; /* the user knows that it is not reached */
         bool wanted;
         uint64_t asked_at, took;
 
@@ -89,7 +89,7 @@ static int take(struct feed *f, sd_bus_message *m, sd_bus_slot **slot, struct re
 
         *slot = sd_bus_slot_unref(*slot);
         if (sd_bus_message_is_method_error(m, NULL)) {
-                f->wanted = true; /* as a rule since we have signals to read: again, then */
+                f->wanted = true; /* usually because signals are unread: ask again */
                 if (!is_asking(f))
                         tick_in(f, PAUSE_USEC);
                 return 1;
@@ -210,7 +210,7 @@ static int set_up(struct feed *f, int *fd) {
         r = sd_bus_attach_event(f->bus, f->event, SD_EVENT_PRIORITY_NORMAL);
         if (r < 0)
                 return r;
-        /* Before the first question: what happens after its answer is heard. */
+        /* Before the first question, so that no event after its answer is missed. */
         return sd_bus_call_method_async(f->bus, NULL, DRIVER, "/org/freedesktop/DBus", DRIVER,
                                         "AddMatch", NULL, NULL, "s", MATCH);
 }
@@ -240,7 +240,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
         else if (f->user->state)
                 r = ask(f);
         else
-                return 0; /* the bus will say when it is gone */
+                return 0; /* the bus reports its own end */
         if (r < 0)
                 lose(f, r);
         return 0;

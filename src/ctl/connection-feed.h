@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * A connection that stays: signals as they come, the daemon's state after them, and another try
- * whenever it is lost. Nothing here waits, and nothing is told to the user.
+ * A connection that stays. It passes on signals as they come, and the daemon's state after them. A
+ * lost connection is made again. These functions never block, and print nothing.
  */
 
 #include <systemd/sd-event.h>
@@ -15,19 +15,19 @@ struct feed;
 struct feed_user {
         void *userdata;
 
-        /* Both lists may be taken: an empty one is left then. NULL: only signals are wanted. */
+        /* May take both lists and leave empty ones. NULL: the user wants signals only. */
         void (*state)(void *userdata, struct record_list *status, struct record_list *jobs);
 
-        /* name: "JobQueued", "JobStarted", "JobFinished"; job: what GetJob says of it. */
+        /* name: "JobQueued", "JobStarted" or "JobFinished". job: as GetJob returns it. */
         void (*job)(void *userdata, const char *name, const struct record *job);
 
-        /* The daemon answers now; or (-errno) does not any more. Told when it changes. */
+        /* Called on each change. error: 0, the daemon answers now; -errno, it no longer does. */
         void (*reached)(void *userdata, int error);
 };
 
-/* path is copied; user is not. Callbacks come from the loop only. */
+/* Copies path, but not user. Callbacks come from the event loop only. */
 int feed_new(struct feed **ret, sd_event *event, const char *path, const struct feed_user *user);
 struct feed *feed_free(struct feed *feed);
 
-/* Asks for the state, soon: not more often than it is answered quickly. */
+/* Asks for the state soon, within the limits of connection-feed.c. */
 void feed_refresh(struct feed *feed);

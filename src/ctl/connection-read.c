@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * From D-Bus dictionaries to records. Nothing is kept: a record has copies. A type that we do not
- * know is skipped, for a newer daemon may send it; one that is not what the method returns is an
- * error. The lists stay their callers' on failure, too.
+ * Makes records of D-Bus dictionaries. A record has copies, so the message may go. An unknown type
+ * in a variant is skipped, since a newer daemon may send it. Any other type than the method's is an
+ * error. The caller keeps its list, also on failure.
  */
 
 #include "ctl/connection-read.h"
@@ -54,7 +54,7 @@ static int read_number(sd_bus_message *m, char type, struct value *ret) {
         return 0;
 }
 
-/* Adds what is in a variant; skips what a newer daemon may put there. */
+/* Adds a variant's value to the record, or skips an unknown type. */
 static int read_variant(sd_bus_message *m, const char *contents, struct record *record,
                         const char *key) {
         struct value value = {.type = VALUE_STRING};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* The daemon's answers as records. Negative: it is not what was expected, or there is no memory. */
+/* The daemon's answers as records. Negative: an unexpected answer, or -ENOMEM. */
 
 #include <systemd/sd-bus.h>
 
@@ -10,11 +10,11 @@
 #define OBJECT_PATH      "/org/pvreaper/Manager"
 #define OBJECT_INTERFACE "org.pvreaper.Manager1"
 
-/* a{sv}, added to the list. */
+/* Adds a record for a{sv} to the list. */
 int connection_read_record(sd_bus_message *m, struct record_list *list);
 
-/* a{sv} or aa{sv}. */
+/* Adds a record for a{sv}, or one for each of aa{sv}. */
 int connection_read_reply(sd_bus_message *m, struct record_list *list);
 
-/* a(sss): records of Key, Value, Origin. */
+/* Adds a record of Key, Value and Origin for each of a(sss). */
 int connection_read_limits(sd_bus_message *m, struct record_list *list);

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Reads /proc/PID/ of QEMUs, and of processes that share a QEMU's memory. Owns what it remembers of
- * them: a process is a pid and a start time. What holds: an answer "nobody" was true of each of
- * them at some moment of this look, after its QEMU's end, and a dead QEMU submits nothing more. A
- * process that cannot be told whose it is counts as the one that is asked for; but only if it was
- * there at the first look, or is a child of one: else others that come and go could keep us for
- * ever.
+ * Reads /proc/PID/ of QEMUs, and of processes that share a QEMU's memory. It owns its notes about
+ * them: a process is a pid and a start time. Invariant: an answer "nobody" was true of each process
+ * at some moment of this look, after its QEMU's end. A dead QEMU submits nothing more. A process
+ * with an unknown QEMU counts as meant, but only if it existed at the first look or is a child of
+ * one that did. Otherwise processes that come and go could block the caller for ever.
  */
 
 #include "ctl/inflight.h"
@@ -31,10 +30,10 @@ struct process {
         uint64_t starttime;
 
         /* state */
-        unsigned look; /* the last one that saw it */
+        unsigned look; /* the last look that saw it */
         enum meant meant;
-        bool late;         /* it was not there at the first look */
-        bool without_ring; /* and so it was at cpu_since */
+        bool late;         /* it did not exist at the first look */
+        bool without_ring; /* since cpu_since */
         uint64_t cpu_since;
 
         LIST_ENTRY(process) link; /* in inflight.processes */
@@ -43,13 +42,13 @@ struct process {
 struct inflight {
         char *proc;
         char *what;
-        pid_t pid; /* that what names, or 0 */
+        pid_t pid; /* the pid in what, or 0 */
 
-        LIST_HEAD(, process) processes; /* those of the last whole look, and of this one */
+        LIST_HEAD(, process) processes; /* of the last whole look and of this one */
         unsigned look;
         bool looked, knows;
 
-        enum meant why_meant; /* of the process that why is about */
+        enum meant why_meant; /* of the process that why names */
         char why[COMM_SIZE + 96];
         char cmdline[CMDLINE_MAX], parents[CMDLINE_MAX];
 };
@@ -60,7 +59,7 @@ struct stat_line {
         uint64_t starttime;
 };
 
-/* ---- what is said, without looking at it ---- */
+/* ---- pure parts ---- */
 
 bool inflight_is_helper(const char *comm, pid_t *ret) {
         int pid, n = 0;
@@ -74,7 +73,7 @@ bool inflight_is_helper(const char *comm, pid_t *ret) {
         return true;
 }
 
-/* One of a value's parts, up to a comma that is none of two: compared as it would read. */
+/* Compares a part of a value, up to a single comma. QEMU reads two commas as one. */
 static bool part_is(const char **value, const char *what) {
         const char *p = *value;
         bool same = true;
@@ -97,7 +96,7 @@ static bool has_name(const char *value, const char *what) {
         return false;
 }
 
-/* An option's value may look like another option: then we wait for one too many. */
+/* An option's value may look like an option: then wait-quiet waits for a process too many. */
 bool inflight_is_named(const char *cmdline, size_t size, const char *what) {
         const char *end = cmdline + size, *arg = cmdline, *value;
 
@@ -117,12 +116,12 @@ bool inflight_is_ring(const char *line) {
         return strstr(line, " /[aio]");
 }
 
-/* -name process= lets a QEMU have any name: by that it is not found. */
+/* A QEMU that -name process= renamed is not found by name. */
 static bool is_qemu(const char *comm) {
         return strncmp(comm, "qemu", 4) == 0 || strcmp(comm, "kvm") == 0;
 }
 
-/* A worker by its pid, but there is no VMM whose memory it keeps. */
+/* A closer is a worker, but keeps no VMM's memory. */
 static bool is_closer(const char *comm) {
         return strcmp(comm, "pv-reaper-close") == 0;
 }
@@ -150,7 +149,7 @@ int inflight_next_pid(DIR *dir, pid_t *ret) {
         return 1;
 }
 
-/* Its length; the text ends with NUL. A longer text is cut. */
+/* Returns the text's length. The text ends with NUL; a longer one is cut. */
 static ssize_t read_proc(const struct inflight *f, pid_t pid, const char *name, char *buffer,
                          size_t size) {
         _cleanup_(close_fd) int fd = -1;
@@ -179,7 +178,7 @@ static int read_comm(const struct inflight *f, pid_t pid, char ret[COMM_SIZE]) {
         return n < 0 ? (int)n : 0;
 }
 
-/* A dead first thread is shown as a zombie also while others exit, and wait for I/O in that. */
+/* A dead first thread is a zombie also while other threads exit and wait for I/O in that. */
 static int read_stat(const struct inflight *f, pid_t pid, struct stat_line *ret) {
         unsigned long long starttime;
         char text[1024], state, *p;
@@ -221,7 +220,8 @@ static int read_rings(const struct inflight *f, pid_t pid, struct inflight_task 
         return error;
 }
 
-/* The rings first: who waits for the last one has taken it away, and is seen to wait. */
+/* Reads the rings first: a task that waits for its last ring has removed it, and is seen waiting.
+ */
 static int read_task(const struct inflight *f, pid_t pid, struct inflight_task *ret) {
         unsigned long long cpu;
         char text[256] = "";
@@ -260,7 +260,7 @@ static pid_t find_qemu(struct inflight *f, pid_t ppid, ssize_t size) {
 
 /* ---- whose it is ---- */
 
-/* starttime: NULL if any will do. */
+/* starttime: NULL for any. */
 static struct process *find_process(const struct inflight *f, pid_t pid,
                                     const uint64_t *starttime) {
         struct process *p;
@@ -271,7 +271,7 @@ static struct process *find_process(const struct inflight *f, pid_t pid,
         return NULL;
 }
 
-/* It is seen in this look. NULL: no memory. */
+/* Notes that this look saw the process. NULL: no memory. */
 static struct process *see_process(struct inflight *f, pid_t pid, uint64_t starttime) {
         struct process *p = find_process(f, pid, &starttime);
 
@@ -301,7 +301,7 @@ static void forget_unseen(struct inflight *f) {
         }
 }
 
-/* qemu: the one that it is named after, or that lives, or 0. size: of its command line. */
+/* qemu: its QEMU's pid, by its name or alive, or 0. size: of its command line. */
 static enum meant whose(const struct inflight *f, const struct process *p, pid_t qemu,
                         ssize_t size) {
         if (f->pid != 0 && ((p->pid == f->pid && !p->late) || qemu == f->pid))
@@ -311,7 +311,7 @@ static enum meant whose(const struct inflight *f, const struct process *p, pid_t
         return (f->pid != 0 && qemu != 0) || p->late ? MEANT_NOT : MEANT_PERHAPS;
 }
 
-/* A settled answer stays, also when the process has no command line, and no QEMU, any more. */
+/* A settled answer stays, even when the process loses its command line and its QEMU. */
 static void settle(struct inflight *f, struct process *p, pid_t ppid, enum meant meant) {
         const struct process *parent = find_process(f, ppid, NULL);
 
@@ -323,7 +323,7 @@ static void settle(struct inflight *f, struct process *p, pid_t ppid, enum meant
         f->knows = f->knows || p->meant == MEANT;
 }
 
-/* Of several that there are, the first that is meant for sure, or else the first. */
+/* Keeps the first process that is meant for sure, or else the first. */
 static void note_why(struct inflight *f, const struct process *p, const char *comm,
                      const char *does) {
         if (p->meant <= f->why_meant)
@@ -349,7 +349,7 @@ static int may_be_in_flight(const struct inflight *f, struct process *p) {
         return inflight_may_be(&task, p->cpu_since);
 }
 
-/* As inflight_look(), of a process that shares a QEMU's memory. named_after: QEMU's pid, or 0. */
+/* As inflight_look(), for a process that shares a QEMU's memory. named_after: QEMU's pid, or 0. */
 static int look_at_helper(struct inflight *f, struct process *p, pid_t ppid, pid_t named_after) {
         pid_t qemu = 0;
         ssize_t size;
@@ -365,7 +365,7 @@ static int look_at_helper(struct inflight *f, struct process *p, pid_t ppid, pid
         return qemu != 0 ? 1 : may_be_in_flight(f, p);
 }
 
-/* The same of a QEMU, or of the process that has the pid that is asked for. */
+/* The same for a QEMU, or for the process with the given pid. */
 static int look_at_vmm(struct inflight *f, struct process *p, pid_t ppid) {
         ssize_t size = 0;
 
@@ -377,7 +377,7 @@ static int look_at_vmm(struct inflight *f, struct process *p, pid_t ppid) {
         return p->meant != MEANT_NOT;
 }
 
-/* The same of any. Negative also if it is gone. */
+/* The same for any process. Negative also if the process is gone. */
 static int look_at(struct inflight *f, pid_t pid) {
         struct stat_line stat;
         char comm[COMM_SIZE];
@@ -433,7 +433,7 @@ int inflight_look(struct inflight *f) {
         r = look_at_all(f, dir);
         (void)closedir(dir);
         if (r < 0)
-                return r; /* some were not seen: they are not forgotten, and not late either */
+                return r; /* not all were seen: forget none, and call none late */
         forget_unseen(f);
         f->looked = true;
         return r;

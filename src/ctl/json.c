@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * JSON by the same columns as the text. Values keep their types and units: bytes and microseconds
- * as integers, errors as negative errnos. Objects are built first, then written in one go, with
- * all that is not ASCII escaped: the output may be a terminal.
+ * JSON, by the same columns as the text. Values keep their types and units: bytes and microseconds
+ * are integers, errors are negative errnos. An object is built first, then written at once. All but
+ * ASCII is escaped, since the output may be a terminal.
  */
 
 #include "ctl/json.h"
 
 #include <jansson.h>
 
-/* jansson's integers are signed; what is beyond (a lie of some VMM) loses precision, not sense. */
+/* jansson's integers are signed. A larger number (a false claim of a VMM) becomes a real. */
 static json_t *number_new(uint64_t number) {
         if (number > INT64_MAX)
                 return json_real((double)number);

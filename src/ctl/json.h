@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Records as JSON for programs: every column's json key is there, null if unknown. */
+/* Records as JSON for programs. Each column's key is there, with null for an unknown value. */
 
 #include "ctl/table.h"
 
@@ -11,15 +11,15 @@ enum json_mode {
         JSON_PRETTY,
 };
 
-/* An array of objects. Errors: -ENOMEM. */
+/* Prints an array of objects. Errors: -ENOMEM. */
 int json_print(FILE *out, const struct column *columns, const struct record_list *list,
                enum json_mode mode);
 
-/* One object. */
+/* Prints one object. */
 int json_print_record(FILE *out, const struct column *columns, const struct record *record,
                       enum json_mode mode);
 
-/* An object with arrays in it: each part's name is a key beside those of the record. */
+/* Prints an object with arrays. Each part's name is a key beside those of the record. */
 struct json_part {
         const char *name; /* NULL ends a table of parts */
         const struct column *columns;

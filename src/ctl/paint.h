@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Colours of a terminal: sequences to print, all of them empty without colour. */
+/* Colours of a terminal: sequences to print. All are empty without colour. */
 
 #include <stdbool.h>
 

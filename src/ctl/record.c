@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Dictionaries of a few dozen entries, searched one by one. A record owns its keys and copies of
- * its strings, a list its records. A key that is not there is an unknown value; nothing else means
- * unknown.
+ * Dictionaries of a few dozen entries. The search is linear. A record owns its keys and copies of
+ * its strings. A list owns its records. A missing key means an unknown value, and nothing else
+ * means that.
  */
 
 #include "ctl/record.h"

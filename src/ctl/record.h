@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What the daemon answers, apart from how it was transported: dictionaries, and lists of them. */
+/* The daemon's answers without their transport: dictionaries, and lists of dictionaries. */
 
 #include "base/util.h"
 
@@ -24,7 +24,7 @@ struct value {
 
 struct entry {
         char *key;    /* owned */
-        char *string; /* owned; what value points to, if it is a string */
+        char *string; /* owned; value points to it, if it is a string */
         struct value value;
 };
 
@@ -38,14 +38,14 @@ struct record_list {
         size_t n_records;
 };
 
-/* Copies key and a string. -ENOMEM. */
+/* Adds an entry. Copies key and a string. Errors: -ENOMEM. */
 int record_add(struct record *record, const char *key, const struct value *value);
 
-/* NULL: unknown. Stays the record's. */
+/* Finds a value. NULL: it is unknown. The record keeps it. */
 const struct value *record_find(const struct record *record, const char *key);
 
-/* An empty record at the end of the list, the list's; valid until the next one is added. */
+/* Adds an empty record. The list keeps it. It is valid until the next one is added. */
 int record_list_add(struct record_list *list, struct record **ret);
 
-/* Frees what is in the list, and empties it. */
+/* Frees the records, and empties the list. */
 void record_list_deinit(struct record_list *list);

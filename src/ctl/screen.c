@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Drawing: everything is printed to memory as "status" and "jobs" would, then cut to the terminal's
- * size, line by line. The order of the jobs is an array of copies of the records' heads; the
- * records stay whose they are.
+ * Drawing. It prints to memory as "status" and "jobs" do, then cuts the lines to the terminal's
+ * size. To sort the jobs it makes an array of shallow copies of the records. The caller keeps the
+ * records.
  */
 
 #include "ctl/screen.h"
@@ -46,7 +46,7 @@ static int class_of(const struct record *job) {
 }
 
 static int compare_values(const struct value *a, const struct value *b) {
-        if (!a || !b) /* the unknown last */
+        if (!a || !b) /* unknown values last */
                 return !a - !b;
         if (a->type == VALUE_STRING && b->type == VALUE_STRING)
                 return strcmp(a->string, b->string);
@@ -60,7 +60,7 @@ static int compare(const void *a, const void *b, void *userdata) {
 
         if (screen->sort == 0) {
                 r = class_of(x) - class_of(y);
-                if (r == 0) /* of those that ended, the last first */
+                if (r == 0) /* ended jobs: the last first */
                         r = class_of(x) == 2 ? -by_id : by_id;
         } else {
                 const char *key = watch_columns[screen->sort - 1].key;
@@ -74,7 +74,7 @@ static int compare(const void *a, const void *b, void *userdata) {
 
 /* ---- lines ---- */
 
-/* At most so many columns of what is printable ASCII; sequences of colours have no width. */
+/* Prints at most that many columns of printable ASCII. Sequences of colours have no width. */
 static void put_line(FILE *out, const char *line, size_t length, unsigned columns) {
         unsigned width = 0;
 
@@ -90,7 +90,7 @@ static void put_line(FILE *out, const char *line, size_t length, unsigned column
         (void)fputs("\033[K", out);
 }
 
-/* n lines of text after skipping some; returns how many there were. */
+/* Prints n lines of the text after some skipped ones. Returns how many it printed. */
 static unsigned put_lines(FILE *out, const char *text, size_t skip, unsigned n, unsigned columns) {
         unsigned put = 0;
 
@@ -172,7 +172,7 @@ static void draw_foot(FILE *out, const struct screen *s) {
         (void)fputs(s->paint.off, out);
 }
 
-#define ROWS_AROUND 4U /* the head's two, the title, the foot */
+#define ROWS_AROUND 4U /* two of the head, the title, the foot */
 
 static unsigned rows_of_jobs(const struct screen *s) {
         return s->rows > ROWS_AROUND ? s->rows - ROWS_AROUND : 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What "pv-reaperctl watch" shows of the jobs, and where one is in it. Pure. */
+/* The screen of "pv-reaperctl watch", and the position in it. Pure. */
 
 #include <stdio.h>
 
@@ -19,12 +19,12 @@ struct screen {
         bool paused;
         size_t first; /* the first job that is shown */
 
-        const char *notice; /* in place of the keys, or NULL */
+        const char *notice; /* shown in place of the keys, or NULL */
 };
 
-/* q, ^L and unknown keys are not its business: false. */
+/* Handles a key. false: not one of this screen's, such as q, ^L and unknown keys. */
 bool screen_key(struct screen *screen, int key, size_t n_jobs);
 
-/* As many lines as there are rows, none longer than the columns. status may be NULL. -ENOMEM. */
+/* Prints at most rows lines of at most columns. status may be NULL. Errors: -ENOMEM. */
 int screen_draw(FILE *out, struct screen *screen, const struct record *status,
                 const struct record_list *jobs);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The screen of "pv-reaperctl status": a line per question that somebody has at 3 a.m., the most
- * urgent ones first. What is unknown is left out of a sentence or shown as "-". Texts of others
- * are made printable by format_value().
+ * The screen of "pv-reaperctl status". Each line answers one question of an administrator at 3
+ * a.m., the most urgent first. An unknown value is left out or shown as "-". format_value() makes
+ * texts of others printable.
  */
 
 #include "ctl/status.h"
@@ -16,7 +16,7 @@
 
 #define LABEL "%9s: "
 
-/* A value as text; "-" if there is none, or no memory. Free what is kept in *keep. */
+/* A value as text. "-": there is none, or no memory. *keep owns the text; free it. */
 static const char *text_of(const struct record *record, const char *key, enum format format,
                            char **keep) {
         free(*keep);
@@ -76,7 +76,7 @@ static void print_work(FILE *out, const struct status *s) {
         (void)fprintf(out, "; %" PRIu64 " VMs\n", number_of(s->status, "VMs"));
 }
 
-/* What matters comes first: a narrow terminal shows no more of it. */
+/* The most important first: a narrow terminal cuts the rest. */
 void status_print_head(FILE *out, const struct status *s) {
         (void)fprintf(out, "%spv-reaperd%s: ", s->paint.bold, s->paint.off);
         print_state(out, s);
@@ -120,7 +120,7 @@ static void print_cap(FILE *out, const struct status *s) {
         (void)fputc('\n', out);
 }
 
-/* The first of them always, the others if they are not at their default. */
+/* Some limits always, the others if they are not at their default. */
 static bool is_worth_a_line(const struct record *limit) {
         static const char *const always[] = {"max-concurrent", "start-rate", "cpu-quota"};
 

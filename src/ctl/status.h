@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* The daemon on one screen. Pure: prints what it is given. */
+/* The daemon on one screen. Pure: it prints its arguments. */
 
 #include <stdio.h>
 
@@ -15,8 +15,8 @@ struct status {
         struct paint paint;
 };
 
-/* All of it. */
+/* Prints the whole screen. */
 void status_print(FILE *out, const struct status *status);
 
-/* Two lines: what it is, and what it has to do. */
+/* Prints two lines: the daemon's state, and its work. */
 void status_print_head(FILE *out, const struct status *status);

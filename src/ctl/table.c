@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Columns of text. Every cell is made first, one string each in a plain array of rows that
- * table_print() owns, then measured, then printed: numbers to the right, the rest to the left,
- * nothing after the last column's text. Cells hold printable ASCII only, so that a byte is a column
- * and nothing speaks to the terminal.
+ * Columns of text. table_print() first makes all cells, an array of strings that it owns. Then it
+ * measures and prints them: numbers to the right, the rest to the left, no blanks at a line's end.
+ * Cells hold printable ASCII only. So a byte is a column, and no text controls the terminal.
  */
 
 #include "ctl/table.h"
@@ -118,7 +117,7 @@ char *format_value(enum format format, const struct value *value) {
 
 struct cells {
         const struct column *columns; /* not owned */
-        size_t *shown;                /* the indices of those with a title; owned */
+        size_t *shown;                /* indices of the columns with a title; owned */
         size_t n_columns, n_rows;
         char **texts; /* n_rows times n_columns; owned */
 };

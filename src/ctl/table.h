@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Records as text for people. A table of columns says what there is to show, for people and
- * (json.h) for programs, so that the two cannot differ.
+ * Records as text for people. A table of columns says what to show. JSON for programs (json.h) uses
+ * the same table, so the two cannot differ.
  */
 
 #include <stdio.h>
@@ -30,15 +30,15 @@ struct column {
 
 #define FORMAT_MAX 64 /* room for any number that these write */
 
-/* Cut, never rounded up: nothing is said to last longer than it does. size: of the buffer. */
+/* Formats a time: cut, never rounded up. size: of the buffer. */
 void format_usec(char *buffer, size_t size, uint64_t usec);
 
-/* "-" for NULL and for what is not of a type that the format knows. NULL: no memory. Free it. */
+/* A value as text; "-" for NULL and for a wrong type. The caller frees it. NULL: no memory. */
 char *format_value(enum format format, const struct value *value);
 
-/* One line per record, columns as wide as what is in them. legend: with titles. -ENOMEM. */
+/* Prints one line per record, in columns of fitting width. legend: with titles. Errors: -ENOMEM. */
 int table_print(FILE *out, const struct column *columns, const struct record_list *list,
                 bool legend);
 
-/* One line per column, by its name in JSON. */
+/* Prints one line per column, with its name in JSON. */
 int table_print_record(FILE *out, const struct column *columns, const struct record *record);

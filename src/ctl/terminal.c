@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Raw enough for single keys: no echo, no lines, but ^C and ^Z stay signals. The alternate screen,
- * so that what was there before comes back. The settings to restore are static, since a handler of
- * SIGSEGV has no other way to them; write(2) and tcsetattr(3) are allowed there.
+ * The terminal passes single keys: no echo, no lines, but ^C and ^Z stay signals. The alternate
+ * screen keeps the old content. The settings to restore are static, since a handler of SIGSEGV can
+ * reach nothing else. It may call write(2) and tcsetattr(3).
  */
 
 #include "ctl/terminal.h"
@@ -27,7 +27,7 @@ void terminal_leave(void) {
         (void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &saved);
 }
 
-/* SA_RESETHAND: the second time it ends us as it should. */
+/* SA_RESETHAND: the second signal ends the process as usual. */
 static void on_fatal(int number) {
         terminal_leave();
         (void)raise(number);

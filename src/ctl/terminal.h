@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The terminal as a screen: entered once, and left whatever happens, at exit() and on fatal signals
- * too. Only SIGKILL leaves it as it is: reset(1).
+ * The terminal as a screen. After terminal_enter() it is restored in all cases, at exit() and on
+ * fatal signals too, except SIGKILL: then reset(1) helps.
  */
 
 #include "base/util.h"
@@ -20,11 +20,11 @@ enum key {
         KEY_END,
 };
 
-/* stdin and stdout must be one. Negative: they are none. */
+/* stdin and stdout must be terminals. Negative: they are not. */
 int terminal_enter(void);
 void terminal_leave(void);
 
 void terminal_get_size(unsigned *ret_rows, unsigned *ret_columns);
 
-/* Takes the first key off *text, n bytes: a character or an enum key. KEY_NONE: nothing left. */
+/* Takes the first key off *text, n bytes: a character or an enum key. KEY_NONE: none is left. */
 int terminal_next_key(const char **text, size_t *n);

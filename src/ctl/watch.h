@@ -3,5 +3,5 @@
 
 #include "ctl/verbs.h"
 
-/* "pv-reaperctl watch": until q, a signal, or until nobody reads it any more. Prints by itself. */
+/* "pv-reaperctl watch": until q, a signal, or the end of its reader. It prints by itself. */
 int verb_watch(const struct options *options, FILE *out);
