@@ -90,15 +90,19 @@ class Looks(VmmCase):
         self.assertGreater(len(own_fds(vmm.pid)), 7)
         # bell, outcomes, pidfds of VMM and guard, VM fd; then the daemon. Looking for it takes one
         # more for a moment.
-        expected = ["anon_inode:[pidfd]"] * 2 + ["anon_inode:kvm-vm", "socket", "socket"]
-        self.wait("the keeper has its fds", lambda: kinds_of_fds(vmm.keeper) == expected)
+        # /proc: maps, mountinfo, statm; stat of the VMM, for keeper and guard.
+        few = ["anon_inode:[pidfd]"] * 2 + ["anon_inode:kvm-vm", "socket", "socket"]
+        proc = [f"/proc/{vmm.keeper}/{name}" for name in ("maps", "mountinfo", "statm")]
+        proc += [f"/proc/{vmm.pid}/stat"] * 2
+        before, governed = sorted(few + proc), sorted([*few, *proc, "socket"])
+        self.wait("the keeper has its fds", lambda: kinds_of_fds(vmm.keeper) == before)
         self.daemon()
         self.registered(1)
-        self.assertEqual(kinds_of_fds(vmm.keeper), expected + ["socket"])
+        self.assertEqual(kinds_of_fds(vmm.keeper), governed)
         for _ in range(5):
             vmm.do("set-fd")
             self.reboot(vmm)
-        self.assertEqual(kinds_of_fds(vmm.keeper), expected + ["socket"])
+        self.assertEqual(kinds_of_fds(vmm.keeper), governed)
         # All that the VMM has because of the keeper is closed by an execve.
         vmm.do("exec 60")
         self.wait("the new program runs", lambda: read(f"/proc/{vmm.pid}/comm") == "sleep\n")
