@@ -207,7 +207,7 @@ class Ends(ClosingCase):
         self.assert_closed_by(self.closed()[0], closer)
         self.assertEqual(self.ended("guest")["state"], "foreign")
         self.wait_journal(_SYSTEMD_UNIT=closer.unit,
-                          MESSAGE="closed the VM without a grant of pv-reaperd's")
+                          MESSAGE="closed the VM without a grant from pv-reaperd")
 
     def test_stopped_inside(self):
         closer = self.waiting()

@@ -223,7 +223,7 @@ class Soak(Case):
                 return
             self.assertEqual(closer.process.returncode, 0, closer.log())
             if said := closer.log():
-                self.assertRegex(said, r"\A\S* ?closed the VM without a grant of pv-reaperd's\n\Z")
+                self.assertRegex(said, r"\A\S* ?closed the VM without a grant from pv-reaperd\n\Z")
                 at = os.stat(closer.log_path).st_mtime_ns - time.time_ns() + time.monotonic_ns()
                 self.assert_was_away(at, closer.unit, grace=0)
             closer.collect()
