@@ -6,24 +6,9 @@ import re
 
 from sources import functions, includes
 
-# What the files of a layer may include with "...": folders below src/, and the public header.
-# Layers point down only.
-LAYERS = {
-    "src/base": ("base",),
-    "src/link": ("base", "link"),
-    "src/lib": ("base", "lib", "link", "pvreaper.h"),
-    "src/preload": ("base", "lib", "link", "preload", "pvreaper.h"),
-    "src/sandbox": ("base", "sandbox"),
-    "src/daemon": ("base", "daemon", "sandbox", "pvreaper.h"),
-    "src/closer": ("base", "closer", "link", "sandbox"),
-    "src/hold": ("base", "hold", "sandbox"),
-    "src/ctl": ("base", "ctl"),
-    "include": (),
-}
-
 BUS = ("src/daemon/bus/*", "src/daemon/service/*", "src/ctl/connection*.[ch]")
 
-# One library, one file. The first row that matches counts. Layers not named here have libc only.
+# One library, one file. The first row that matches counts. Folders not named here have libc only.
 LIBRARIES = {
     "libcgroup.h": ("src/daemon/cgroup/library.c",),
     "seccomp.h": ("src/sandbox/sandbox.c",),
@@ -35,10 +20,10 @@ LIBRARIES = {
     "jansson.h": ("src/daemon/*", "src/ctl/*"),
 }
 # These never log and never print.
-SILENT = ("src/base", "src/link", "src/sandbox", "src/lib", "include")
+SILENT = ("src/base/", "src/link/", "src/sandbox/", "src/lib/", "include/")
 LOUD_HEADERS = ("stdio.h", "syslog.h")
 
-# The kernel's and libc's, for the layers that may have nothing else.
+# The kernel's and libc's, for the folders that may have nothing else.
 LIBC = re.compile(r"(linux|asm|asm-generic|sys|net|netinet|arpa)/.*|(" + "|".join("""
     assert ctype dirent dlfcn elf endian errno fcntl float fnmatch getopt grp inttypes libgen limits
     link locale math mntent paths poll pthread pwd sched search semaphore setjmp signal spawn
@@ -59,41 +44,26 @@ PARAMETERS_ALLOWED = {
 }
 
 
-def layer_of(path):
-    return next((layer for layer in LAYERS if path.startswith(layer + "/")), None)
-
-
 def matches(path, patterns):
     return any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
 
 
-def quoted_include_allowed(path, layer, name):
-    if "/" not in name:  # a neighbour, or pvreaper.h from -Iinclude
-        name = name if name == "pvreaper.h" else f"{layer.removeprefix('src/')}/{name}"
-    else:
-        name = os.path.normpath(name)
-    return any(name == allowed or name.startswith(allowed + "/") for allowed in LAYERS[layer])
-
-
-def check_layers(path, text):
-    """Who includes whom, and which file alone may use which library."""
-    layer = layer_of(path)
-    if not layer:
-        return  # tests may include anything
+def check_libraries(path, text):
+    """Which file alone may use which library, and who never prints. Tests may use anything."""
+    if not path.startswith(("src/", "include/")):
+        return
     for line, kind, name in includes(text):
         at = f"{path}:{line}: "
         if kind == '"' or name == "pvreaper.h":
-            if not quoted_include_allowed(path, layer, name):
-                yield at + f'{layer} must not include "{name}"'
-            continue
+            continue  # house.py looks at these
         owner = next((owners for library, owners in LIBRARIES.items()
                       if fnmatch.fnmatchcase(name, library)), None)
         if owner and not matches(path, owner):
             yield at + f"<{name}> belongs to {', '.join(owner)} only"
         elif not owner and not LIBC.fullmatch(name):
             yield at + f"<{name}> is neither libc's nor in the table of libraries"
-        if layer in SILENT and name in LOUD_HEADERS:
-            yield at + f"{layer} never logs or prints: no <{name}>"
+        if path.startswith(SILENT) and name in LOUD_HEADERS:
+            yield at + f"{os.path.dirname(path)} never logs or prints: no <{name}>"
 
 
 def check_sizes(path, text):

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""How the code reads, checked by machine: format, layers, sizes, openings, words, scripts."""
+"""How the code reads, checked by machine: format, libraries, sizes, openings, words, scripts."""
 import functools
 import os
 import re
@@ -46,8 +46,8 @@ class Style(unittest.TestCase):
         if done.returncode != 0:
             self.fail(f"clang-format -i {' '.join(bad)}\n" + done.stderr[:2000])
 
-    def test_layers(self):
-        self.apply(checks.check_layers, C_FILES)
+    def test_libraries(self):
+        self.apply(checks.check_libraries, C_FILES)
 
     def test_sizes(self):
         shipped = {path: sources.read(path) for path in C_FILES if path.startswith("src/")}

@@ -70,6 +70,48 @@ class Table(unittest.TestCase):
             rooms.Rooms(PAGE.replace("| `base` | | |\n", ""))
 
 
+class Tree(unittest.TestCase):
+    """The table of HACKING.md itself: a row that is too wide would go unnoticed."""
+    def setUp(self):
+        self.rooms = rooms.Rooms(sources.read("HACKING.md"))
+
+    def expect(self, allowed, *arrows):
+        for path, target in arrows:
+            self.assertEqual(self.rooms.may_use(f"src/{path}", target if "pvreaper.h" in target
+                                                else f"src/{target}"), allowed, (path, target))
+
+    def test_programs_and_libraries(self):
+        self.expect(False, ("base/wire.c", "lib/vm.h"), ("lib/vm.c", "daemon/main.h"),
+                    ("daemon/worker/peer.c", "lib/vm.h"), ("daemon/worker/peer.c", "ctl/verbs.h"),
+                    ("daemon/worker/peer.c", "link/link.h"), ("ctl/main.c", "daemon/job/job.h"),
+                    ("ctl/main.c", "include/pvreaper.h"), ("closer/main.c", "lib/vm.h"),
+                    ("base/wire.c", "link/link.h"), ("hold/main.c", "daemon/runtime/log.h"),
+                    ("base/wire.h", "include/pvreaper.h"), ("lib/vm.c", "preload/slots.h"),
+                    ("daemon/main.c", "include/pvreaper.h"))
+        self.expect(True, ("lib/vm.c", "base/wire.h"), ("lib/vm.c", "include/pvreaper.h"),
+                    ("preload/preload.c", "lib/vm.h"), ("closer/work.c", "link/link.h"),
+                    ("hold/main.c", "sandbox/sandbox.h"))
+
+    def test_the_core_knows_no_face(self):
+        for face in ("bus/bus.h", "service/service.h", "metrics/metrics.h", "forecast.h"):
+            for core in ("manager.c", "policy.c", "memory/memory.c", "worker/peer.c"):
+                self.expect(False, (f"daemon/{core}", f"daemon/{face}"))
+        self.expect(True, ("daemon/main.c", "daemon/bus/bus.h"),
+                    ("daemon/bus/bus.c", "daemon/manager.h"))
+
+    def test_a_worker_knows_no_manager(self):
+        for core in ("adopt/adopt.c", "cpu/cap.c", "memory/memory.c", "policy.c", "worker/peer.c"):
+            self.expect(False, (f"daemon/{core}", "daemon/manager.h"))
+        self.expect(False, ("daemon/worker/peer.c", "daemon/memory/memory.h"),
+                    ("daemon/cpu/cap.c", "daemon/worker/worker.h"))
+
+    def test_what_is_pure_stays_pure(self):
+        self.expect(False, ("daemon/governor/queue.c", "daemon/cpu/share.h"),
+                    ("daemon/governor/queue.c", "daemon/config/config.h"),
+                    ("daemon/job/job.c", "daemon/worker/worker.h"),
+                    ("daemon/job/job.c", "daemon/governor/unit.h"))
+
+
 class Includes(unittest.TestCase):
     TEXTS = {"src/d/face/x.h": "", "src/d/core/y.h": "", "src/base/z.h": "", "include/p.h": ""}
 
