@@ -142,7 +142,6 @@ void link_job_begin(struct link *l, uint32_t kind, uint64_t bytes, uint64_t grac
 
 void link_job_drop(struct link *l) {
         l->kind = WIRE_KIND_NONE;
-        l->requested = false;
 }
 
 void link_begun(struct link *l) {
@@ -183,7 +182,6 @@ static void outcome_send(struct link *l) {
 
 void link_job_end(struct link *l, const struct wire_outcome *outcome) {
         l->kind = WIRE_KIND_NONE;
-        l->requested = false;
         if (l->unacked.seq != 0)
                 l->unreported++;
         l->unacked = *outcome;

@@ -46,7 +46,7 @@ struct link {
 
         /* state: the job; kind is enum wire_kind, NONE between two jobs */
         uint32_t kind;
-        bool requested; /* on this connection */
+        bool requested; /* this job, on this connection */
         uint64_t seq;   /* of the current or else the last job */
         uint64_t begun; /* of the last job that was begun without waiting for its GRANT, or 0 */
         uint64_t bytes; /* to clear, as far as the worker knows */

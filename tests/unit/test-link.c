@@ -6,13 +6,11 @@
  * worker goes ahead alone, and what becomes of a GRANT that nobody waits for.
  */
 
+#include "daemon.h"
 #include "fds.h"
 
-#include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 
-#include "base/packet.h"
 #include "base/util.h"
 #include "link/link.h"
 
@@ -20,8 +18,7 @@
 #define GRACE (15 * USEC_PER_SEC)
 #define MSEC  USEC_PER_MSEC
 
-static uint64_t now;     /* of the clock */
-static int listener, at; /* the daemon's: it listens; it has this connection, or -1 */
+static uint64_t now; /* of the clock */
 static struct link l;
 
 int __wrap_clock_gettime(clockid_t clock, struct timespec *ret);
@@ -33,58 +30,23 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *ret) {
         return 0;
 }
 
-/* ---- the daemon ---- */
+/* A send that fails. */
+static int send_error;
 
-static void daemon_listen(int backlog) {
-        listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-        assert_true(listener >= 0);
-        assert_int_equal(bind(listener, (struct sockaddr *)&l.address, sizeof(l.address)), 0);
-        assert_int_equal(listen(listener, backlog), 0);
-}
+int __real_packet_send(int fd, const void *packet, size_t size);
+int __wrap_packet_send(int fd, const void *packet, size_t size);
 
-static void daemon_accept(void) {
-        close_fd(&at);
-        at = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        assert_true(at >= 0);
-}
-
-/* The next packet, of this type and version. */
-static union wire_message hear_version(uint16_t version, uint16_t type) {
-        union wire_message packet, m;
-        ssize_t n = packet_recv(at, &packet, sizeof(packet));
-
-        assert_true(n > 0);
-        assert_int_equal(wire_decode(&m, WIRE_TO_DAEMON, &packet, (size_t)n), type);
-        assert_int_equal(m.header.version, version);
-        return m;
-}
-
-static union wire_message hear(uint16_t type) {
-        return hear_version(WIRE_VERSION, type);
-}
-
-static void hear_nothing(void) {
-        union wire_message packet;
-
-        assert_int_equal(packet_recv(at, &packet, sizeof(packet)), -EAGAIN);
-}
-
-static void say(uint16_t version, uint16_t type, uint64_t seq) {
-        union wire_message m = {.grant.seq = seq}; /* DONE_ACK's is in the same place */
-        int size = wire_encode(&m, version, type);
-
-        assert_true(size > 0);
-        assert_int_equal(packet_send(at, &m, (size_t)size), 0);
+int __wrap_packet_send(int fd, const void *packet, size_t size) {
+        return send_error < 0 ? send_error : __real_packet_send(fd, packet, size);
 }
 
 /* ---- the worker ---- */
 
 static void set_up(void) {
         now = START;
-        listener = at = -1;
-        l = (struct link){.address.sun_family = AF_UNIX, .mem = 1 << 30, .flags = WIRE_FLAG_DRAINS};
-        (void)snprintf(l.address.sun_path + 1, sizeof(l.address.sun_path) - 1, "pvr-test-link-%d",
-                       (int)getpid());
+        send_error = 0;
+        l = (struct link){.mem = 1 << 30, .flags = WIRE_FLAG_DRAINS};
+        daemon_address(&l.address);
         strcpy(l.name, "guest");
         memset(l.uuid, 7, sizeof(l.uuid));
         link_init(&l);
@@ -92,20 +54,14 @@ static void set_up(void) {
 
 static void tear_down(void) {
         link_down(&l);
-        close_fd(&at);
-        close_fd(&listener);
+        daemon_hang_up();
+        daemon_deaf();
 }
 
 static void expect_read(enum link_event event, enum link_state state) {
         assert_int_equal(link_read(&l), event);
         assert_int_equal(l.state, state);
         assert_int_equal(l.fd < 0, state == LINK_DOWN);
-}
-
-/* What it says of itself on a connection that the daemon has just accepted. */
-static struct wire_register hear_register(void) {
-        (void)hear(WIRE_HELLO);
-        return hear(WIRE_REGISTER).reg;
 }
 
 /* From LINK_DOWN to LINK_WELCOMED. */
@@ -115,21 +71,21 @@ static struct wire_register welcome(void) {
         link_step(&l, now, true);
         assert_int_equal(l.state, LINK_CONNECTED);
         daemon_accept();
-        reg = hear_register();
-        say(WIRE_VERSION, WIRE_WELCOME, 0);
+        reg = daemon_hear_register();
+        daemon_say(WIRE_VERSION, WIRE_WELCOME, 0);
         expect_read(LINK_NOTHING, LINK_WELCOMED);
         return reg;
 }
 
 static void set_up_welcomed(void) {
         set_up();
-        daemon_listen(1);
+        daemon_listen(&l.address, 1);
         (void)welcome();
 }
 
 /* A welcomed link loses its daemon, and time passes until it may connect again. */
 static void lose(void) {
-        close_fd(&at);
+        daemon_hang_up();
         expect_read(LINK_NOTHING, LINK_DOWN);
         now += USEC_PER_SEC;
 }
@@ -148,7 +104,7 @@ static void test_link_registers(void **state) {
         struct wire_register reg;
 
         set_up();
-        daemon_listen(1);
+        daemon_listen(&l.address, 1);
         link_step(&l, now, false); /* no reason to */
         assert_int_equal(l.fd, -1);
         reg = welcome();
@@ -162,7 +118,7 @@ static void test_link_registers(void **state) {
         assert_int_equal(reg.unreported, 0);
         assert_int_equal(reg.flags, WIRE_FLAG_DRAINS);
         link_step(&l, now, true);
-        hear_nothing();
+        daemon_hear_nothing();
         assert_int_equal(link_wakeup(&l, true), USEC_INFINITY);
         tear_down();
 }
@@ -189,10 +145,10 @@ static void test_link_retries(void **state) {
                 assert_int_equal(l.retry_at, now + waiting[i] * MSEC);
                 now = l.retry_at;
         }
-        daemon_listen(1);
+        daemon_listen(&l.address, 1);
         (void)welcome();
         lose();
-        close_fd(&listener);
+        daemon_deaf();
         link_step(&l, now, true); /* WELCOME made it quick again */
         assert_int_equal(l.retry_at, now + 100 * MSEC);
         tear_down();
@@ -223,39 +179,39 @@ static void test_link_older_daemon(void **state) {
         struct wire_register reg;
 
         set_up();
-        daemon_listen(1);
+        daemon_listen(&l.address, 1);
         link_step(&l, now, true);
         daemon_accept();
-        (void)hear_register();
-        say(1, WIRE_UNGOVERNED, 0);
+        (void)daemon_hear_register();
+        daemon_say(1, WIRE_UNGOVERNED, 0);
         expect_read(LINK_NOTHING, LINK_DOWN);
         now = link_wakeup(&l, true);
         assert_int_equal(now, START + 100 * MSEC);
         link_step(&l, now, true);
         daemon_accept();
-        (void)hear_version(1, WIRE_HELLO);
-        reg = hear_version(1, WIRE_REGISTER).reg;
+        (void)daemon_hear_version(1, WIRE_HELLO);
+        reg = daemon_hear_version(1, WIRE_REGISTER).reg;
         assert_int_equal(reg.mem, 1 << 30);
-        say(1, WIRE_WELCOME, 0);
+        daemon_say(1, WIRE_WELCOME, 0);
         expect_read(LINK_NOTHING, LINK_WELCOMED);
 
         link_quiet(&l); /* none of it exists in version 1 */
         begin();
         link_begun(&l);
-        hear_nothing();
+        daemon_hear_nothing();
         assert_int_equal(l.begun, 1);
         link_job_end(&l, &outcome);
-        (void)hear_version(1, WIRE_DONE);
+        (void)daemon_hear_version(1, WIRE_DONE);
         lose(); /* the next may be a newer one */
         reg = welcome();
         assert_int_equal(reg.flags, WIRE_FLAG_DRAINS | WIRE_FLAG_QUIET);
-        assert_int_equal(hear(WIRE_DONE).done.outcome.seq, 1);
+        assert_int_equal(daemon_hear(WIRE_DONE).done.outcome.seq, 1);
         tear_down();
 }
 
 static void test_link_ungoverned(void **state) {
         set_up_welcomed();
-        say(WIRE_VERSION, WIRE_UNGOVERNED, 0);
+        daemon_say(WIRE_VERSION, WIRE_UNGOVERNED, 0);
         expect_read(LINK_UNGOVERNED, LINK_DOWN);
         now += 60 * USEC_PER_SEC;
         link_step(&l, now, true);
@@ -275,21 +231,23 @@ static void test_link_asks_once_per_connection(void **state) {
         begin();
         for (unsigned i = 0; i < 2; i++) {
                 link_step(&l, now, true);
-                m = hear(WIRE_REQUEST);
+                m = daemon_hear(WIRE_REQUEST);
                 assert_int_equal(m.request.kind, WIRE_KIND_SHUTDOWN);
                 assert_int_equal(m.request.seq, 1);
                 assert_int_equal(m.request.mem, 4096);
                 link_step(&l, now, true);
-                hear_nothing();
+                daemon_hear_nothing();
                 lose();
                 assert_int_equal(welcome().state, WIRE_STATE_WAITING);
         }
-        begin(); /* another job instead */
-        link_step(&l, now, true);
-        assert_int_equal(hear(WIRE_REQUEST).request.seq, 2);
+        for (uint64_t seq = 2; seq < 4; seq++) { /* another job instead */
+                begin();
+                link_step(&l, now, true);
+                assert_int_equal(daemon_hear(WIRE_REQUEST).request.seq, seq);
+        }
         link_job_drop(&l);
         link_step(&l, now, true);
-        hear_nothing();
+        daemon_hear_nothing();
         tear_down();
 }
 
@@ -298,17 +256,17 @@ static void test_link_grant(void **state) {
 
         set_up_welcomed();
         begin();
-        say(WIRE_VERSION, WIRE_GRANT, 9); /* whatever its number */
-        say(WIRE_VERSION, WIRE_GRANT, 10);
+        daemon_say(WIRE_VERSION, WIRE_GRANT, 9); /* whatever its number */
+        daemon_say(WIRE_VERSION, WIRE_GRANT, 10);
         expect_read(LINK_GRANT, LINK_WELCOMED);
-        hear_nothing();
+        daemon_hear_nothing();
         link_job_drop(&l);
         expect_read(LINK_NOTHING, LINK_WELCOMED); /* no job: it goes back */
-        m = hear(WIRE_DONE);
+        m = daemon_hear(WIRE_DONE);
         assert_int_equal(m.done.outcome.seq, 10);
         assert_int_equal(m.done.outcome.kind, WIRE_KIND_REBOOT);
         assert_int_equal(m.done.outcome.error, -ECANCELED);
-        hear_nothing();
+        daemon_hear_nothing();
         tear_down();
 }
 
@@ -318,23 +276,23 @@ static void test_link_begun_without_grant(void **state) {
         set_up_welcomed();
         begin();
         link_begun(&l); /* before anything was asked */
-        assert_int_equal(hear(WIRE_REQUEST).request.seq, 1);
-        assert_int_equal(hear(WIRE_BEGUN).begun.seq, 1);
-        say(WIRE_VERSION, WIRE_GRANT, 1); /* crossed it */
+        assert_int_equal(daemon_hear(WIRE_REQUEST).request.seq, 1);
+        assert_int_equal(daemon_hear(WIRE_BEGUN).begun.seq, 1);
+        daemon_say(WIRE_VERSION, WIRE_GRANT, 1); /* crossed it */
         expect_read(LINK_NOTHING, LINK_WELCOMED);
         link_job_end(&l, &outcome);
-        (void)hear(WIRE_DONE);
-        say(WIRE_VERSION, WIRE_GRANT, 1);
+        (void)daemon_hear(WIRE_DONE);
+        daemon_say(WIRE_VERSION, WIRE_GRANT, 1);
         expect_read(LINK_NOTHING, LINK_WELCOMED);
-        hear_nothing();
+        daemon_hear_nothing();
 
         begin();
         link_step(&l, now, true);
-        (void)hear(WIRE_REQUEST);
+        (void)daemon_hear(WIRE_REQUEST);
         link_begun(&l);
-        assert_int_equal(hear(WIRE_BEGUN).begun.seq, 2);
+        assert_int_equal(daemon_hear(WIRE_BEGUN).begun.seq, 2);
         begin();
-        say(WIRE_VERSION, WIRE_GRANT, 3);
+        daemon_say(WIRE_VERSION, WIRE_GRANT, 3);
         expect_read(LINK_GRANT, LINK_WELCOMED);
         lose();
         link_begun(&l); /* nobody to tell; the job's end will say it */
@@ -346,8 +304,8 @@ static void test_link_begun_without_grant(void **state) {
 static void test_link_reads_to_the_end(void **state) {
         set_up_welcomed();
         begin();
-        say(WIRE_VERSION, WIRE_GRANT, 1);
-        close_fd(&at);
+        daemon_say(WIRE_VERSION, WIRE_GRANT, 1);
+        daemon_hang_up();
         link_step(&l, now, true); /* cannot be sent: nothing is lost by that */
         expect_read(LINK_GRANT, LINK_WELCOMED);
         expect_read(LINK_NOTHING, LINK_DOWN);
@@ -358,15 +316,11 @@ static void test_link_malformed(void **state) {
         static const char junk[sizeof(union wire_message) + 8] = {};
 
         set_up_welcomed();
-        assert_int_equal(packet_send(at, "\1\0", 2), 0);
+        daemon_send("\1\0", 2);
         expect_read(LINK_NOTHING, LINK_DOWN);
         now += USEC_PER_SEC;
         (void)welcome();
-        assert_int_equal(packet_send(at, junk, sizeof(junk)), 0);
-        expect_read(LINK_NOTHING, LINK_DOWN);
-        now += USEC_PER_SEC;
-        (void)welcome();
-        assert_int_equal(packet_send_fd(at, junk, 8, at), 0);
+        daemon_send(junk, sizeof(junk));
         expect_read(LINK_NOTHING, LINK_DOWN);
         tear_down();
 }
@@ -387,6 +341,30 @@ static void test_link_full_queue(void **state) {
         tear_down();
 }
 
+static void test_link_cannot_send(void **state) {
+        set_up();
+        daemon_listen(&l.address, 1);
+        send_error = -EPIPE;
+        link_step(&l, now, true); /* no connection without a REGISTER */
+        assert_int_equal(l.state, LINK_DOWN);
+        assert_int_equal(l.fd, -1);
+        assert_false(l.nobody);
+        daemon_accept();
+        daemon_hear_end();
+        now += USEC_PER_SEC;
+        send_error = 0;
+        (void)welcome();
+        begin();
+        send_error = -ECONNRESET;
+        link_step(&l, now, true); /* its last words are still to be read */
+        assert_int_equal(l.state, LINK_WELCOMED);
+        assert_false(l.requested);
+        send_error = -ENOMEM;
+        link_step(&l, now, true);
+        assert_int_equal(l.state, LINK_DOWN);
+        tear_down();
+}
+
 /* ---- outcomes, progress, quiet ---- */
 
 static void test_link_outcome_until_acknowledged(void **state) {
@@ -397,49 +375,49 @@ static void test_link_outcome_until_acknowledged(void **state) {
         set_up_welcomed();
         begin();
         link_job_end(&l, &first);
-        m = hear(WIRE_DONE);
+        m = daemon_hear(WIRE_DONE);
         assert_memory_equal(&m.done.outcome, &first, sizeof(first));
         link_step(&l, now, true); /* there is no job any more */
-        hear_nothing();
+        daemon_hear_nothing();
         lose();
         begin();
         link_job_end(&l, &second);
         reg = welcome();
         assert_memory_equal(&reg.last, &second, sizeof(second));
         assert_int_equal(reg.unreported, 1);
-        assert_int_equal(hear(WIRE_DONE).done.outcome.seq, 2);
-        say(WIRE_VERSION, WIRE_DONE_ACK, 1); /* of another one */
+        assert_int_equal(daemon_hear(WIRE_DONE).done.outcome.seq, 2);
+        daemon_say(WIRE_VERSION, WIRE_DONE_ACK, 1); /* of another one */
         expect_read(LINK_NOTHING, LINK_WELCOMED);
         assert_int_equal(l.unacked.seq, 2);
-        say(WIRE_VERSION, WIRE_DONE_ACK, 2);
+        daemon_say(WIRE_VERSION, WIRE_DONE_ACK, 2);
         expect_read(LINK_NOTHING, LINK_WELCOMED);
         lose();
         reg = welcome();
         assert_int_equal(reg.last.seq, 0);
         assert_int_equal(reg.unreported, 0);
-        hear_nothing();
+        daemon_hear_nothing();
         tear_down();
 }
 
 static void test_link_progress_and_quiet(void **state) {
         set_up();
-        daemon_listen(1);
+        daemon_listen(&l.address, 1);
         link_progress(&l, 5); /* nobody there: forgotten */
         link_step(&l, now, true);
         link_progress(&l, 6);
         link_quiet(&l); /* not welcomed yet: the next REGISTER says it */
         daemon_accept();
-        assert_int_equal(hear_register().flags, WIRE_FLAG_DRAINS);
-        hear_nothing();
-        say(WIRE_VERSION, WIRE_WELCOME, 0);
+        assert_int_equal(daemon_hear_register().flags, WIRE_FLAG_DRAINS);
+        daemon_hear_nothing();
+        daemon_say(WIRE_VERSION, WIRE_WELCOME, 0);
         expect_read(LINK_NOTHING, LINK_WELCOMED);
         link_progress(&l, 7);
-        assert_int_equal(hear(WIRE_PROGRESS).progress.bytes_left, 7);
+        assert_int_equal(daemon_hear(WIRE_PROGRESS).progress.bytes_left, 7);
         link_quiet(&l);
-        (void)hear(WIRE_QUIET);
+        (void)daemon_hear(WIRE_QUIET);
         lose();
         assert_int_equal(welcome().flags, WIRE_FLAG_DRAINS | WIRE_FLAG_QUIET);
-        hear_nothing();
+        daemon_hear_nothing();
         tear_down();
 }
 
@@ -463,7 +441,7 @@ static void test_link_nobody_listens(void **state) {
 /* Somebody listens and never answers: a dead daemon's socket. */
 static void test_link_grace_from_the_start(void **state) {
         set_up();
-        daemon_listen(0);
+        daemon_listen(&l.address, 0);
         begin();
         link_step(&l, now, false);
         assert_int_equal(l.state, LINK_CONNECTED);
@@ -487,15 +465,15 @@ static void test_link_grace_from_the_loss(void **state) {
         begin();
         now += 60 * USEC_PER_SEC;
         assert_false(link_must_go_ahead(&l, now));
-        close_fd(&at);
-        close_fd(&listener);
+        daemon_hang_up();
+        daemon_deaf();
         expect_read(LINK_NOTHING, LINK_DOWN);
         link_step(&l, now, false); /* nobody, but there was somebody once */
         assert_int_equal(l.state, LINK_DOWN);
         assert_false(link_must_go_ahead(&l, now + GRACE - 1));
         assert_true(link_must_go_ahead(&l, now + GRACE));
         assert_int_equal(link_wakeup(&l, false), now + 100 * MSEC);
-        daemon_listen(1);
+        daemon_listen(&l.address, 1);
         now += USEC_PER_SEC;
         link_step(&l, now, false);
         assert_int_equal(l.state, LINK_CONNECTED);
@@ -517,6 +495,7 @@ int main(void) {
                 checked_test(test_link_reads_to_the_end),
                 checked_test(test_link_malformed),
                 checked_test(test_link_full_queue),
+                checked_test(test_link_cannot_send),
                 checked_test(test_link_outcome_until_acknowledged),
                 checked_test(test_link_progress_and_quiet),
                 checked_test(test_link_nobody_listens),

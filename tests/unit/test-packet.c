@@ -347,6 +347,55 @@ static void test_packet_recv_fd_more(void **state) {
         }
 }
 
+/* Who sent it, as the kernel says; with an fd or without; nobody, on a socket that does not ask. */
+static void test_packet_recv_fd_sender(void **state) {
+        struct pair p = pair_new();
+        int null = null_fd(), fd = 1234, yes = 1;
+        struct ucred sender;
+        char buffer[16];
+
+        assert_int_equal(packet_send(p.a, "data", 4), 0);
+        assert_int_equal(packet_recv_fd(p.b, buffer, sizeof(buffer), &fd, &sender), 4);
+        assert_int_equal(fd, -1);
+        assert_int_equal(sender.pid, -1);
+        assert_int_equal(sender.uid, (uid_t)-1);
+        assert_int_equal(sender.gid, (gid_t)-1);
+
+        assert_int_equal(setsockopt(p.b, SOL_SOCKET, SO_PASSCRED, &yes, sizeof(yes)), 0);
+        assert_int_equal(packet_send(p.a, "data", 4), 0);
+        assert_int_equal(packet_send_fd(p.a, "data", 4, null), 0);
+        for (unsigned i = 0; i < 2; i++) {
+                sender.pid = 0;
+                assert_int_equal(packet_recv_fd(p.b, buffer, sizeof(buffer), &fd, &sender), 4);
+                assert_int_equal(sender.pid, getpid());
+                assert_int_equal(sender.uid, getuid());
+                assert_int_equal(sender.gid, getgid());
+                assert_int_equal(fd >= 0, i == 1);
+        }
+        close_fd(&fd);
+        assert_int_equal(packet_recv_fd(p.b, buffer, sizeof(buffer), &fd, &sender), -EAGAIN);
+        close_fd(&null);
+        pair_close(&p);
+}
+
+/* ---- waiting ---- */
+
+static void test_packet_await(void **state) {
+        struct pair p = pair_new();
+        uint64_t begin = now_usec();
+
+        assert_int_equal(packet_await(p.b, begin), -ETIMEDOUT);
+        assert_int_equal(packet_await(p.b, begin + 20 * USEC_PER_MSEC), -ETIMEDOUT);
+        assert_in_range(now_usec() - begin, 20 * USEC_PER_MSEC, 5 * USEC_PER_SEC);
+        begin = now_usec(); /* less than poll(2) can say is no "for ever" */
+        assert_int_equal(packet_await(p.b, begin + 500), -ETIMEDOUT);
+        assert_in_range(now_usec() - begin, 500, 5 * USEC_PER_SEC);
+        assert_int_equal(packet_send(p.a, "", 1), 0);
+        assert_int_equal(packet_await(p.b, now_usec() + 5 * USEC_PER_SEC), 0);
+        assert_int_equal(packet_await(p.b, now_usec() - 1), -ETIMEDOUT); /* the deadline first */
+        pair_close(&p);
+}
+
 /* ---- where the kernel is an emulator's ---- */
 
 /* qemu-user's recvmsg(2) and setsockopt(2) are not the kernel's; by this one it gives itself away:
@@ -425,6 +474,8 @@ int main(void) {
                 checked_test(test_packet_recv_fd_without),
                 checked_test(test_packet_recv_fd_one),
                 checked_test_unless(no_ctrunc(), test_packet_recv_fd_more),
+                checked_test(test_packet_recv_fd_sender),
+                checked_test(test_packet_await),
                 checked_test_unless(no_refusal(), test_packet_kernel_refuses_fds),
                 checked_test_unless(no_options(), test_packet_refuse_fds_elsewhere),
         };
