@@ -443,10 +443,12 @@ static int become_nobody(void) {
         set_up_alone();
         if (setresuid(NOBODY, NOBODY, NOBODY) < 0)
                 return 1;
-        if (pvr_vm_handoff(vm) != -EPERM || pvr_vm_handoff(vm) != -ENOTCONN)
+        if (pvr_vm_handoff(vm) != -EPERM)
                 return 2;
+        if (pvr_vm_handoff(vm) != -ENOTCONN) /* it has parted */
+                return 3;
         await(vm->keeper_gone);
-        return kernel.n_performs == 1 ? 0 : 3;
+        return kernel.n_performs == 1 ? 0 : 4;
 }
 
 static void test_keeper_of_somebody_else(void **state) {
