@@ -445,9 +445,9 @@ static int become_nobody(void) {
                 return 1;
         if (pvr_vm_handoff(vm) != -EPERM)
                 return 2;
-        if (pvr_vm_handoff(vm) != -ENOTCONN) /* it has parted */
-                return 3;
         await(vm->keeper_gone);
+        if (pvr_vm_handoff(vm) != -EPERM)
+                return 3;
         return kernel.n_performs == 1 ? 0 : 4;
 }
 
