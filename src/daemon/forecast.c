@@ -68,7 +68,7 @@ uint64_t forecast_left_in_all(struct manager *m) {
         TAILQ_FOREACH (w, &m->workers.list, link) {
                 struct estimate_job look;
 
-                if (w->found) /* what it does, and how far it is, nobody knows */
+                if (worker_is_found(w)) /* what it does, and how far it is, nobody knows */
                         sum.unknown = true;
                 if (!w->job)
                         continue;

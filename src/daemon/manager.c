@@ -80,8 +80,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
         struct worker *w;
 
         TAILQ_FOREACH (w, &m->workers.list, link) {
-                worker_check_overdue(w);
-                again = again || w->slot.state != SLOT_FREE || w->sent_away;
+                again = worker_check_overdue(w) || again;
         }
         again = cap_tick(m->cap) || again;
         if (m->workers.purge)

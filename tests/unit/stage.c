@@ -114,8 +114,7 @@ struct worker *stage_add_running(struct stage *stage) {
         struct worker *w;
 
         assert_int_equal(worker_alloc(&w, &m->workers, 1 << 30, 1), 0);
-        w->found = true;
         slot_take_found(&w->slot, &m->governor, loop_now(m->event), "test.scope", USEC_INFINITY);
-        manager_changed(m);
+        worker_set_state(w, WORKER_FOUND);
         return w;
 }

@@ -145,9 +145,7 @@ static void test_status_follows_the_work(void **state) {
         pass(USEC_PER_SEC);
         assert_string_equal(stage_said(&stage),
                             "STATUS=1 running, 0 queued, 0 B to clear; 4 done, 2 failed\n");
-        slot_give(&w->slot);
-        w->found = false;
-        manager_changed(stage.manager);
+        worker_set_state(w, WORKER_AWAY);
         pass(USEC_PER_SEC);
         assert_string_equal(stage_said(&stage), "STATUS=idle with 1 VM; 4 done, 2 failed\n");
         pass(60 * USEC_PER_SEC);

@@ -65,7 +65,7 @@ GET(unenforced, manager, u, enforce_get_counts(cap_get_enforce(o->cap)).n_unenfo
 GET(waiters, manager, u, memory_n_waiters(o->memory))
 GET(accounting, manager, s, o->cgroup ? "cgroup" : "schedstat")
 GET(root_cgroup, manager, s, o->cgroup ? o->cgroup->path : NULL)
-COUNT(found, w->found)
+COUNT(found, worker_is_found(w))
 COUNT(overdue, worker_is_overdue(w))
 COUNT(unmoved, worker_stays(w))
 
@@ -119,8 +119,8 @@ const struct bus_field bus_service_fields[] = {
 
 GET(vm_uuid, worker, s, job_uuid_to_string(o->uuid, ret->buffer))
 GET_IF(vmm_pid, worker, u, (uint32_t)o->vmm_pid, o->vmm_pid > 0)
-GET(vm_sort, worker, s, worker_sort(o))
-GET(vm_state, worker, s, worker_state(o))
+GET(vm_sort, worker, s, worker_sort_to_string(o))
+GET(vm_state, worker, s, worker_state_to_string(o))
 GET_IF(vm_mem, worker, t, o->mem, o->mem > 0) /* 0: it did not say */
 GET(vm_cgroup, worker, s, o->cgroup ? o->cgroup->path : NULL)
 GET(connected, worker, b, o->channel != NULL)

@@ -82,7 +82,7 @@ static int append_running(sd_bus_message *reply, struct worker_list *workers) {
         int r = 0;
 
         TAILQ_FOREACH (worker, workers, link) {
-                if (r >= 0 && worker->job && worker->job->state == JOB_RUNNING)
+                if (r >= 0 && worker_running_job(worker))
                         r = bus_append_dict(reply, bus_job_fields, worker->job);
         }
         return r;

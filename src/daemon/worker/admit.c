@@ -29,8 +29,9 @@ static void overtake_helper(const struct worker *keeper) {
         struct worker *w;
 
         TAILQ_FOREACH (w, &keeper->workers->list, link)
-                if (w->adopted && w->vmm_pid == keeper->vmm_pid && worker_vmm_alive(w))
-                        w->overtaken = true;
+                if (w->state == WORKER_ADOPTED && w->vmm_pid == keeper->vmm_pid &&
+                    worker_vmm_alive(w))
+                        worker_set_state(w, WORKER_OVERTAKEN);
 }
 
 /*
@@ -46,7 +47,7 @@ static bool has_worker(struct workers *ws, const struct worker *claimant) {
         TAILQ_FOREACH_REVERSE(w, &ws->list, worker_list, link) {
                 bool same_vmm = w->vmm_pid == claimant->vmm_pid;
 
-                if (w == claimant || w->adopted)
+                if (w == claimant || w->sort == WORKER_HELPER)
                         continue;
                 if (!same_vmm &&
                     (n_asked >= ASK_MAX || strcmp(w->unit ?: "", claimant->unit ?: "") != 0))
@@ -119,7 +120,7 @@ static bool cgroup_has_worker(struct workers *ws, const char *path) {
         struct worker *w;
 
         TAILQ_FOREACH (w, &ws->list, link)
-                if (w->closer && w->cgroup && strcmp(w->cgroup->path, path) == 0 &&
+                if (w->sort == WORKER_CLOSER && w->cgroup && strcmp(w->cgroup->path, path) == 0 &&
                     process_alive(w->pidfd) > 0)
                         return true;
         return false;
@@ -142,7 +143,7 @@ static int find_closer(struct worker *w, pid_t ppid) {
         r = process_unit(w->pid, &w->unit);
         if (r < 0)
                 return r;
-        w->closer = true;
+        w->sort = WORKER_CLOSER;
         w->cgroup = leaf;
         leaf = NULL;
         return 1;
@@ -173,12 +174,13 @@ int worker_new(struct worker **ret, struct workers *ws, pid_t pid, const struct 
         r = worker_charge_unit(w);
         if (r < 0)
                 return r;
-        r = w->closer ? 0 : worker_enter_cgroup(w);
+        r = w->sort == WORKER_CLOSER ? 0 : worker_enter_cgroup(w);
         if (r < 0)
                 return r;
-        worker_restore(w); /* there is one if an earlier daemon knew it and we failed to count it */
+        (void)worker_restore(
+                w); /* there is one if an earlier daemon knew it and we failed to count it */
         r = worker_serve(w);
-        if (r >= 0 && !w->closer)
+        if (r >= 0 && w->sort != WORKER_CLOSER)
                 r = worker_watch_vmm(w);
         if (r < 0)
                 return r;
@@ -188,49 +190,62 @@ int worker_new(struct worker **ret, struct workers *ws, pid_t pid, const struct 
         return 0;
 }
 
+/* Who and where it is. An earlier daemon may have ended between its move and the look at it. */
+static int find_again(struct worker *w) {
+        struct process_stat stat;
+        int r;
+
+        w->pidfd = (int)syscall(SYS_pidfd_open, w->pid, 0);
+        if (w->pidfd < 0)
+                return negative_errno();
+        r = process_read_stat(w->pid, &stat);
+        if (r < 0)
+                return r;
+        if (stat.starttime != w->starttime)
+                return -ESRCH;
+        r = find_closer(w, stat.ppid);
+        if (r != 0)
+                return r;
+        r = cgroup_leaf_new(&w->cgroup, w->workers->cgroup, w->pid, w->starttime);
+        if (r >= 0)
+                r = worker_check_threads(w);
+        if (r >= 0)
+                (void)find_vmm(w, stat.ppid); /* it may be gone */
+        return r;
+}
+
+static int resume(struct worker *w, enum worker_state state) {
+        int r;
+
+        r = worker_serve(w);
+        if (r >= 0 && w->vmm_pidfd >= 0)
+                r = worker_watch_vmm(w);
+        if (r < 0)
+                return r;
+        overtake_helper(w);
+        worker_set_state(w, state);
+        return 0;
+}
+
 /* Model: daemon_recount. */
 int worker_new_found(struct worker **ret, struct workers *ws, pid_t pid, uint64_t starttime) {
         _cleanup_(worker_freep) struct worker *w = NULL;
-        struct process_stat stat;
+        bool away;
         int r;
 
         r = worker_alloc(&w, ws, pid, starttime);
         if (r < 0)
                 return r;
-        w->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-        if (w->pidfd < 0)
-                return negative_errno();
-        r = process_read_stat(pid, &stat);
+        r = find_again(w);
         if (r < 0)
                 return r;
-        if (stat.starttime != starttime)
-                return -ESRCH;
-        r = find_closer(w, stat.ppid);
-        if (r == 0)
-                r = cgroup_leaf_new(&w->cgroup, ws->cgroup, pid, starttime);
-        if (r >= 0 && !w->closer) /* an earlier daemon may have ended between move and look */
-                r = worker_check_threads(w);
-        if (r < 0)
-                return r;
-        if (!w->closer)
-                (void)find_vmm(w, stat.ppid); /* it may be gone */
-        worker_restore(w);
-        if (!w->closer && w->vmm_pidfd < 0)
+        away = worker_restore(w);
+        if (w->sort != WORKER_CLOSER && w->vmm_pidfd < 0)
                 worker_on_vmm_end(w);
-        if (w->adopted) {
-                r = worker_resume_adopted(w);
-                if (r < 0)
-                        return r;
-        } else {
-                r = worker_serve(w);
-                if (r >= 0 && w->vmm_pidfd >= 0)
-                        r = worker_watch_vmm(w);
-                if (r < 0)
-                        return r;
-                overtake_helper(w);
-                w->found = true;
-                worker_begin_counting(w);
-        }
+        r = w->sort == WORKER_HELPER ? worker_resume_adopted(w)
+                                     : resume(w, away ? WORKER_FOUND_AWAY : WORKER_FOUND);
+        if (r < 0)
+                return r;
         *ret = w;
         w = NULL;
         return 0;

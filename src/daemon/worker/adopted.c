@@ -59,9 +59,8 @@ static int begin(struct worker *w, uint64_t since) {
         w->job->queued_at = w->job->granted_at = since;
         w->job->waited_usec = 0;
         w->job->cpu_base = w->adopted_cpu;
-        worker_begin_counting(w); /* and the cap with it: first of all, for it is at work */
+        worker_set_state(w, WORKER_RUNNING); /* and the cap with it: first of all, it is at work */
         worker_mark(w);
-        workers_changed(w->workers);
         return 0;
 }
 
@@ -72,7 +71,7 @@ static int on_vmm_exit(sd_event_source *source, int fd, uint32_t revents, void *
         w->vmm_source = sd_event_source_disable_unref(w->vmm_source);
         w->look_source = sd_event_source_disable_unref(w->look_source);
         worker_on_vmm_end(w);
-        if (w->overtaken)
+        if (w->state == WORKER_OVERTAKEN)
                 return 0;  /* the keeper has the memory, and the job */
         look_at_memory(w); /* it may still have some: it looks for its parent once a second */
         r = begin(w, loop_now(w->workers->event));
@@ -87,7 +86,7 @@ static int on_helper_exit(sd_event_source *source, int fd, uint32_t revents, voi
         if (worker_vmm_alive(w))
                 log_info("helper %d ended before its QEMU %d, which will release its memory itself",
                          (int)w->pid, (int)w->vmm_pid);
-        else if (!w->overtaken && !w->job)
+        else if (w->state == WORKER_ADOPTED)
                 (void)begin(w, 0); /* there was no memory for it when it began */
         worker_end(w);
         return 0;
@@ -160,10 +159,11 @@ int worker_new_adopted(struct worker **ret, struct workers *ws, struct helper *h
         w->pidfd = take_fd(&pidfd);
         w->vmm_pid = helper->vmm_pid;
         w->vmm_pidfd = take_fd(&vmm_pidfd);
-        w->adopted = true;
+        w->sort = WORKER_HELPER;
         r = adopt(w);
         if (r < 0)
                 return r;
+        worker_set_state(w, WORKER_ADOPTED);
         look_at_memory(w);
         worker_mark(w);
         *ret = w;
@@ -186,11 +186,12 @@ int worker_resume_adopted(struct worker *w) {
         if (r < 0)
                 return r;
         if (w->vmm_pidfd >= 0 && !w->job) {
-                w->overtaken = worker_find_keeper(w->workers, w->vmm_pid);
+                worker_set_state(w, worker_find_keeper(w->workers, w->vmm_pid) ? WORKER_OVERTAKEN
+                                                                               : WORKER_ADOPTED);
                 return watch_vmm(w);
         }
         if (!w->job)
                 return begin(w, 0);
-        worker_begin_counting(w);
+        worker_set_state(w, WORKER_RUNNING);
         return 0;
 }

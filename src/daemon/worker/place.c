@@ -174,7 +174,7 @@ void worker_place_again(struct worker *w) {
                 limit_memory(w);
                 return;
         }
-        if (w->job && w->job->state == JOB_RUNNING)
+        if (worker_running_job(w))
                 return;
         r = worker_enter_cgroup(w);
         if (r < 0 && w->cgroup)

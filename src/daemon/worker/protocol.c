@@ -19,18 +19,15 @@
 /* ---- how jobs end ---- */
 
 static void job_end(struct worker *w, enum job_state state) {
-        struct job *job = w->job;
         uint64_t now = loop_now(w->workers->event), cpu;
+        struct job *job = worker_take_job(w);
 
-        queue_remove(&w->workers->governor->queue, job);
         if (job->granted_at != 0)
                 job->ran_usec = now - job->granted_at;
         if (worker_cpu_usec(w, &cpu) >= 0 && cpu >= job->cpu_base)
                 job->cpu_usec = cpu - job->cpu_base;
         job->state = state;
         job->worker = NULL;
-        w->job = NULL;
-        worker_recount(w);
         /*
          * The mark before the report: if we die in between, the next daemon takes the repeat for
          * reported, and a line is missing; the other way round it would be there twice.
@@ -46,7 +43,7 @@ static void job_end(struct worker *w, enum job_state state) {
 static int job_for_outcome(struct worker *w, const struct wire_outcome *o) {
         struct wire_request request = {.kind = o->kind, .seq = o->seq, .mem = w->mem};
 
-        if (w->job && w->job->state == JOB_RUNNING)
+        if (worker_running_job(w))
                 w->job->seq = o->seq;
         if (w->job && w->job->seq == o->seq)
                 return 0;
@@ -60,9 +57,9 @@ static int report_outcome(struct worker *w, const struct wire_outcome *o) {
 
         if (o->seq <= w->last_seq)
                 return 0; /* a repeat: our acknowledgement did not arrive */
-        governed = w->job && w->job->state == JOB_RUNNING && !w->job->ungoverned;
+        governed = worker_running_job(w) && !w->job->ungoverned;
         /* Without a mark nothing tells what an earlier daemon granted: take the worker's word. */
-        if (!w->job && (!w->cgroup || w->closer))
+        if (!w->job && (!w->cgroup || w->sort == WORKER_CLOSER))
                 governed = !o->ungoverned;
         r = job_for_outcome(w, o);
         if (r < 0)
@@ -103,7 +100,7 @@ void worker_end(struct worker *w) {
 static int on_exit_of_process(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
         struct worker *w = userdata;
 
-        if (w->found && w->closer)
+        if (w->sort == WORKER_CLOSER && worker_is_found(w))
                 log_warning("closer %d in %s, found at start, ended without a word: whether it had "
                             "a VM to close is not known",
                             (int)w->pid, w->cgroup->path);
@@ -119,7 +116,7 @@ int worker_serve(struct worker *w) {
 
 /* A closer has no guest to reboot, and a keeper no VM fd of somebody else's. */
 static bool kind_fits(const struct worker *w, uint32_t kind) {
-        return (kind == WIRE_KIND_CLOSE) == w->closer;
+        return (kind == WIRE_KIND_CLOSE) == (w->sort == WORKER_CLOSER);
 }
 
 int worker_on_register(struct worker *w, const struct wire_register *reg) {
@@ -127,7 +124,7 @@ int worker_on_register(struct worker *w, const struct wire_register *reg) {
         bool news;
         int r = 0;
 
-        if (w->adopted || (reg->last.seq != 0 && !kind_fits(w, reg->last.kind)))
+        if (w->sort == WORKER_HELPER || (reg->last.seq != 0 && !kind_fits(w, reg->last.kind)))
                 return -EPROTO;
         name = worker_escape_name(reg->name, sizeof(reg->name));
         if (!name)
@@ -144,7 +141,6 @@ int worker_on_register(struct worker *w, const struct wire_register *reg) {
                 r = job_rename(w->job, w->name, w->uuid);
         if (r < 0)
                 return r;
-        w->found = w->sent_away = false;
         news = reg->last.seq > w->last_seq;
         if (reg->last.seq != 0)
                 r = report_outcome(w, &reg->last);
@@ -154,7 +150,7 @@ int worker_on_register(struct worker *w, const struct wire_register *reg) {
                 w->workers->n_unreported += min_u64(reg->unreported, UNREPORTED_MAX);
         /* Whoever registers is not running: a grant it had was lost, and it asks again. */
         worker_drop_job(w);
-        worker_recount(w);
+        worker_set_state(w, WORKER_IDLE);
         worker_mark(w);
         workers_quiet_changed(w->workers);
         if (reg->last.seq != 0)
@@ -164,7 +160,7 @@ int worker_on_register(struct worker *w, const struct wire_register *reg) {
 
 /* Said too early it is no error: after execve(2) a VMM's pidfd says that it lives. See quiet.h. */
 int worker_on_quiet(struct worker *w) {
-        if (w->closer)
+        if (w->sort == WORKER_CLOSER)
                 return -EPROTO;
         if (w->says_quiet)
                 return 0;
@@ -184,7 +180,7 @@ int worker_on_request(struct worker *w, const struct wire_request *request) {
          * Our GRANT crossed its new request: the slot is for the worker's current job, and that is
          * this one now. Model: daemon_relabel.
          */
-        if (job && job->state == JOB_RUNNING) {
+        if (worker_running_job(w)) {
                 if (job->ungoverned)
                         return -EPROTO; /* no GRANT could cross it: what runs has not ended */
                 job->seq = request->seq;
@@ -201,18 +197,18 @@ int worker_on_request(struct worker *w, const struct wire_request *request) {
                 return r;
         w->job->queued_at = loop_now(w->workers->event);
         /* A kind is a claim; a dead VMM is none, nor what a closer is. */
-        w->job->frees_memory =
-                w->closer || (request->kind == WIRE_KIND_SHUTDOWN && !worker_vmm_alive(w));
+        w->job->frees_memory = w->sort == WORKER_CLOSER ||
+                               (request->kind == WIRE_KIND_SHUTDOWN && !worker_vmm_alive(w));
         r = queue_push(&w->workers->governor->queue, w->job->queued_at, w->job);
         if (r < 0)
                 return r;
+        worker_set_state(w, WORKER_WAITING);
         w->workers->job_moved(w->workers->userdata, w->job);
-        workers_changed(w->workers);
         return 0;
 }
 
 int worker_on_done(struct worker *w, const struct wire_outcome *o) {
-        bool running = w->job && w->job->state == JOB_RUNNING;
+        bool running = worker_running_job(w);
         int r;
 
         if (o->error == -ECANCELED) {
@@ -236,7 +232,7 @@ int worker_on_done(struct worker *w, const struct wire_outcome *o) {
 void worker_on_progress(struct worker *w, uint64_t bytes_left) {
         uint64_t now = loop_now(w->workers->event);
 
-        if (!w->job || w->job->state != JOB_RUNNING)
+        if (!worker_running_job(w))
                 return;
         w->job->bytes_left = min_u64(bytes_left, w->job->bytes);
         if (progress_tell(&w->job->progress, now, w->job->bytes_left))
@@ -247,15 +243,18 @@ void worker_on_disconnect(struct worker *w) {
         w->channel = NULL;
         if (w->job)
                 queue_remove(&w->workers->governor->queue, w->job);
+        if (w->state == WORKER_IDLE || w->state == WORKER_WAITING)
+                worker_set_state(w, WORKER_AWAY);
 }
 
 /* The mark first: if we die in between, it comes back, and the mark is written anew. */
 int worker_send_away(struct worker *w) {
         union wire_message ungoverned = {};
 
-        w->sent_away = !w->job && !w->found;
-        if (w->sent_away)
+        if (w->state == WORKER_IDLE) {
+                worker_set_state(w, WORKER_SENT_AWAY);
                 worker_mark(w);
+        }
         return channel_send(w->channel, &ungoverned, WIRE_UNGOVERNED);
 }
 
@@ -277,7 +276,6 @@ int worker_on_begun(struct worker *w, const struct wire_begun *begun) {
         job->ungoverned = true;
         worker_start_job(w);
         w->workers->job_moved(w->workers->userdata, job);
-        workers_changed(w->workers);
         return 0;
 }
 
@@ -287,7 +285,7 @@ static void take_back(struct worker *w) {
         w->job->granted_at = 0;
         w->job->cpu_base = USEC_INFINITY;
         slot_revoke(&w->slot);
-        cap_remove(&w->cap);
+        worker_set_state(w, WORKER_WAITING);
         w->channel->end(w->channel);
 }
 

@@ -69,9 +69,9 @@ static enum meant is_meant(const struct worker *w, const struct quiet_waiter *wa
         if (waiter->pid != 0) {
                 if ((uint64_t)w->pid == waiter->pid || (uint64_t)w->vmm_pid == waiter->pid)
                         return MEANT;
-                return w->vmm_pid == 0 && !w->closer ? MEANT_PERHAPS : MEANT_NOT;
+                return w->vmm_pid == 0 && w->sort != WORKER_CLOSER ? MEANT_PERHAPS : MEANT_NOT;
         }
-        if (w->found || w->adopted)
+        if (worker_is_found(w) || w->sort == WORKER_HELPER)
                 return MEANT_PERHAPS;
         if (strcmp(w->name, waiter->name) == 0 ||
             (memcmp(w->uuid, no_uuid, sizeof(no_uuid)) != 0 &&

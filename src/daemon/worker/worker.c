@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Workers: what is known of them, and when they count. Every change of worker.job or worker.found
- * is followed by worker_recount(), so that nobody keeps a slot who does not run.
+ * Workers: what is known of them, what they do, and when they count. What a worker does is one
+ * word, worker.state, and worker_set_state() sees to it that nobody keeps a slot who does not run.
  *
  * The mark on a worker's cgroup tells the next daemon what only this one knows: which outcome was
  * reported last, and, while a job runs, what it is and what the bill said when it began. Without a
@@ -63,9 +63,8 @@ struct worker *worker_free(struct worker *w) {
         w->exit_source = sd_event_source_disable_unref(w->exit_source);
         w->vmm_source = sd_event_source_disable_unref(w->vmm_source);
         w->look_source = sd_event_source_disable_unref(w->look_source);
-        w->found = false;
         worker_drop_job(w);
-        worker_recount(w);
+        worker_set_state(w, WORKER_AWAY);
         charge_give(&w->charge);
         if (w->channel)
                 w->channel->end(w->channel);
@@ -97,8 +96,8 @@ struct worker *worker_find_keeper(struct workers *ws, pid_t vmm_pid) {
         struct worker *w;
 
         TAILQ_FOREACH (w, &ws->list, link)
-                if (!w->adopted && w->vmm_pid == vmm_pid && process_same_mm(w->pid, vmm_pid) > 0 &&
-                    process_alive(w->pidfd) > 0)
+                if (w->sort != WORKER_HELPER && w->vmm_pid == vmm_pid &&
+                    process_same_mm(w->pid, vmm_pid) > 0 && process_alive(w->pidfd) > 0)
                         return w;
         return NULL;
 }
@@ -130,36 +129,38 @@ uint64_t workers_bytes_to_clear(const struct workers *ws) {
 
 /* ---- in words ---- */
 
-const char *worker_sort(const struct worker *w) {
-        return w->closer ? "closer" : w->adopted ? "adopted" : "keeper";
+const char *worker_sort_to_string(const struct worker *w) {
+        static const char *const sorts[] = {"keeper", "closer", "adopted"};
+
+        return sorts[w->sort];
 }
 
-const char *worker_state(const struct worker *w) {
-        if (worker_is_overdue(w))
-                return "overdue";
-        if (w->adopted && !w->job)
-                return "adopted";
-        if (w->sent_away)
-                return "away";
-        if (w->found)
-                return "found";
-        if (w->job && w->job->state == JOB_RUNNING)
-                return "running";
-        if (!w->channel)
-                return "away";
-        return w->job ? "waiting" : "idle";
+const char *worker_state_to_string(const struct worker *w) {
+        static const char *const states[] = {
+                [WORKER_AWAY] = "away",         [WORKER_SENT_AWAY] = "away",
+                [WORKER_FOUND_AWAY] = "away",   [WORKER_ADOPTED] = "adopted",
+                [WORKER_OVERTAKEN] = "adopted", [WORKER_IDLE] = "idle",
+                [WORKER_WAITING] = "waiting",   [WORKER_FOUND] = "found",
+                [WORKER_RUNNING] = "running",
+        };
+
+        return worker_is_overdue(w) ? "overdue" : states[w->state];
+}
+
+bool worker_is_found(const struct worker *w) {
+        return w->state == WORKER_FOUND || w->state == WORKER_FOUND_AWAY;
 }
 
 bool worker_is_quiet(const struct worker *w) {
-        if (w->closer)
+        if (w->sort == WORKER_CLOSER)
                 return w->cgroup;
-        return !w->adopted && w->says_quiet && !worker_vmm_alive(w);
+        return w->sort == WORKER_KEEPER && w->says_quiet && !worker_vmm_alive(w);
 }
 
 const char *worker_fencing(const struct worker *w) {
-        if (w->closer && w->cgroup)
+        if (w->sort == WORKER_CLOSER && w->cgroup)
                 return "none";
-        if (w->closer || w->adopted || w->version < 2)
+        if (w->sort != WORKER_KEEPER || w->version < 2)
                 return "unknown";
         return w->drains ? "drain" : "none";
 }
@@ -180,24 +181,8 @@ char *worker_escape_name(const char *name, size_t size) {
 
 /* ---- counting ---- */
 
-static bool is_running(const struct worker *w) {
-        return w->found || (w->job && w->job->state == JOB_RUNNING);
-}
-
 bool worker_is_overdue(const struct worker *w) {
         return w->slot.state == SLOT_STANDING || w->slot.state == SLOT_OVERDUE;
-}
-
-void worker_recount(struct worker *w) {
-        if (!is_running(w)) {
-                slot_give(&w->slot);
-                cap_remove(&w->cap);
-        }
-        workers_changed(w->workers);
-}
-
-static void add_to_cap(struct worker *w) {
-        cap_add(w->workers->cap, &w->cap, w->pid, w->pidfd, w->closer ? SCHED_OTHER : SCHED_BATCH);
 }
 
 static bool observe(struct worker *w) {
@@ -209,25 +194,35 @@ static bool observe(struct worker *w) {
 }
 
 /* An earlier daemon granted it; since when, its mark may know. */
-void worker_begin_counting(struct worker *w) {
+static void take_slot(struct worker *w) {
         uint64_t since = w->job && w->job->granted_at != 0 ? w->job->granted_at : USEC_INFINITY;
 
-        if (w->sent_away) {
-                w->away_since = loop_now(w->workers->event);
-                (void)worker_cpu_usec(w, &w->away_cpu);
-                return;
-        }
-        slot_take_found(&w->slot, w->workers->governor, loop_now(w->workers->event), w->unit,
-                        since);
+        if (w->slot.state == SLOT_FREE)
+                slot_take_found(&w->slot, w->workers->governor, loop_now(w->workers->event),
+                                w->unit, since);
         (void)observe(w);
-        add_to_cap(w);
+        /* Soon: a system call may be all that it does. */
+        cap_add(w->workers->cap, &w->cap, w->pid, w->pidfd,
+                w->sort == WORKER_CLOSER ? SCHED_OTHER : SCHED_BATCH);
 }
 
-static void log_overdue(const struct worker *w, int level, const char *id, const char *what) {
-        (void)log_event(LOG_EVENT(level, id, 0, LOG_TEXT("PV_VM", w->name),
-                                  LOG_TEXT("PV_UNIT", w->unit),
-                                  LOG_NUMBER("PV_PID", (uint64_t)w->pid)),
-                        "worker %d of %s %s", (int)w->pid, w->name, what);
+static bool was_sent_away(const struct worker *w) {
+        return w->state == WORKER_SENT_AWAY || w->state == WORKER_FOUND_AWAY;
+}
+
+void worker_set_state(struct worker *w, enum worker_state state) {
+        w->state = state;
+        if (state >= WORKER_FOUND) {
+                take_slot(w);
+        } else {
+                slot_give(&w->slot);
+                cap_remove(&w->cap);
+        }
+        if (was_sent_away(w)) {
+                w->away_since = loop_now(w->workers->event);
+                (void)worker_cpu_usec(w, &w->away_cpu);
+        }
+        workers_changed(w->workers);
 }
 
 /* There may be thousands of them: a look now and then. */
@@ -237,30 +232,41 @@ static void check_away(struct worker *w) {
         if (now - w->away_since < GOVERNOR_STANDSTILL_USEC)
                 return;
         w->away_since = now;
-        if (worker_cpu_usec(w, &cpu) < 0 || cpu == w->away_cpu)
-                return;
-        w->sent_away = false;
-        if (is_running(w))
-                worker_begin_counting(w);
-        workers_changed(w->workers);
+        if (worker_cpu_usec(w, &cpu) >= 0 && cpu != w->away_cpu)
+                worker_set_state(w, w->state == WORKER_FOUND_AWAY ? WORKER_FOUND : WORKER_AWAY);
+}
+
+static void log_overdue(const struct worker *w) {
+        static const struct {
+                int level;
+                const char *id, *what;
+        } rows[] = {
+                [SLOT_COUNTED] = {LOG_INFO, MESSAGE_WORKER_MOVES, "moves again: it counts"},
+                [SLOT_STANDING] = {LOG_WARNING, MESSAGE_WORKER_OVERDUE,
+                                   "is overdue: no CPU time for 10 s, it no longer counts"},
+                [SLOT_OVERDUE] = {LOG_WARNING, MESSAGE_WORKER_OVERDUE,
+                                  "is overdue: it runs for too long, it no longer counts"},
+        };
+        enum slot_state state = w->slot.state;
+
+        (void)log_event(LOG_EVENT(rows[state].level, rows[state].id, 0, LOG_TEXT("PV_VM", w->name),
+                                  LOG_TEXT("PV_UNIT", w->unit),
+                                  LOG_NUMBER("PV_PID", (uint64_t)w->pid)),
+                        "worker %d of %s %s", (int)w->pid, w->name, rows[state].what);
 }
 
 /* Model: daemon_overdue. It is never killed, and counts again when it moves. */
-void worker_check_overdue(struct worker *w) {
-        if (w->sent_away)
+bool worker_check_overdue(struct worker *w) {
+        if (was_sent_away(w))
                 check_away(w);
-        if (w->slot.state == SLOT_FREE || !observe(w))
-                return;
-        if (w->slot.state == SLOT_COUNTED)
-                log_overdue(w, LOG_INFO, MESSAGE_WORKER_MOVES, "moves again: it counts");
-        else if (w->slot.state == SLOT_STANDING)
-                log_overdue(w, LOG_WARNING, MESSAGE_WORKER_OVERDUE,
-                            "is overdue: no CPU time for 10 s, it no longer counts");
-        else
-                log_overdue(w, LOG_WARNING, MESSAGE_WORKER_OVERDUE,
-                            "is overdue: it runs for too long, it no longer counts");
-        workers_changed(w->workers);
+        if (w->slot.state != SLOT_FREE && observe(w)) {
+                log_overdue(w);
+                workers_changed(w->workers);
+        }
+        return w->slot.state != SLOT_FREE || was_sent_away(w);
 }
+
+/* ---- its job ---- */
 
 int worker_new_job(struct worker *w, const struct wire_request *request) {
         const struct job_owner owner = {.worker = w,
@@ -273,12 +279,18 @@ int worker_new_job(struct worker *w, const struct wire_request *request) {
         return job_new(&w->job, &owner, w->workers->next_job_id++, request);
 }
 
+struct job *worker_take_job(struct worker *w) {
+        struct job *job = w->job;
+
+        queue_remove(&w->workers->governor->queue, job);
+        w->job = NULL;
+        worker_set_state(w, w->channel ? WORKER_IDLE : WORKER_AWAY);
+        return job;
+}
+
 void worker_drop_job(struct worker *w) {
-        if (!w->job)
-                return;
-        queue_remove(&w->workers->governor->queue, w->job);
-        w->job = job_free(w->job);
-        worker_recount(w);
+        if (w->job)
+                job_free(worker_take_job(w));
 }
 
 /* Its job has a slot. The mark is for the next daemon: it must count this one. */
@@ -292,24 +304,23 @@ void worker_start_job(struct worker *w) {
         if (worker_cpu_usec(w, &job->cpu_base) < 0)
                 job->cpu_base = USEC_INFINITY;
         worker_mark(w);
-        (void)observe(w);
-        add_to_cap(w); /* soon: a system call may be all that it does */
+        worker_set_state(w, WORKER_RUNNING);
 }
 
 /* ---- the mark ---- */
 
 void worker_mark(struct worker *w) {
-        const struct job *j = w->job && w->job->state == JOB_RUNNING ? w->job : NULL;
+        const struct job *j = worker_running_job(w);
         struct mark mark = {.done = w->last_seq,
-                            .away = w->sent_away,
-                            .adopted = w->adopted,
+                            .away = was_sent_away(w),
+                            .adopted = w->sort == WORKER_HELPER,
                             .quiet = w->says_quiet};
         char text[MARK_SIZE_MAX];
         int r;
 
         if (!w->cgroup)
                 return;
-        if (w->adopted)
+        if (mark.adopted)
                 mark.bytes = w->mem;
         if (j) {
                 mark.seq = j->seq;
@@ -328,17 +339,17 @@ void worker_mark(struct worker *w) {
 }
 
 /* What an earlier daemon knew of this worker; nothing, if there is no mark. */
-void worker_restore(struct worker *w) {
+bool worker_restore(struct worker *w) {
         struct wire_request request;
         char text[MARK_SIZE_MAX];
         struct mark mark;
 
         if (!w->cgroup || cgroup_leaf_get_mark(w->cgroup, text, sizeof(text)) < 0 ||
             mark_parse(&mark, text) < 0)
-                return;
+                return false;
         w->last_seq = mark.done;
-        w->sent_away = mark.away;
-        w->adopted = mark.adopted;
+        if (mark.adopted)
+                w->sort = WORKER_HELPER;
         w->says_quiet = mark.quiet;
         if (mark.adopted)
                 w->mem = mark.bytes;
@@ -346,13 +357,14 @@ void worker_restore(struct worker *w) {
                 w->unit = strdup(mark.unit);
         request = (struct wire_request){.seq = mark.seq, .kind = mark.kind, .mem = mark.bytes};
         if (mark.seq == 0 || worker_new_job(w, &request) < 0)
-                return;
+                return mark.away;
         w->job->state = JOB_RUNNING;
         w->job->queued_at = mark.queued_at;
         w->job->granted_at = mark.granted_at;
         w->job->waited_usec = mark.granted_at - mark.queued_at;
         w->job->cpu_base = mark.cpu_base;
         w->job->ungoverned = mark.begun;
+        return mark.away;
 }
 
 /* ---- the end of its VMM ---- */
@@ -363,7 +375,7 @@ void worker_on_vmm_end(struct worker *w) {
         worker_place_again(w);
         if (had)
                 return;
-        if (w->adopted && w->cgroup)
+        if (w->sort == WORKER_HELPER && w->cgroup)
                 (void)worker_cpu_usec(w, &w->adopted_cpu);
         worker_mark(w);
 }

@@ -2,15 +2,8 @@
 #pragma once
 
 /*
- * A worker is a process that does teardown work, as long as it lives, connected or not: a keeper,
- * which shares its address space with a VMM; or a closer, which is known by systemd's cgroup for
- * its unit, stays there, and has jobs of the kind `close` only; or an adopted helper of a stock
- * QEMU, which knows nothing of us, see adopt.h. It is known by pid and start time, so one that
- * reconnects is the same worker.
- *
- * It counts against max-concurrent from GRANT, or BEGUN, until DONE, and from being found in our
- * cgroups after a restart until it registers, whichever it is; never while it is overdue, nor if an
- * earlier daemon sent it away idle and it has not moved since.
+ * A worker is a process that does teardown work, as long as it lives, connected or not. It is known
+ * by pid and start time, so one that reconnects is the same worker.
  */
 
 #include <sys/queue.h>
@@ -55,6 +48,28 @@ struct workers {
         bool purge;            /* a cgroup that is no worker's any more could not be removed yet */
 };
 
+enum worker_sort {
+        WORKER_KEEPER, /* shares its address space with a VMM */
+        WORKER_CLOSER, /* known by systemd's cgroup for its unit; it stays there, and has no VMM */
+        WORKER_HELPER, /* a stock QEMU's, adopted: it knows nothing of us, see adopt.h */
+};
+
+/*
+ * What it does. It has a slot, and counts against max-concurrent unless it is overdue, in the last
+ * two states: from GRANT, or BEGUN, until DONE; and from being found until it registers.
+ */
+enum worker_state {
+        WORKER_AWAY,       /* there is no connection: it comes back if it has something to say */
+        WORKER_SENT_AWAY,  /* likewise, by UNGOVERNED when it was idle; it has not moved since */
+        WORKER_FOUND_AWAY, /* likewise, by an earlier daemon */
+        WORKER_ADOPTED,    /* a helper whose VMM lives, or died unseen */
+        WORKER_OVERTAKEN,  /* likewise, and its VMM has got a keeper: its end frees nothing */
+        WORKER_IDLE,       /* connected, and has no job */
+        WORKER_WAITING,    /* its job is in the queue */
+        WORKER_FOUND,      /* after a restart, and not heard from since, whatever it does */
+        WORKER_RUNNING,    /* its job runs */
+};
+
 struct worker {
         struct workers *workers;
 
@@ -64,30 +79,27 @@ struct worker {
         pid_t vmm_pid;    /* its parent when it was verified; 0: found, not seen alive since */
         uint8_t uuid[16]; /* a claim */
         char *name;       /* a claim, escaped; owned */
-        bool closer;      /* no keeper: no VMM, a cgroup that is not ours to change */
-        bool adopted;     /* no keeper: it never connects, its job begins as its VMM ends */
-        char *unit;       /* of the VMM or closer, verified; owned; may be NULL */
-        uint64_t mem;     /* bytes, a claim; of an adopted one what was seen last */
+        enum worker_sort sort;
+        char *unit;   /* of the VMM or closer, verified; owned; may be NULL */
+        uint64_t mem; /* bytes, a claim; of an adopted one what was seen last */
 
         /* owned */
         int pidfd;
         int vmm_pidfd;              /* -1: it was gone already when we found the worker */
         struct cgroup_leaf *cgroup; /* NULL with --cgroup none, or if worker_stays() */
         struct job *job;            /* queued or running */
-        struct slot slot;           /* taken while it runs; see worker_recount() */
+        struct slot slot;           /* taken while it runs, or was found running */
         struct enforce_task cap;    /* while it runs, likewise */
         struct charge charge;       /* of its unit's workers; found ones are not charged */
 
         /* state */
-        struct channel *channel; /* its connection, or NULL: cleared when that goes */
-        bool found;              /* after a restart, and not heard from since */
-        bool sent_away;          /* by UNGOVERNED when it was idle: does not count until it moves */
-        uint16_t version;        /* of the protocol, by its last REGISTER; 0: none yet */
-        bool drains;             /* a claim: as WIRE_FLAG_DRAINS says */
-        bool says_quiet;         /* a claim: see quiet.h */
-        uint64_t last_seq;       /* of the newest outcome we reported: repeats are ignored */
-        uint64_t away_cpu, away_since; /* sent_away: the bill, and when we last looked at it */
-        bool overtaken;       /* adopted, and its VMM has got a keeper: its end frees nothing */
+        enum worker_state state;       /* written by worker_set_state() alone */
+        struct channel *channel;       /* its connection, or NULL: cleared when that goes */
+        uint16_t version;              /* of the protocol, by its last REGISTER; 0: none yet */
+        bool drains;                   /* a claim: as WIRE_FLAG_DRAINS says */
+        bool says_quiet;               /* a claim: see quiet.h */
+        uint64_t last_seq;             /* of the newest outcome we reported: repeats are ignored */
+        uint64_t away_cpu, away_since; /* the bill when it was sent away, and the last look */
         uint64_t adopted_cpu; /* the bill when it was adopted: all that follows is its job's */
 
         sd_event_source *exit_source;
@@ -123,13 +135,16 @@ struct worker *worker_find_keeper(struct workers *workers, pid_t vmm_pid);
 uint64_t workers_bytes_to_clear(const struct workers *workers);
 
 /* "keeper", "closer", "adopted" */
-const char *worker_sort(const struct worker *worker);
+const char *worker_sort_to_string(const struct worker *worker);
 
 /* "adopted" (its VMM runs), "idle", "waiting", "running", "found", "overdue", "away" */
-const char *worker_state(const struct worker *worker);
+const char *worker_state_to_string(const struct worker *worker);
 
 /* Whether it has a slot that does not count, for it stands still or takes too long. */
 bool worker_is_overdue(const struct worker *worker);
+
+/* Whether it was found after a restart, and not heard from since. */
+bool worker_is_found(const struct worker *worker);
 
 /* Whether its VM is quiet; see quiet.h. */
 bool worker_is_quiet(const struct worker *worker);
@@ -143,8 +158,8 @@ const char *worker_fencing(const struct worker *worker);
 /* A name that somebody claims, made printable, as worker.name is; malloc()ed. NULL: -ENOMEM. */
 char *worker_escape_name(const char *name, size_t size);
 
-/* Looks whether one that has a slot still moves, and for how long it has it. */
-void worker_check_overdue(struct worker *worker);
+/* Looks whether it still moves, and for how long it has a slot. False: it need not be looked at. */
+bool worker_check_overdue(struct worker *worker);
 
 /* ---- for those that decide what it does: protocol.c, adopted.c, admit.c ---- */
 
@@ -157,26 +172,34 @@ int worker_watch(struct worker *worker, sd_event_io_handler_t on_exit);
 int worker_watch_vmm(struct worker *worker);
 void worker_on_vmm_end(struct worker *worker);
 
+/*
+ * It does something else from now on. Without a slot in that state, its slot and its CPU cap are
+ * taken off it. With one, it was granted; or else it was found running and takes one.
+ */
+void worker_set_state(struct worker *worker, enum worker_state state);
+
 /* A job for it, as worker.job. It must have none. */
 int worker_new_job(struct worker *worker, const struct wire_request *request);
 
-/* Its job, if any, is none any more, and did not end: nothing is reported. */
+/* Its job, if any, is none any more, and did not end: nothing is reported. It is idle, or away. */
 void worker_drop_job(struct worker *worker);
+
+/* Takes its job off it, and the slot with it, to be reported. It is idle, or away. */
+struct job *worker_take_job(struct worker *worker);
 
 /* Its job, which has a slot, runs from now on. */
 void worker_start_job(struct worker *worker);
 
-/* It was found running: takes a slot, and must move. */
-void worker_begin_counting(struct worker *worker);
-
-/* Gives its slot back, and takes its CPU cap off, if it does not run. */
-void worker_recount(struct worker *worker);
+/* Its job, if it runs. */
+static inline struct job *worker_running_job(const struct worker *worker) {
+        return worker->job && worker->job->state == JOB_RUNNING ? worker->job : NULL;
+}
 
 /* Notes on its cgroup what the next daemon should know. */
 void worker_mark(struct worker *worker);
 
-/* Takes from the mark on its cgroup what an earlier daemon knew of it. */
-void worker_restore(struct worker *worker);
+/* Takes from the mark on its cgroup what an earlier daemon knew of it. Whether it sent it away. */
+bool worker_restore(struct worker *worker);
 
 /* ---- place.c: where it lives ---- */
 
