@@ -59,6 +59,15 @@ static inline int above_stdio(int *fd) {
         return 0;
 }
 
+/* The same for a pointer: the old place is NULL from then on. */
+#define take_ptr(p)                                                                                \
+        ({                                                                                         \
+                __typeof__(*(p)) taken_ptr = *(p);                                                 \
+                                                                                                   \
+                *(p) = NULL;                                                                       \
+                taken_ptr;                                                                         \
+        })
+
 /* For _cleanup_(): frees what the local pointer at p points to. */
 static inline void freep(void *p) {
         free(*(void **)p);

@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <string.h>
 
+#include "base/task-stat.h"
 #include "ctl/check.h"
 #include "ctl/inflight.h"
 
@@ -141,16 +142,17 @@ static const char *read_comm(const struct check_host *host, pid_t pid,
 }
 
 static int is_keeper_of(const struct check_host *host, pid_t pid, void *userdata) {
-        char text[1024], comm[CHECK_WORD_MAX], path[64], *p;
+        char text[1024], comm[CHECK_WORD_MAX], path[64];
         const pid_t *qemu = userdata;
-        int ppid;
+        struct task_stat stat;
 
         if (strcmp(read_comm(host, pid, comm), "pvr-keeper") != 0)
                 return 0;
         (void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-        if (check_read(host, path, text, sizeof(text)) < 0 || !(p = strrchr(text, ')')))
+        if (check_read(host, path, text, sizeof(text)) < 0 ||
+            task_stat_parse(&stat, text, strlen(text)) < 0)
                 return 0;
-        return sscanf(p, ") %*c %d", &ppid) == 1 && ppid == *qemu;
+        return stat.ppid == *qemu;
 }
 
 static int has_native_aio(const struct check_host *host, pid_t pid) {

@@ -205,10 +205,6 @@ static int run_checks(const struct options *options, const struct check_host *ho
 
 /* ---- asking the daemon ---- */
 
-static void connection_freep(struct connection **connection) {
-        connection_free(*connection);
-}
-
 /* A failure is no error here: the check of the daemon reports it. */
 static int ask_daemon(const char *socket, struct record_list *ret, char *why, size_t size) {
         _cleanup_(connection_freep) struct connection *connection = NULL;

@@ -246,9 +246,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
         return 0;
 }
 
-static void feed_freep(struct feed **f) {
-        feed_free(*f);
-}
+DEFINE_FREEP(feed)
 
 int feed_new(struct feed **ret, sd_event *event, const char *path, const struct feed_user *user) {
         _cleanup_(feed_freep) struct feed *f = calloc(1, sizeof(*f));

@@ -121,10 +121,6 @@ static int open_bus(sd_bus *bus, const char *path) {
         return authenticate(bus);
 }
 
-static void connection_freep(struct connection **connection) {
-        connection_free(*connection);
-}
-
 int connection_new(struct connection **ret, const char *path) {
         _cleanup_(connection_freep) struct connection *connection = calloc(1, sizeof(*connection));
         int r;

@@ -7,6 +7,7 @@
  * or a call takes 5 s at most, except the two functions that wait.
  */
 
+#include "base/util.h"
 #include "ctl/record.h"
 
 #define CONNECTION_NOBODY     (-EHOSTDOWN)
@@ -17,6 +18,7 @@ struct connection;
 /* path is copied. */
 int connection_new(struct connection **ret, const char *path);
 struct connection *connection_free(struct connection *connection);
+DEFINE_FREEP(connection)
 
 /* Calls a method without arguments that returns aa{sv}, or a{sv}, which makes a list of one. */
 int connection_call(struct connection *connection, const char *method, struct record_list *ret);

@@ -15,6 +15,7 @@
 #include <strings.h>
 #include <sys/queue.h>
 
+#include "base/task-stat.h"
 #include "ctl/amount.h"
 
 #define CMDLINE_MAX    (128 * 1024)
@@ -51,12 +52,6 @@ struct inflight {
         enum meant why_meant; /* of the process that why names */
         char why[COMM_SIZE + 96];
         char cmdline[CMDLINE_MAX], parents[CMDLINE_MAX];
-};
-
-struct stat_line {
-        bool ended; /* all of its threads */
-        pid_t ppid;
-        uint64_t starttime;
 };
 
 /* ---- pure parts ---- */
@@ -178,26 +173,17 @@ static int read_comm(const struct inflight *f, pid_t pid, char ret[COMM_SIZE]) {
         return n < 0 ? (int)n : 0;
 }
 
-/* A dead first thread is a zombie also while other threads exit and wait for I/O in that. */
-static int read_stat(const struct inflight *f, pid_t pid, struct stat_line *ret) {
-        unsigned long long starttime;
-        char text[1024], state, *p;
-        int ppid, n_threads;
+static int read_stat(const struct inflight *f, pid_t pid, struct task_stat *ret) {
+        char text[1024];
         ssize_t n;
 
         n = read_proc(f, pid, "stat", text, sizeof(text));
-        if (n < 0)
-                return (int)n;
-        p = strrchr(text, ')');
-        if (!p || sscanf(p,
-                         ") %c %d %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
-                         "%d %*s %llu",
-                         &state, &ppid, &n_threads, &starttime) != 4)
-                return -EBADMSG;
-        ret->ended = (state == 'Z' && n_threads <= 1) || state == 'X';
-        ret->ppid = ppid;
-        ret->starttime = starttime;
-        return 0;
+        return n < 0 ? (int)n : task_stat_parse(ret, text, (size_t)n);
+}
+
+/* A dead first thread is shown as a zombie also while others exit, and wait for I/O in that. */
+static bool has_ended(const struct task_stat *stat) {
+        return (stat->state == 'Z' && stat->n_threads <= 1) || stat->state == 'X';
 }
 
 static int read_rings(const struct inflight *f, pid_t pid, struct inflight_task *ret) {
@@ -243,7 +229,7 @@ static int read_task(const struct inflight *f, pid_t pid, struct inflight_task *
  */
 static pid_t find_qemu(struct inflight *f, pid_t ppid, ssize_t size) {
         for (unsigned i = 0; i < PARENTS_MAX && ppid > 0; i++) {
-                struct stat_line stat;
+                struct task_stat stat;
                 char comm[COMM_SIZE];
                 pid_t pid;
 
@@ -379,7 +365,7 @@ static int look_at_vmm(struct inflight *f, struct process *p, pid_t ppid) {
 
 /* The same for any process. Negative also if the process is gone. */
 static int look_at(struct inflight *f, pid_t pid) {
-        struct stat_line stat;
+        struct task_stat stat;
         char comm[COMM_SIZE];
         pid_t named_after;
         struct process *p;
@@ -393,7 +379,7 @@ static int look_at(struct inflight *f, pid_t pid) {
         if (!helper && (f->pid != 0 ? pid != f->pid || is_closer(comm) : !is_qemu(comm)))
                 return 0;
         r = read_stat(f, pid, &stat);
-        if (r < 0 || stat.ended)
+        if (r < 0 || has_ended(&stat))
                 return r;
         p = see_process(f, pid, stat.starttime);
         if (!p)

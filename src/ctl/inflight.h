@@ -48,6 +48,7 @@ struct inflight;
  */
 int inflight_new(struct inflight **ret, const char *proc, const char *what);
 struct inflight *inflight_free(struct inflight *inflight);
+DEFINE_FREEP(inflight)
 
 /*
  * Looks once.

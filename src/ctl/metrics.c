@@ -10,10 +10,6 @@
 #include "ctl/say.h"
 #include "ctl/verbs.h"
 
-static void connection_freep(struct connection **connection) {
-        connection_free(*connection);
-}
-
 int verb_metrics(const struct options *options, FILE *out) {
         _cleanup_(connection_freep) struct connection *connection = NULL;
         _cleanup_(freep) char *text = NULL;

@@ -11,10 +11,6 @@
 #include "ctl/say.h"
 #include "ctl/verbs.h"
 
-static void connection_freep(struct connection **connection) {
-        connection_free(*connection);
-}
-
 int verb_adopt(const struct options *options, FILE *out) {
         _cleanup_(connection_freep) struct connection *connection = NULL;
         pid_t pid;

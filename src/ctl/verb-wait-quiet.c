@@ -26,14 +26,6 @@
 /* Exit statuses besides those of main.c. */
 enum { WAIT_TIME_IS_UP = 5, WAIT_CANNOT_TELL = 6 };
 
-static void connection_freep(struct connection **connection) {
-        connection_free(*connection);
-}
-
-static void inflight_freep(struct inflight **inflight) {
-        inflight_free(*inflight);
-}
-
 /* Which VM, as the daemon's methods take it. NULL: the user was told why. */
 static const char *find_what(const struct options *options, char *buffer, size_t size) {
         if ((options->pid != 0) == (options->n_args == 1)) {

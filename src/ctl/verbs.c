@@ -17,10 +17,6 @@
 #include "ctl/say.h"
 #include "ctl/status.h"
 
-static void connection_freep(struct connection **connection) {
-        connection_free(*connection);
-}
-
 static int fetch(const struct options *options, const char *method, struct record_list *ret) {
         _cleanup_(connection_freep) struct connection *connection = NULL;
         int r;

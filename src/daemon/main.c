@@ -141,8 +141,7 @@ static int load_config(struct config **ret, void *userdata) {
         r = fill_config(config, userdata);
         if (r < 0)
                 return r;
-        *ret = config;
-        config = NULL;
+        *ret = take_ptr(&config);
         return 0;
 }
 

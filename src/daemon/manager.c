@@ -305,8 +305,7 @@ int manager_new(struct manager **ret, struct config *config, const struct config
         m->source = *source;
         manager_apply(m);
         m->started_at = loop_now(m->event);
-        *ret = m;
-        m = NULL;
+        *ret = take_ptr(&m);
         return 0;
 }
 

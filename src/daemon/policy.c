@@ -82,14 +82,8 @@ uint64_t policy_cpu_quota(const struct config *config, enum governor_mode mode,
 }
 
 struct enforce_policy policy_enforce(const struct config *config, uint64_t quota) {
-        static const enum enforce_mode modes[] = {
-                [CPU_ENFORCE_AUTO] = ENFORCE_AUTO,
-                [CPU_ENFORCE_CGROUP] = ENFORCE_CGROUP,
-                [CPU_ENFORCE_DEADLINE] = ENFORCE_DEADLINE,
-                [CPU_ENFORCE_OFF] = ENFORCE_OFF,
-        };
         struct enforce_policy policy = {
-                .mode = modes[config->cpu_enforce],
+                .mode = config->cpu_enforce,
                 .quota = quota,
                 .period_usec = config->cpu_period,
                 .weight = config->cpu_weight,

@@ -28,6 +28,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include "base/task-stat.h"
 #include "base/util.h"
 #include "lib/keeper.h"
 #include "lib/lines.h"

@@ -26,8 +26,6 @@
 
 #include "base/util.h"
 
-#define TASK_EXITING 0x4 /* PF_EXITING of the kernel's sched.h, the same since 2.6 */
-
 /* ---- text: a cursor that never leaves its line ---- */
 
 struct text {
@@ -164,28 +162,6 @@ int statm_parse(uint64_t *ret_resident, const char *text, size_t size) {
         if (!take_number(&t, 10, &total) || !take_char(&t, ' ') || !take_number(&t, 10, &resident))
                 return -EBADMSG;
         *ret_resident = resident;
-        return 0;
-}
-
-/* "7 (a name) S 1 2 3 4 5 FLAGS ..." with 10 numbers between FLAGS and the number of threads */
-int task_stat_parse(struct task_stat *ret, const char *text, size_t size) {
-        const char *name_end = memrchr(text, ')', size);
-        struct text t = {name_end ? name_end + 1 : text, text + size};
-        uint64_t flags, n_threads;
-
-        if (!name_end || !take_char(&t, ' '))
-                return -EBADMSG;
-        for (int i = 0; i < 6; i++) /* state, ppid, pgrp, session, tty_nr, tpgid */
-                if (!skip_word(&t))
-                        return -EBADMSG;
-        if (!take_number(&t, 10, &flags) || !take_char(&t, ' '))
-                return -EBADMSG;
-        for (int i = 0; i < 10; i++) /* minflt to nice */
-                if (!skip_word(&t))
-                        return -EBADMSG;
-        if (!take_number(&t, 10, &n_threads))
-                return -EBADMSG;
-        *ret = (struct task_stat){.exiting = flags & TASK_EXITING, .n_threads = n_threads};
         return 0;
 }
 

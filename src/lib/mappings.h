@@ -77,12 +77,5 @@ enum mapping_kind mapping_classify(const struct mapping *mapping,
  */
 bool mapping_goes_at_once(enum mapping_kind kind, bool maybe_protected);
 
-/* /proc/PID/stat, from its flags and its number of threads. -EBADMSG */
-struct task_stat {
-        bool exiting;       /* PF_EXITING, of its first thread */
-        uint64_t n_threads; /* with dead ones that nobody has waited for yet */
-};
-int task_stat_parse(struct task_stat *ret, const char *text, size_t size);
-
 /* /proc/PID/statm: how much memory is mapped, in pages. -EBADMSG */
 int statm_parse(uint64_t *ret_resident, const char *text, size_t size);

@@ -139,9 +139,7 @@ int vm_let_go(struct pvr_vm *vm, uint64_t timeout_usec) {
         return 0;
 }
 
-static void vm_freep(struct pvr_vm **vm) {
-        pvr_vm_free(*vm);
-}
+DEFINE_FREEP(pvr_vm)
 
 /* ---- what a keeper must not be beside ---- */
 
@@ -305,7 +303,7 @@ static int read_options(struct pvr_vm_options *ret, const struct pvr_vm_options 
 }
 
 _public_ int pvr_vm_new(struct pvr_vm **ret, const struct pvr_vm_options *options) {
-        _cleanup_(vm_freep) struct pvr_vm *vm = NULL;
+        _cleanup_(pvr_vm_freep) struct pvr_vm *vm = NULL;
         struct pvr_vm_options known;
         int r;
 

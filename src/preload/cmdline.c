@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "base/uuid.h"
 
 /* Options of QEMU up to 10.1 that take no value, those that --help does not name included. */
 static const char *const flags[] = {
@@ -205,36 +206,6 @@ static bool json_has_native_aio(const char *text) {
 
 /* ---- the options ---- */
 
-static int hex_digit(char c) {
-        if (c >= '0' && c <= '9')
-                return c - '0';
-        if ((c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'))
-                return (c | 0x20) - 'a' + 10;
-        return -1;
-}
-
-/* 8-4-4-4-12 hexadecimal digits. */
-static bool parse_uuid(const char *text, uint8_t ret[16]) {
-        uint8_t uuid[16];
-
-        for (int i = 0; i < 16; i++) {
-                int high, low;
-
-                if ((i == 4 || i == 6 || i == 8 || i == 10) && *text++ != '-')
-                        return false;
-                high = hex_digit(text[0]);
-                low = high < 0 ? -1 : hex_digit(text[1]);
-                if (low < 0)
-                        return false;
-                uuid[i] = (uint8_t)(high << 4 | low);
-                text += 2;
-        }
-        if (*text)
-                return false;
-        memcpy(ret, uuid, sizeof(uuid));
-        return true;
-}
-
 static void read_flag(struct cmdline *c, const char *option) {
         static const char *const says_something[] = {"h", "help", "version"};
 
@@ -251,7 +222,7 @@ static void read_option(struct cmdline *c, const char *option, const char *value
         if (strcmp(option, "name") == 0 && find_first_value(value, "guest", &pair))
                 memcpy(c->name, pair.value, sizeof(c->name));
         else if (strcmp(option, "uuid") == 0)
-                (void)parse_uuid(value, c->uuid);
+                (void)uuid_parse(value, c->uuid);
         else if ((strcmp(option, "machine") == 0 || strcmp(option, "M") == 0) &&
                  find_first_value(value, "type", &pair))
                 c->no_guest = strcmp(pair.value, "none") == 0;

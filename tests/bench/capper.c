@@ -58,6 +58,17 @@ static int write_text(int dir, const char *file, const char *value) {
         return 0;
 }
 
+static const char *const task_names[] = {
+        [TASK_FREE] = "free", [TASK_CAPPED] = "capped",     [TASK_SHORT] = "short",
+        [TASK_IDLE] = "idle", [TASK_UNCAPPED] = "uncapped", [TASK_GONE] = "gone",
+};
+static const char *const result_names[] = {
+        [PROBE_PENDING] = "pending",
+        [PROBE_HOLDS] = "holds",
+        [PROBE_DOES_NOT_HOLD] = "does-not-hold",
+        [PROBE_UNKNOWN] = "unknown",
+};
+
 static int on_write(void *userdata, const char *file, const char *value) {
         struct capper *c = userdata;
         size_t n = strlen(c->written);
@@ -77,10 +88,12 @@ static struct entry *find(struct capper *c, const char *pid) {
 
 static int do_policy(struct capper *c, char **words) {
         struct enforce_policy policy = {.quota = SHARE_UNLIMITED};
-        int r;
 
-        r = words[1] ? enforce_mode_from_string(words[1], &policy.mode) : -EINVAL;
-        if (r < 0 || !words[2] || !words[3])
+        if (!words[1] || !words[2] || !words[3])
+                return -EINVAL;
+        while (enforce_words[policy.mode] && strcmp(words[1], enforce_words[policy.mode]) != 0)
+                policy.mode++;
+        if (!enforce_words[policy.mode])
                 return -EINVAL;
         if (strcmp(words[2], "max") != 0)
                 policy.quota = strtoull(words[2], NULL, 10);
@@ -131,7 +144,7 @@ static int do_task(struct capper *c, char **words) {
 
         if (!e)
                 return -ESRCH;
-        printf("ok %s %" PRIu64 " %" PRIu64 "\n", enforce_task_to_string(&e->task),
+        printf("ok %s %" PRIu64 " %" PRIu64 "\n", task_names[e->task.state],
                e->task.share.runtime_nsec, e->task.share.period_nsec);
         return 1;
 }
@@ -165,7 +178,7 @@ static int do_written(struct capper *c, char **words) {
 
 static int do_takeprobe(struct capper *c, char **words) {
         for (int i = PROBE_PENDING; words[1] && i <= PROBE_UNKNOWN; i++)
-                if (strcmp(words[1], probe_result_to_string((enum probe_result)i)) == 0) {
+                if (strcmp(words[1], result_names[i]) == 0) {
                         enforce_set_probe(c->enforce, (enum probe_result)i, "as told");
                         return 0;
                 }
@@ -178,7 +191,7 @@ static void on_probe_done(void *userdata, enum probe_result result, const char *
         c->probe = probe_free(c->probe);
         close_fd(&c->probe_dir);
         enforce_set_probe(c->enforce, result, why);
-        printf("ok %s %s\n", probe_result_to_string(result), why);
+        printf("ok %s %s\n", result_names[result], why);
 }
 
 /* The same bandwidth control, where cgroup v1 still has the cpu controller. */

@@ -147,7 +147,7 @@ static void test_adopt_scan_yields(void **state) {
 }
 
 static const char *no_proc(void) {
-        struct process_stat stat = {};
+        struct task_stat stat = {};
 
         (void)process_read_stat(getpid(), &stat);
         return stat.state == '0' ? "/proc is made up (qemu-user)" : NULL;

@@ -20,6 +20,7 @@
 
 #include "capture.h"
 #include "daemon/config/config.h"
+#include "daemon/cpu/enforce.h"
 
 static struct config *config_with_defaults(void) {
         struct config *config = NULL;
@@ -102,7 +103,7 @@ static void assert_defaults(const struct config *c) {
         assert_int_equal(c->cpu_quota, CONFIG_AUTO);
         assert_int_equal(c->boost_cpu_quota, CONFIG_INFINITY);
         assert_int_equal(c->cpu_period, 20 * USEC_PER_MSEC);
-        assert_int_equal(c->cpu_enforce, CPU_ENFORCE_AUTO);
+        assert_int_equal(c->cpu_enforce, ENFORCE_AUTO);
         assert_string_equal(c->cpus, "");
         assert_in_range(c->memory_low, memory / 20 - 5000000, memory / 20);
         assert_int_equal(c->memory_high, CONFIG_AUTO);
@@ -268,7 +269,7 @@ static void test_config_file_with_all_keys(void **state) {
         assert_int_equal(c->cpu_quota, 26);
         assert_int_equal(c->boost_cpu_quota, 270);
         assert_int_equal(c->cpu_period, 28 * USEC_PER_MSEC);
-        assert_int_equal(c->cpu_enforce, CPU_ENFORCE_DEADLINE);
+        assert_int_equal(c->cpu_enforce, ENFORCE_DEADLINE);
         assert_string_equal(c->cpus, "0,2-3");
         assert_int_equal(c->memory_low, UINT64_C(16) << 30);
         assert_int_equal(c->memory_high, UINT64_C(17) << 30);

@@ -33,6 +33,11 @@ static struct {
         int write_result;
 } host;
 
+/* What it is worth, in µs per s, rounded up. */
+static uint64_t share_usec_per_sec(const struct share *share) {
+        return (share->runtime_nsec * USEC_PER_SEC + share->period_nsec - 1) / share->period_nsec;
+}
+
 static uint64_t total(void) {
         uint64_t sum = 0;
 
@@ -206,18 +211,6 @@ static void test_enforce_probe_decides(void **state) {
         enforce_set_probe(enforce, PROBE_HOLDS, "tried");
         set_policy(ENFORCE_DEADLINE, 50 * PERCENT);
         check_backend("deadline", "as configured");
-}
-
-static void test_enforce_mode_names(void **state) {
-        enum enforce_mode mode;
-
-        for (int i = ENFORCE_AUTO; i <= ENFORCE_OFF; i++) {
-                assert_int_equal(enforce_mode_from_string(
-                                         enforce_mode_to_string((enum enforce_mode)i), &mode),
-                                 0);
-                assert_int_equal(mode, i);
-        }
-        assert_int_equal(enforce_mode_from_string("rt", &mode), -EINVAL);
 }
 
 static void check_written(const char *expected) {
@@ -524,7 +517,6 @@ int main(void) {
         const struct CMUnitTest tests_[] = {
                 scene(test_enforce_modes),
                 scene(test_enforce_probe_decides),
-                scene(test_enforce_mode_names),
                 scene(test_enforce_forgets_limits),
                 scene(test_enforce_cpu_max),
                 scene(test_enforce_debts_are_forgiven),

@@ -44,7 +44,6 @@ static void test_estimate_without_history(void **state) {
         struct estimate e = {};
 
         assert_unknown(&e, &job);
-        assert_int_equal(estimate_rate(&e, WIRE_KIND_REBOOT), 0);
         learn(&e, WIRE_KIND_SHUTDOWN, 4, 3); /* another kind says nothing */
         assert_unknown(&e, &job);
         job.kind = 99;
@@ -52,13 +51,14 @@ static void test_estimate_without_history(void **state) {
 }
 
 static void test_estimate_running(void **state) {
-        struct estimate_job job = job_of(8, 2, 8);
+        struct estimate_job job = job_of(8, 2, 8), first;
         struct estimate e = {};
         unsigned percent;
 
         learn(&e, WIRE_KIND_REBOOT, 4, 1);
-        assert_int_equal(estimate_rate(&e, WIRE_KIND_REBOOT), GIB);
-        assert_int_equal(estimate_share(&e, WIRE_KIND_REBOOT), SEC / 2);
+        first = job_of(1, 0, 0);
+        assert_int_equal(estimate_cpu_left(&e, &first), SEC);
+        assert_int_equal(estimate_left(&e, &first), 2 * SEC);
         assert_true(estimate_percent(&e, &job, &percent));
         assert_int_equal(percent, 25);
         assert_int_equal(estimate_cpu_left(&e, &job), 6 * SEC);
@@ -139,11 +139,12 @@ static void test_estimate_learns_nothing(void **state) {
                 {GIB, USEC_INFINITY, SEC},     {0, SEC, SEC},
                 {GIB, SEC, USEC_INFINITY},     {GIB, SEC, 0},
         };
+        const struct estimate_job job = job_of(1, 0, 0);
         struct estimate e = {};
 
         for (unsigned i = 0; i < ARRAY_SIZE(samples); i++)
                 estimate_learn(&e, WIRE_KIND_REBOOT, &samples[i]);
-        assert_int_equal(estimate_rate(&e, WIRE_KIND_REBOOT), 0);
+        assert_unknown(&e, &job);
         estimate_learn(&e, 99, &(struct estimate_sample){GIB, SEC, SEC});
 }
 

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/kvm-pv.h"
+#include "base/uuid.h"
 #include "capture.h"
 #include "daemon/job/job.h"
 #include "daemon/job/ledger.h"
@@ -125,12 +126,12 @@ static void test_job_uuids(void **state) {
         uint8_t uuid[16], same[16];
         char buffer[UUID_TEXT_SIZE];
 
-        assert_true(job_uuid_from_string(text, uuid));
-        assert_string_equal(job_uuid_to_string(uuid, buffer), text);
-        assert_true(job_uuid_from_string("0AD0E3A2-4B3C-4CF0-9A8E-0123456789AB", same));
+        assert_true(uuid_parse(text, uuid));
+        assert_string_equal(uuid_format(uuid, buffer), text);
+        assert_true(uuid_parse("0AD0E3A2-4B3C-4CF0-9A8E-0123456789AB", same));
         assert_memory_equal(uuid, same, sizeof(uuid));
         for (size_t i = 0; i < ARRAY_SIZE(wrong); i++)
-                assert_false(job_uuid_from_string(wrong[i], same));
+                assert_false(uuid_parse(wrong[i], same));
         assert_memory_equal(uuid, same, sizeof(uuid));
 }
 

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/task-stat.h"
 #include "base/util.h"
 #include "lib/mappings.h"
 
@@ -357,8 +358,9 @@ static void test_mappings_task_stat(void **state) {
                 "7 (a)",
         };
         static const char lives[] =
-                "7 (a) R (4 4) S 1 2 3 4 -1 1077936384 7 8 9 10 11 12 13 14 15 16 2 0\n";
-        static const char exits[] = "7 (pvr) Z 1 2 3 4 5 4228108 7 8 9 10 11 12 13 14 15 16 1 0\n";
+                "7 (a) R (4 4) S 1 2 3 4 -1 1077936384 7 8 9 10 11 12 13 14 15 16 2 0 99\n";
+        static const char exits[] =
+                "7 (pvr) Z 1 2 3 4 5 4228108 7 8 9 10 11 12 13 14 15 16 1 0 99\n";
         struct task_stat stat = {.n_threads = 77};
 
         for (size_t i = 0; i < ARRAY_SIZE(bad); i++)

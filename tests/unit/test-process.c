@@ -103,7 +103,7 @@ static unsigned long long stat_field(pid_t pid, int n) {
 }
 
 static void test_process_stat_of_self(void **state) {
-        struct process_stat stat = {};
+        struct task_stat stat = {};
 
         assert_int_equal(process_read_stat(getpid(), &stat), 0);
         assert_int_equal(stat.state, 'R');
@@ -131,7 +131,7 @@ static void test_process_stat_of_nasty_names(void **state) {
 
         for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
                 struct child child = child_new(names[i], NULL);
-                struct process_stat stat = {};
+                struct task_stat stat = {};
 
                 assert_int_equal(process_read_stat(child.pid, &stat), 0);
                 assert_true(stat.state == 'S' || stat.state == 'R');
@@ -153,7 +153,7 @@ static const char *const bad_stats[] = {
 };
 
 static void test_process_stat_in_pieces(void **state) {
-        struct process_stat stat = {};
+        struct task_stat stat = {};
         int r;
 
         proc_text = "1 (a b) c) D 22 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 3 0 18446744073709551614 9 9\n";
@@ -174,7 +174,7 @@ static void test_process_stat_in_pieces(void **state) {
 
 static void test_process_stat_of_a_zombie(void **state) {
         struct child child = child_new("zombie", NULL);
-        struct process_stat alive, dead;
+        struct task_stat alive, dead;
 
         assert_int_equal(process_read_stat(child.pid, &alive), 0);
         child_make_zombie(&child);
@@ -374,7 +374,7 @@ static void test_process_rss_of_a_zombie(void **state) {
 /* ---- nobody ---- */
 
 static void check_nobody(pid_t pid) {
-        struct process_stat stat, untouched;
+        struct task_stat stat, untouched;
         uint64_t cpu = 1;
         char *path = NULL, name[PROCESS_NAME_SIZE];
 
@@ -408,7 +408,7 @@ static void test_process_no_number(void **state) {
 }
 
 static const char *no_own_stat(void) {
-        struct process_stat stat = {};
+        struct task_stat stat = {};
 
         (void)process_read_stat(getpid(), &stat);
         return stat.state == '0' ? "/proc/self/stat is made up of zeroes (qemu-user)" : NULL;

@@ -114,7 +114,7 @@ int adopt_process(struct adopt *adopt, pid_t pid, enum adopt_answer *ret,
 
 /* Whether it is the first time; notes that it was. */
 static bool is_news(struct adopt *adopt, pid_t pid) {
-        struct process_stat stat;
+        struct task_stat stat;
 
         if (process_read_stat(pid, &stat) < 0)
                 return false;

@@ -55,7 +55,7 @@ static int gone(int error, pid_t pid, char *text) {
 /* By the name, and who its parent is. */
 static int check_helper(struct helper *h, char *text) {
         char name[PROCESS_NAME_SIZE];
-        struct process_stat stat;
+        struct task_stat stat;
         int r;
 
         r = process_name(h->pid, name);

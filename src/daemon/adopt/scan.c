@@ -120,13 +120,11 @@ void adopt_scan_set(struct adopt_scan *scan, uint64_t interval) {
                 (void)sd_event_source_set_time_relative(scan->interval_source, 0);
 }
 
-static void scan_freep(struct adopt_scan **scan) {
-        adopt_scan_free(*scan);
-}
+DEFINE_FREEP(adopt_scan)
 
 int adopt_scan_new(struct adopt_scan **ret, sd_event *event,
                    void (*found)(void *userdata, pid_t pid), void *userdata) {
-        _cleanup_(scan_freep) struct adopt_scan *scan = calloc(1, sizeof(*scan));
+        _cleanup_(adopt_scan_freep) struct adopt_scan *scan = calloc(1, sizeof(*scan));
         int r;
 
         if (!scan)
@@ -144,8 +142,7 @@ int adopt_scan_new(struct adopt_scan **ret, sd_event *event,
         if (r < 0)
                 return r;
         wait_for_next_pass(scan);
-        *ret = scan;
-        scan = NULL;
+        *ret = take_ptr(&scan);
         return 0;
 }
 

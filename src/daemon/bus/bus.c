@@ -402,8 +402,7 @@ int bus_new(struct bus **ret, struct manager *manager, struct service *service, 
         if (r < 0)
                 return r;
         (void)take_fd(control_fd);
-        *ret = bus;
-        bus = NULL;
+        *ret = take_ptr(&bus);
         return 0;
 }
 

@@ -9,6 +9,7 @@
 #include <systemd/sd-bus.h>
 
 #include "base/util.h"
+#include "base/uuid.h"
 
 struct bus_value {
         union {

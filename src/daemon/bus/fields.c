@@ -117,7 +117,7 @@ const struct bus_field bus_service_fields[] = {
 
 /* ---- ListVMs ---- */
 
-GET(vm_uuid, worker, s, job_uuid_to_string(o->uuid, ret->buffer))
+GET(vm_uuid, worker, s, uuid_format(o->uuid, ret->buffer))
 GET_IF(vmm_pid, worker, u, (uint32_t)o->vmm_pid, o->vmm_pid > 0)
 GET(vm_sort, worker, s, worker_sort_to_string(o))
 GET(vm_state, worker, s, worker_state_to_string(o))
@@ -150,7 +150,7 @@ const struct bus_field bus_vm_fields[] = {
 
 /* ---- ListJobs ---- */
 
-GET(job_uuid, job, s, job_uuid_to_string(o->uuid, ret->buffer))
+GET(job_uuid, job, s, uuid_format(o->uuid, ret->buffer))
 GET(kind, job, s, job_kind_to_string(o->kind))
 GET(job_state, job, s, job_state_to_string(o->state))
 GET_IF(error, job, i, o->error, job_has_outcome(o))

@@ -83,6 +83,7 @@ int cgroup_leaf_open_closer(struct cgroup_leaf **ret, struct cgroup_root *root, 
 
 /* Closes it; the cgroup itself stays. */
 struct cgroup_leaf *cgroup_leaf_free(struct cgroup_leaf *leaf);
+DEFINE_FREEP(cgroup_leaf)
 
 /* How the nodes of a worker's cgroup must go with those that the worker has. */
 enum cgroup_fit {

@@ -141,10 +141,6 @@ static void set_limits(struct cgroup_leaf *leaf, unsigned controllers) {
 
 /* ---- life and death ---- */
 
-static void cgroup_leaf_freep(struct cgroup_leaf **leaf) {
-        cgroup_leaf_free(*leaf);
-}
-
 /* One that is not open yet. */
 static int leaf_alloc(struct cgroup_leaf **ret, const char *parent, const char *name) {
         struct cgroup_leaf *leaf = calloc(1, sizeof(*leaf));
@@ -186,8 +182,7 @@ int cgroup_leaf_new(struct cgroup_leaf **ret, struct cgroup_root *root, pid_t pi
         if (root->library_jobs)
                 leaf->library_name = leaf->path + (root->library_jobs - root->jobs_path);
         set_limits(leaf, root->leaf_controllers);
-        *ret = leaf;
-        leaf = NULL;
+        *ret = take_ptr(&leaf);
         return 0;
 }
 
@@ -213,8 +208,7 @@ int cgroup_leaf_open_closer(struct cgroup_leaf **ret, struct cgroup_root *root, 
         r = cgroup_leaf_contains(leaf, pid); /* or it is in another of that name, elsewhere */
         if (r <= 0)
                 return r < 0 ? r : -ENOENT;
-        *ret = leaf;
-        leaf = NULL;
+        *ret = take_ptr(&leaf);
         return 0;
 }
 

@@ -115,9 +115,7 @@ static void prepare_library(struct cgroup_root *root) {
                 root->library_jobs = cgroup_library_name("pids", root->jobs_path, st.st_dev);
 }
 
-static void cgroup_root_freep(struct cgroup_root **root) {
-        cgroup_root_free(*root);
-}
+DEFINE_FREEP(cgroup_root)
 
 int cgroup_root_new(struct cgroup_root **ret, const char *path) {
         _cleanup_(cgroup_root_freep) struct cgroup_root *root = calloc(1, sizeof(*root));
@@ -141,8 +139,7 @@ int cgroup_root_new(struct cgroup_root **ret, const char *path) {
         if (r < 0)
                 return r;
         prepare_library(root);
-        *ret = root;
-        root = NULL;
+        *ret = take_ptr(&root);
         return 0;
 }
 
@@ -189,7 +186,7 @@ static void scan_closer(struct scan *scan, const char *name) {
         if (!f)
                 return; /* gone since */
         while (fscanf(f, "%d", &pid) == 1) {
-                struct process_stat stat;
+                struct task_stat stat;
 
                 if (pid > 0 && process_read_stat(pid, &stat) >= 0)
                         scan->found(scan->userdata, pid, stat.starttime);

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "daemon/config/keys.h"
+#include "daemon/cpu/enforce.h"
 #include "daemon/runtime/log.h"
 
 /* ---- places in struct config ---- */
@@ -166,8 +167,7 @@ static int make(struct config **ret, const struct config *from) {
                 if (r < 0)
                         return r;
         }
-        *ret = config;
-        config = NULL;
+        *ret = take_ptr(&config);
         return 0;
 }
 
@@ -224,7 +224,7 @@ int config_check(const struct config *c) {
                 r = clash(c, "boost-cpu-quota", "cpu-quota", "must not be below");
         if (config_memory_high(c) < c->memory_low)
                 r = clash(c, "memory-high", "memory-low", "must not be below");
-        if (c->cpu_enforce == CPU_ENFORCE_DEADLINE && *c->cpus)
+        if (c->cpu_enforce == ENFORCE_DEADLINE && *c->cpus)
                 r = clash(c, "cpus", "cpu-enforce", "cannot be together with");
         return r;
 }

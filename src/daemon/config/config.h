@@ -14,7 +14,6 @@
 #define CONFIG_INFINITY UINT64_MAX /* of what may be "infinity": no limit (USEC_INFINITY, too) */
 
 /* How a CPU quota is enforced: the words of cpu-enforce, in their order there. */
-enum cpu_enforce { CPU_ENFORCE_AUTO, CPU_ENFORCE_CGROUP, CPU_ENFORCE_DEADLINE, CPU_ENFORCE_OFF };
 
 /* Fields in the order of the table. Times are in µs, memory in bytes. */
 struct config {
@@ -43,7 +42,7 @@ struct config {
                              * CONFIG_AUTO: see policy.c */
         uint64_t boost_cpu_quota;
         uint64_t cpu_period;
-        unsigned cpu_enforce; /* enum cpu_enforce */
+        unsigned cpu_enforce; /* enum enforce_mode */
         char *cpus;           /* as cpuset.cpus wants it; "": all */
 
         /* [memory] */

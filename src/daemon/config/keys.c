@@ -11,6 +11,7 @@
 
 #include <string.h>
 
+#include "daemon/cpu/enforce.h"
 #include "sandbox/sandbox.h"
 
 #define FIELD(member)                                                                              \
@@ -42,14 +43,6 @@
 
 #define COUNT_MAX 100000U
 #define DAY       (86400 * USEC_PER_SEC)
-
-static const char *const enforce_words[] = {
-        [CPU_ENFORCE_AUTO] = "auto",
-        [CPU_ENFORCE_CGROUP] = "cgroup",
-        [CPU_ENFORCE_DEADLINE] = "deadline",
-        [CPU_ENFORCE_OFF] = "off",
-        NULL,
-};
 
 const struct config_key config_keys[] = {
         {"sockets", "handoff", SOCKET, FIELD(handoff_socket),

@@ -379,7 +379,6 @@ int value_parse_text(const struct value_rule *rule, const char *text, char **ret
                 return -ENOMEM;
         if (rule->type == VALUE_CPUS && copy_cpus(text, copy) < 0)
                 return -EINVAL;
-        *ret = copy;
-        copy = NULL;
+        *ret = take_ptr(&copy);
         return 0;
 }

@@ -21,15 +21,6 @@
 /* Lines that a worker can cause as often as it likes. */
 static struct log_limit refused_limit, escaped_limit;
 
-static const char *const task_names[_TASK_STATE_MAX] = {
-        [TASK_FREE] = "free", [TASK_CAPPED] = "capped",     [TASK_SHORT] = "short",
-        [TASK_IDLE] = "idle", [TASK_UNCAPPED] = "uncapped", [TASK_GONE] = "gone",
-};
-
-const char *enforce_task_to_string(const struct enforce_task *task) {
-        return task_names[task->state];
-}
-
 static bool same_share(const struct share *a, const struct share *b) {
         return a->runtime_nsec == b->runtime_nsec && a->period_nsec == b->period_nsec;
 }

@@ -21,7 +21,6 @@ enum task_state {
         TASK_IDLE,     /* SCHED_DEADLINE was refused: SCHED_IDLE, without a cap */
         TASK_UNCAPPED, /* and that, too */
         TASK_GONE,
-        _TASK_STATE_MAX,
 };
 
 /* All zero: not under enforcement. */
@@ -59,5 +58,3 @@ void enforce_task_release(struct enforce_task *task);
 
 /* Looks whether it still has what we gave it; if not, it is TASK_FREE from now on. */
 void enforce_task_verify(struct enforce_task *task);
-
-const char *enforce_task_to_string(const struct enforce_task *task);

@@ -68,12 +68,7 @@ struct enforce {
         uint64_t n_refused, n_escaped; /* of tasks that have left */
 };
 
-static const char *const mode_names[] = {
-        [ENFORCE_AUTO] = "auto",
-        [ENFORCE_CGROUP] = "cgroup",
-        [ENFORCE_DEADLINE] = "deadline",
-        [ENFORCE_OFF] = "off",
-};
+const char *const enforce_words[] = {"auto", "cgroup", "deadline", "off", NULL};
 
 static const char *const backend_names[] = {
         [BACKEND_NONE] = "none",
@@ -81,19 +76,6 @@ static const char *const backend_names[] = {
         [BACKEND_CGROUP] = "cgroup",
         [BACKEND_DEADLINE] = "deadline",
 };
-
-int enforce_mode_from_string(const char *text, enum enforce_mode *ret) {
-        for (size_t i = 0; i < ARRAY_SIZE(mode_names); i++)
-                if (strcmp(text, mode_names[i]) == 0) {
-                        *ret = (enum enforce_mode)i;
-                        return 0;
-                }
-        return -EINVAL;
-}
-
-const char *enforce_mode_to_string(enum enforce_mode mode) {
-        return mode_names[mode];
-}
 
 /* ---- all of them ---- */
 

@@ -18,9 +18,8 @@ enum enforce_mode {
         ENFORCE_OFF,
 };
 
-/* -EINVAL: none of auto, cgroup, deadline, off. */
-int enforce_mode_from_string(const char *text, enum enforce_mode *ret);
-const char *enforce_mode_to_string(enum enforce_mode mode);
+/* The words for it, in its order, NULL at the end. */
+extern const char *const enforce_words[];
 
 struct enforce_policy {
         enum enforce_mode mode;

@@ -35,17 +35,6 @@ struct probe {
         sd_event_source *limit_source;
 };
 
-const char *probe_result_to_string(enum probe_result result) {
-        static const char *const names[] = {
-                [PROBE_PENDING] = "pending",
-                [PROBE_HOLDS] = "holds",
-                [PROBE_DOES_NOT_HOLD] = "does-not-hold",
-                [PROBE_UNKNOWN] = "unknown",
-        };
-
-        return names[result];
-}
-
 static void finish(struct probe *p, enum probe_result result, const char *why) {
         p->exit_source = sd_event_source_disable_unref(p->exit_source);
         p->limit_source = sd_event_source_disable_unref(p->limit_source);
@@ -105,9 +94,7 @@ struct probe *probe_free(struct probe *p) {
         return NULL;
 }
 
-static void probe_freep(struct probe **p) {
-        probe_free(*p);
-}
+DEFINE_FREEP(probe)
 
 /*
  * A child whose end sends no SIGCHLD: the daemon ignores that signal (main.c), and the kernel keeps
@@ -136,7 +123,6 @@ int probe_new(struct probe **ret, sd_event *event, const struct probe_config *co
         r = watch_judge(p, event);
         if (r < 0)
                 return r;
-        *ret = p;
-        p = NULL;
+        *ret = take_ptr(&p);
         return 0;
 }

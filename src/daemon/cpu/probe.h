@@ -17,8 +17,6 @@ enum probe_result {
         PROBE_UNKNOWN,
 };
 
-const char *probe_result_to_string(enum probe_result result);
-
 /* One try, in ns. */
 struct probe_try {
         uint64_t cpu;    /* what the call takes of a CPU */

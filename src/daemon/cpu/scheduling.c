@@ -26,10 +26,9 @@
 
 #include "daemon/runtime/process.h"
 
-#define POLICY_DEADLINE    6 /* linux/sched.h; libc's sched.h lacks it */
-#define FLAG_RESET_ON_FORK UINT64_C(1)
-#define CPUS_MAX           8192 /* the kernel's largest NR_CPUS */
-#define NSEC_PER_SEC       UINT64_C(1000000000)
+#define POLICY_DEADLINE 6    /* linux/sched.h; libc's sched.h lacks it */
+#define CPUS_MAX        8192 /* the kernel's largest NR_CPUS */
+#define NSEC_PER_SEC    UINT64_C(1000000000)
 
 struct attributes {
         uint32_t size;
@@ -154,24 +153,15 @@ int sched_look(pid_t pid, struct sched_state *ret) {
         return 0;
 }
 
-static int set_deadline(pid_t pid, const struct share *share, uint64_t flags) {
+int sched_set_deadline(pid_t pid, const struct share *share) {
         struct attributes attributes = {
                 .policy = POLICY_DEADLINE,
-                .flags = flags,
                 .runtime = share->runtime_nsec,
                 .deadline = share->period_nsec,
                 .period = share->period_nsec,
         };
 
         return set_attributes(pid, &attributes);
-}
-
-int sched_set_deadline(pid_t pid, const struct share *share) {
-        return set_deadline(pid, share, 0);
-}
-
-int sched_set_deadline_forking(pid_t pid, const struct share *share) {
-        return set_deadline(pid, share, FLAG_RESET_ON_FORK);
 }
 
 int sched_set_fair(pid_t pid, int policy) {
@@ -220,8 +210,7 @@ int sched_free_cpus(pid_t pid, struct sched_cpus **ret) {
         r = sched_set_cpus(pid, &all);
         if (r < 0 || !ret)
                 return r;
-        *ret = had;
-        had = NULL;
+        *ret = take_ptr(&had);
         return 0;
 }
 

@@ -49,9 +49,6 @@ int sched_look(pid_t pid, struct sched_state *ret);
  */
 int sched_set_deadline(pid_t pid, const struct share *share);
 
-/* The same, and it may fork: the children are SCHED_OTHER, without any cap. */
-int sched_set_deadline_forking(pid_t pid, const struct share *share);
-
 /* To SCHED_OTHER, SCHED_BATCH or SCHED_IDLE, with the nice value it had. */
 int sched_set_fair(pid_t pid, int policy);
 

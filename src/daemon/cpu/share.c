@@ -71,10 +71,6 @@ bool share_part(struct share *ret, const struct share *whole, unsigned part) {
         return true;
 }
 
-uint64_t share_usec_per_sec(const struct share *share) {
-        return divide_up(share->runtime_nsec * USEC_PER_SEC, share->period_nsec);
-}
-
 void share_cpu_max(char buffer[static SHARE_CPU_MAX_SIZE], uint64_t quota, uint64_t period_usec) {
         uint64_t period = clamp(period_usec, CPU_MAX_PERIOD_MIN, CPU_MAX_PERIOD_MAX);
 

@@ -44,9 +44,6 @@ enum share_kind share_compute(struct share *ret, const struct share_host *host, 
 #define SHARE_PARTS 32U
 bool share_part(struct share *ret, const struct share *whole, unsigned part);
 
-/* What share is worth, in µs per s, rounded up. */
-uint64_t share_usec_per_sec(const struct share *share);
-
 /*
  * "quota period" for cpu.max: the period, made longer until it holds the quota's least value (1 ms,
  * the kernel's), at most 1 s. "max PERIOD" for SHARE_UNLIMITED.

@@ -63,14 +63,6 @@ static uint64_t rounded(double number) {
         return number < (double)INT64_MAX ? (uint64_t)number : USEC_INFINITY;
 }
 
-uint64_t estimate_rate(const struct estimate *e, uint32_t kind) {
-        return rounded(median(e, kind, bytes_per_cpu) * (double)USEC_PER_SEC);
-}
-
-uint64_t estimate_share(const struct estimate *e, uint32_t kind) {
-        return rounded(median(e, kind, cpu_per_time) * (double)USEC_PER_SEC);
-}
-
 /* ---- one job ---- */
 
 /* What it has cleared and what it has left, in bytes. false: unknown. */

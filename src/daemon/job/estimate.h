@@ -46,9 +46,6 @@ struct estimate_job {
         uint64_t share; /* the CPU time that it may use at most, in µs per s */
 };
 
-/* Bytes per CPU second of its kind: the median. 0: unknown. */
-uint64_t estimate_rate(const struct estimate *estimate, uint32_t kind);
-
 /* What is cleared of it, in percent, never 100. false: unknown. */
 bool estimate_percent(const struct estimate *estimate, const struct estimate_job *job,
                       unsigned *ret);
@@ -58,10 +55,6 @@ uint64_t estimate_cpu_left(const struct estimate *estimate, const struct estimat
 
 /* How long it still takes if it runs; USEC_INFINITY: unknown. */
 uint64_t estimate_left(const struct estimate *estimate, const struct estimate_job *job);
-
-/* The share of a CPU that jobs of the kind used while they ran, µs per s: the median. 0: unknown.
- */
-uint64_t estimate_share(const struct estimate *estimate, uint32_t kind);
 
 /* ---- all of them together ---- */
 

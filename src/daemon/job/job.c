@@ -16,9 +16,7 @@ static int copy_string(char **ret, const char *s) {
         return s && !*ret ? -ENOMEM : 0;
 }
 
-static void job_freep(struct job **job) {
-        job_free(*job);
-}
+DEFINE_FREEP(job)
 
 int job_new(struct job **ret, const struct job_owner *owner, uint64_t id,
             const struct wire_request *request) {
@@ -38,8 +36,7 @@ int job_new(struct job **ret, const struct job_owner *owner, uint64_t id,
         job->bytes = request->mem;
         job->bytes_left = USEC_INFINITY;
         job->waited_usec = job->ran_usec = job->cpu_usec = job->cpu_base = USEC_INFINITY;
-        *ret = job;
-        job = NULL;
+        *ret = take_ptr(&job);
         return 0;
 }
 
@@ -93,47 +90,6 @@ const char *job_kind_to_string(uint32_t kind) {
         default:
                 return "?";
         }
-}
-
-const char *job_uuid_to_string(const uint8_t uuid[16], char buffer[UUID_TEXT_SIZE]) {
-        static const char hex[] = "0123456789abcdef";
-        char *p = buffer;
-        unsigned bits = 0;
-
-        for (unsigned i = 0; i < 16; i++) {
-                if (i == 4 || i == 6 || i == 8 || i == 10)
-                        *p++ = '-';
-                *p++ = hex[uuid[i] >> 4];
-                *p++ = hex[uuid[i] & 15];
-                bits |= uuid[i];
-        }
-        *p = '\0';
-        return bits != 0 ? buffer : NULL;
-}
-
-static int hex_digit(char c) {
-        if (c >= '0' && c <= '9')
-                return c - '0';
-        c |= 0x20;
-        return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-bool job_uuid_from_string(const char *text, uint8_t ret[16]) {
-        uint8_t uuid[16] = {};
-
-        for (unsigned i = 0; i < 16; i++) {
-                if ((i == 4 || i == 6 || i == 8 || i == 10) && *text++ != '-')
-                        return false;
-                for (unsigned j = 0; j < 2; j++, text++) {
-                        if (hex_digit(*text) < 0)
-                                return false;
-                        uuid[i] = (uint8_t)(uuid[i] << 4 | hex_digit(*text));
-                }
-        }
-        if (*text != '\0')
-                return false;
-        memcpy(ret, uuid, sizeof(uuid));
-        return true;
 }
 
 bool job_has_outcome(const struct job *job) {

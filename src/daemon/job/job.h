@@ -107,13 +107,6 @@ enum job_state job_state_of_outcome(const struct wire_outcome *outcome, bool gov
 const char *job_state_to_string(enum job_state state);
 const char *job_kind_to_string(uint32_t kind);
 
-/* As text, in buffer; NULL if it is all zero: the VMM named none. */
-#define UUID_TEXT_SIZE 37
-const char *job_uuid_to_string(const uint8_t uuid[16], char buffer[UUID_TEXT_SIZE]);
-
-/* The other way round. false: that is no UUID, and *ret is left alone. */
-bool job_uuid_from_string(const char *text, uint8_t ret[16]);
-
 /* Whether its worker said how it ended, so that error, rc and rrc mean something. */
 bool job_has_outcome(const struct job *job);
 

@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 
+#include "base/uuid.h"
 #include "daemon/runtime/log.h"
 
 /* ---- the log ---- */
@@ -49,8 +50,7 @@ void job_log(const struct job *job) {
         bool known = job_has_outcome(job);
         const struct log_event *event = LOG_EVENT(
                 job_went_well(job) ? LOG_INFO : LOG_WARNING, job_message_id(job->state), job->error,
-                LOG_TEXT("PV_VM", job->name),
-                LOG_TEXT("PV_UUID", job_uuid_to_string(job->uuid, uuid)),
+                LOG_TEXT("PV_VM", job->name), LOG_TEXT("PV_UUID", uuid_format(job->uuid, uuid)),
                 LOG_TEXT("PV_UNIT", job->unit), LOG_NUMBER("PV_JOB", job->id),
                 LOG_TEXT("PV_KIND", job_kind_to_string(job->kind)),
                 LOG_TEXT("PV_RESULT", job_state_to_string(job->state)),

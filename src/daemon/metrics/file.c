@@ -166,8 +166,7 @@ int metrics_file_new(struct metrics_file **ret, struct manager *manager) {
         if (r < 0)
                 return r;
         loop_timer_in(f->timer_source, 0);
-        *ret = f;
-        f = NULL;
+        *ret = take_ptr(&f);
         return 0;
 }
 

@@ -57,26 +57,12 @@ static ssize_t read_proc(pid_t pid, const char *file, char *buffer, size_t size)
         return n == -ENOENT ? -ESRCH : n;
 }
 
-int process_read_stat(pid_t pid, struct process_stat *ret) {
-        char buffer[1024];
-        struct process_stat stat;
-        const char *p;
-        int ppid;
+int process_read_stat(pid_t pid, struct task_stat *ret) {
+        char text[1024];
         ssize_t n;
 
-        n = read_proc(pid, "stat", buffer, sizeof(buffer));
-        if (n < 0)
-                return (int)n;
-        /* The name may hold anything, closing parentheses included: the last one ends it. */
-        p = strrchr(buffer, ')');
-        if (!p || sscanf(p,
-                         ") %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d"
-                         " %u %*d %" SCNu64,
-                         &stat.state, &ppid, &stat.n_threads, &stat.starttime) != 4)
-                return -EBADMSG;
-        stat.ppid = ppid;
-        *ret = stat;
-        return 0;
+        n = read_proc(pid, "stat", text, sizeof(text));
+        return n < 0 ? (int)n : task_stat_parse(ret, text, (size_t)n);
 }
 
 static int pid_of_pidfd(int pidfd, pid_t *ret) {

@@ -9,16 +9,9 @@
 
 #include <sys/types.h>
 
-#include "base/util.h"
+#include "base/task-stat.h"
 
-struct process_stat {
-        char state; /* as in proc(5): 'Z' zombie, ... */
-        pid_t ppid;
-        uint64_t starttime; /* clock ticks since boot; with the pid, an identity */
-        unsigned n_threads;
-};
-
-int process_read_stat(pid_t pid, struct process_stat *ret);
+int process_read_stat(pid_t pid, struct task_stat *ret);
 
 /* Who is at the other end of a socket: pidfd and pid. *ret_pidfd is the caller's. */
 int process_of_peer(int socket, int *ret_pidfd, pid_t *ret_pid);

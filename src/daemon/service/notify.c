@@ -117,8 +117,7 @@ int notify_new(struct notify **ret, sd_event *event,
         r = loop_add_timer(&n->timer, event, on_timer, n);
         if (r < 0)
                 return r;
-        *ret = n;
-        n = NULL;
+        *ret = take_ptr(&n);
         return 0;
 }
 

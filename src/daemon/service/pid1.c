@@ -227,8 +227,7 @@ int pid1_new(struct pid1 **ret, sd_event *event, void (*tell)(void *userdata, en
                 r = loop_add_timer(&p->limit_source, event, on_limit, p);
         if (r < 0)
                 return r;
-        *ret = p;
-        p = NULL;
+        *ret = take_ptr(&p);
         return 0;
 }
 

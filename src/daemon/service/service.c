@@ -364,8 +364,7 @@ int service_new(struct service **ret, struct manager *manager) {
                 r = add_sources(s);
         if (r < 0)
                 return r;
-        *ret = s;
-        s = NULL;
+        *ret = take_ptr(&s);
         return 0;
 }
 

@@ -124,8 +124,7 @@ int system_bus_new(struct system_bus **ret, sd_event *event, int64_t priority,
         if (r < 0)
                 return r;
         loop_timer_in(s->retry_source, 0);
-        *ret = s;
-        s = NULL;
+        *ret = take_ptr(&s);
         return 0;
 }
 

@@ -92,9 +92,7 @@ unsigned acceptor_max_peers(void) {
 
 /* ---- life and death ---- */
 
-static void acceptor_freep(struct acceptor **a) {
-        acceptor_free(*a);
-}
+DEFINE_FREEP(acceptor)
 
 int acceptor_new(struct acceptor **ret, struct peers *peers, int *fd) {
         _cleanup_(acceptor_freep) struct acceptor *a = calloc(1, sizeof(*a));
@@ -112,8 +110,7 @@ int acceptor_new(struct acceptor **ret, struct peers *peers, int *fd) {
                 r = loop_add_timer(&a->pause_timer, peers->event, on_pause_end, a);
         if (r < 0)
                 return r;
-        *ret = a;
-        a = NULL;
+        *ret = take_ptr(&a);
         return 0;
 }
 

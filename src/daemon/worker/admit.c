@@ -18,10 +18,6 @@
 #include "daemon/worker/adopted.h"
 #include "daemon/worker/protocol.h"
 
-static void cgroup_leaf_freep(struct cgroup_leaf **leaf) {
-        cgroup_leaf_free(*leaf);
-}
-
 #define ASK_MAX 64 /* 2 us each */
 
 /* A helper that was adopted before its VMM's keeper came now releases nothing: the keeper does. */
@@ -95,8 +91,7 @@ static int find_vmm(struct worker *w, pid_t ppid) {
                 return r < 0 ? r : -ESRCH;
         w->vmm_pid = ppid;
         w->vmm_pidfd = take_fd(&pidfd);
-        w->unit = unit;
-        unit = NULL;
+        w->unit = take_ptr(&unit);
         return 0;
 }
 
@@ -144,12 +139,11 @@ static int find_closer(struct worker *w, pid_t ppid) {
         if (r < 0)
                 return r;
         w->sort = WORKER_CLOSER;
-        w->cgroup = leaf;
-        leaf = NULL;
+        w->cgroup = take_ptr(&leaf);
         return 1;
 }
 
-int worker_new(struct worker **ret, struct workers *ws, pid_t pid, const struct process_stat *stat,
+int worker_new(struct worker **ret, struct workers *ws, pid_t pid, const struct task_stat *stat,
                int *pidfd) {
         _cleanup_(worker_freep) struct worker *w = NULL;
         int r;
@@ -185,14 +179,13 @@ int worker_new(struct worker **ret, struct workers *ws, pid_t pid, const struct 
         if (r < 0)
                 return r;
         overtake_helper(w);
-        *ret = w;
-        w = NULL;
+        *ret = take_ptr(&w);
         return 0;
 }
 
 /* Who and where it is. An earlier daemon may have ended between its move and the look at it. */
 static int find_again(struct worker *w) {
-        struct process_stat stat;
+        struct task_stat stat;
         int r;
 
         w->pidfd = (int)syscall(SYS_pidfd_open, w->pid, 0);
@@ -246,7 +239,6 @@ int worker_new_found(struct worker **ret, struct workers *ws, pid_t pid, uint64_
                                      : resume(w, away ? WORKER_FOUND_AWAY : WORKER_FOUND);
         if (r < 0)
                 return r;
-        *ret = w;
-        w = NULL;
+        *ret = take_ptr(&w);
         return 0;
 }

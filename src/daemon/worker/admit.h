@@ -5,7 +5,7 @@
 
 #include "daemon/worker/worker.h"
 
-struct process_stat;
+struct task_stat;
 
 /*
  * A worker for a process that registered, of which /proc says stat; takes *pidfd over. Verifies
@@ -15,7 +15,7 @@ struct process_stat;
  * -EUSERS: it has more than one thread.
  */
 int worker_new(struct worker **ret, struct workers *workers, pid_t pid,
-               const struct process_stat *stat, int *pidfd);
+               const struct task_stat *stat, int *pidfd);
 
 /* A worker found in our cgroups after a restart; counts from now on. */
 int worker_new_found(struct worker **ret, struct workers *workers, pid_t pid, uint64_t starttime);

@@ -166,8 +166,7 @@ int worker_new_adopted(struct worker **ret, struct workers *ws, struct helper *h
         worker_set_state(w, WORKER_ADOPTED);
         look_at_memory(w);
         worker_mark(w);
-        *ret = w;
-        w = NULL;
+        *ret = take_ptr(&w);
         return 0;
 }
 

@@ -97,7 +97,7 @@ static int handle_hello(struct peer *peer, const struct wire_hello *hello) {
 static int find_or_make_worker(struct peer *peer, struct worker **ret) {
         struct workers *workers = peer->peers->workers;
         _cleanup_(close_fd) int pidfd = -1;
-        struct process_stat stat;
+        struct task_stat stat;
         int r;
 
         r = process_of_peer(peer->channel.fd, &pidfd, &peer->pid);
@@ -247,9 +247,7 @@ static int on_timeout(sd_event_source *source, uint64_t usec, void *userdata) {
 
 /* ---- making one ---- */
 
-static void peer_freep(struct peer **peer) {
-        peer_free(*peer);
-}
+DEFINE_FREEP(peer)
 
 /*
  * By number only, so it is right unless the process has just gone and its number is another's: then
@@ -264,7 +262,7 @@ static int charge_arrival(struct peer *peer) {
         uint64_t now = loop_now(peer->peers->event);
         struct worker *w = NULL;
         _cleanup_(freep) char *name = NULL;
-        struct process_stat stat;
+        struct task_stat stat;
         struct unit *unit;
         int r = 0;
 
@@ -318,7 +316,6 @@ int peer_new(struct peer **ret, struct peers *peers, int *fd) {
                                        REGISTER_TIMEOUT_USEC, 0, on_timeout, peer);
         if (r < 0)
                 return r;
-        *ret = peer;
-        peer = NULL;
+        *ret = take_ptr(&peer);
         return 0;
 }

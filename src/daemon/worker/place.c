@@ -70,7 +70,7 @@ static int take_nodes(struct worker *w, char own[static NODES_TEXT_MAX]) {
 /* ---- the move ---- */
 
 static int count_threads(const struct worker *w) {
-        struct process_stat stat;
+        struct task_stat stat;
         int r;
 
         r = process_read_stat(w->pid, &stat);

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/uuid.h"
 #include "daemon/runtime/loop.h"
 #include "daemon/worker/worker.h"
 
@@ -56,7 +57,7 @@ static int set_what(struct quiet_waiter *waiter, const char *what) {
                 return -ENOMEM;
         (void)snprintf(waiter->name, sizeof(waiter->name), "%s", name);
         memset(waiter->uuid, 0, sizeof(waiter->uuid));
-        (void)job_uuid_from_string(what, waiter->uuid);
+        (void)uuid_parse(what, waiter->uuid);
         waiter->pid = 0;
         (void)parse_pid(what, &waiter->pid);
         return 0;

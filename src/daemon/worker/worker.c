@@ -23,10 +23,6 @@
 
 /* ---- life and death ---- */
 
-void worker_freep(struct worker **w) {
-        worker_free(*w);
-}
-
 int worker_alloc(struct worker **ret, struct workers *ws, pid_t pid, uint64_t starttime) {
         struct worker *w = calloc(1, sizeof(*w));
 

@@ -122,9 +122,7 @@ int worker_alloc(struct worker **ret, struct workers *workers, pid_t pid, uint64
 
 /* Unlinks itself everywhere; a queued job is dropped, a running one must have ended. Takes NULL. */
 struct worker *worker_free(struct worker *worker);
-
-/* For _cleanup_(). */
-void worker_freep(struct worker **worker);
+DEFINE_FREEP(worker)
 
 struct worker *worker_find(struct workers *workers, pid_t pid, uint64_t starttime);
 
