@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Both ends of the control socket are in one process and one loop, so that a call and its answer
+ * take no time: after control_pass(c, 0) all that was said has been read. The client and the daemon
+ * share nothing but the socket. One control at a time: its path is the process's.
+ */
+
+#include "control.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "fds.h"
+
+#define ERROR     "org.pvreaper.Error."
+#define OBJECT    "/org/pvreaper/Manager"
+#define INTERFACE "org.pvreaper.Manager1"
+#define DRIVER    "org.freedesktop.DBus"
+
+/* ---- PID 1 ---- */
+
+static void (*tell)(void *userdata, enum pid1_news news);
+
+int __wrap_pid1_new(struct pid1 **ret, sd_event *event,
+                    void (*callback)(void *userdata, enum pid1_news news), void *userdata);
+
+int __wrap_pid1_new(struct pid1 **ret, sd_event *event,
+                    void (*callback)(void *userdata, enum pid1_news news), void *userdata) {
+        tell = callback;
+        return 0; /* NULL: nobody to ask */
+}
+
+void control_pid1_says(struct control *c, enum pid1_news news) {
+        tell(c->service, news);
+}
+
+/* ---- the two ends ---- */
+
+void control_pass(struct control *c, uint64_t usec) {
+        fake_time_pass(c->stage.manager->event, usec);
+}
+
+static int socket_at(const struct control *c, struct sockaddr_un *ret_address) {
+        *ret_address = (struct sockaddr_un){.sun_family = AF_UNIX};
+        (void)snprintf(ret_address->sun_path, sizeof(ret_address->sun_path), "%s", c->path);
+        return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+}
+
+int control_connect_silently(struct control *c) {
+        struct sockaddr_un address;
+        int fd = socket_at(c, &address);
+
+        assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+        return fd;
+}
+
+sd_bus *control_connect(struct control *c) {
+        int fd = control_connect_silently(c);
+        sd_bus *link;
+
+        assert_true(sd_bus_new(&link) >= 0);
+        assert_true(sd_bus_set_fd(link, fd, fd) >= 0);
+        assert_true(sd_bus_start(link) >= 0);
+        assert_true(sd_bus_attach_event(link, c->stage.manager->event, 0) >= 0);
+        return link;
+}
+
+void control_begin(struct control *c) {
+        struct sockaddr_un address;
+        int fd;
+
+        *c = (struct control){};
+        stage_begin(&c->stage);
+        assert_true(service_new(&c->service, c->stage.manager) >= 0);
+        (void)snprintf(c->path, sizeof(c->path), "/tmp/pv-reaper-test-bus.%d", (int)getpid());
+        fd = socket_at(c, &address);
+        assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+        assert_int_equal(listen(fd, 128), 0);
+        assert_int_equal(bus_new(&c->bus, c->stage.manager, c->service, &fd), 0);
+        assert_int_equal(fd, -1); /* taken over */
+        c->client = control_connect(c);
+        control_pass(c, 0);
+}
+
+void control_end(struct control *c) {
+        sd_bus_message_unref(c->reply);
+        sd_bus_close_unref(c->client);
+        bus_free(c->bus);
+        service_free(c->service);
+        stage_end(&c->stage);
+        (void)unlink(c->path);
+}
+
+/* ---- calls ---- */
+
+static int on_answer(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        const sd_bus_error *e = sd_bus_message_get_error(m);
+        const char *name = e ? e->name : "";
+        struct control *c = userdata;
+
+        if (strncmp(name, ERROR, strlen(ERROR)) == 0)
+                name += strlen(ERROR);
+        (void)snprintf(c->answer, sizeof(c->answer), "%s", name);
+        (void)snprintf(c->why, sizeof(c->why), "%s", e && e->message ? e->message : "");
+        sd_bus_message_unref(c->reply);
+        c->reply = sd_bus_message_ref(m);
+        return 1;
+}
+
+sd_bus_message *control_call_new(struct control *c, const char *method) {
+        sd_bus_message *call;
+
+        assert_true(sd_bus_message_new_method_call(c->client, &call, NULL, OBJECT, INTERFACE,
+                                                   method) >= 0);
+        return call;
+}
+
+const char *control_call(struct control *c, sd_bus_message *call) {
+        (void)snprintf(c->answer, sizeof(c->answer), "none");
+        assert_true(sd_bus_call_async(c->client, NULL, call, on_answer, c, UINT64_MAX) >= 0);
+        sd_bus_message_unref(call);
+        control_pass(c, 0);
+        return c->answer;
+}
+
+void control_add_match(struct control *c) {
+        assert_true(sd_bus_call_method_async(c->client, NULL, DRIVER, "/org/freedesktop/DBus",
+                                             DRIVER, "AddMatch", on_answer, c, "s",
+                                             "type='signal'") >= 0);
+        control_pass(c, USEC_PER_SEC);
+        assert_string_equal(c->answer, "");
+}

@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * What the control interface shows, and whom it lets wait, in fake time: status, VMs, jobs, limits
+ * and metrics as a client reads them, with what is not known left out; the calls that are answered
+ * later, or too late; and a client that does not read its answers.
+ */
+
+#include "fds.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "capture.h"
+#include "control.h"
+#include "daemon/worker/quiet.h"
+
+static struct control c;
+
+static void begin(void) {
+        control_begin(&c);
+}
+
+static void end(void) {
+        control_end(&c);
+}
+
+static const char *call(const char *method) {
+        return control_call(&c, control_call_new(&c, method));
+}
+
+/* ---- reading an answer ---- */
+
+static const char *read_variant(sd_bus_message *m) {
+        static char text[256];
+        const char *contents, *s;
+        uint64_t t = 0;
+        char type;
+
+        assert_true(sd_bus_message_peek_type(m, &type, &contents) > 0 && type == 'v');
+        assert_true(sd_bus_message_enter_container(m, 'v', contents) > 0);
+        if (contents[0] == 's') {
+                assert_true(sd_bus_message_read_basic(m, 's', &s) > 0);
+                (void)snprintf(text, sizeof(text), "%s", s);
+        } else {
+                assert_true(sd_bus_message_read_basic(m, contents[0], &t) > 0);
+                (void)snprintf(text, sizeof(text), "%" PRIu64, t);
+        }
+        return text;
+}
+
+/* From where m stands: a key's value as text; NULL: it is left out. */
+static const char *find(sd_bus_message *m, const char *wanted) {
+        const char *key;
+
+        assert_true(sd_bus_message_enter_container(m, 'a', "{sv}") > 0);
+        while (sd_bus_message_enter_container(m, 'e', "sv") > 0) {
+                assert_true(sd_bus_message_read_basic(m, 's', &key) > 0);
+                if (strcmp(key, wanted) == 0)
+                        return read_variant(m);
+                assert_true(sd_bus_message_skip(m, "v") > 0);
+                assert_true(sd_bus_message_exit_container(m) > 0);
+        }
+        return NULL;
+}
+
+static const char *value(const char *key) {
+        assert_true(sd_bus_message_rewind(c.reply, true) >= 0);
+        return find(c.reply, key);
+}
+
+/* In the n-th dictionary of a list. */
+static const char *value_of(unsigned n, const char *key) {
+        assert_true(sd_bus_message_rewind(c.reply, true) >= 0);
+        assert_true(sd_bus_message_enter_container(c.reply, 'a', "a{sv}") > 0);
+        while (n-- > 0)
+                assert_true(sd_bus_message_skip(c.reply, "a{sv}") > 0);
+        return find(c.reply, key);
+}
+
+static unsigned count(void) {
+        unsigned n = 0;
+
+        assert_true(sd_bus_message_rewind(c.reply, true) >= 0);
+        assert_true(sd_bus_message_enter_container(c.reply, 'a', "a{sv}") > 0);
+        for (; sd_bus_message_at_end(c.reply, false) == 0; n++)
+                assert_true(sd_bus_message_skip(c.reply, "a{sv}") > 0);
+        return n;
+}
+
+/* ---- what there is to read ---- */
+
+static struct worker *add_worker(const char *name) {
+        struct worker *w;
+
+        assert_int_equal(worker_alloc(&w, &c.stage.manager->workers, 1 << 30, 1), 0);
+        free(w->name);
+        w->name = strdup(name);
+        assert_non_null(w->name);
+        return w;
+}
+
+static struct job *job_for(struct worker *w) {
+        const struct wire_request request = {
+                .kind = WIRE_KIND_SHUTDOWN, .seq = 7, .mem = UINT64_C(4) << 30};
+
+        assert_int_equal(worker_new_job(w, &request), 0);
+        return w->job;
+}
+
+/* The job of a worker that has gone since. */
+static void add_ended(enum job_state state) {
+        struct worker *w = add_worker("gone");
+        struct job *job = job_for(w);
+
+        job->state = state;
+        job->worker = NULL;
+        w->job = NULL;
+        worker_free(w);
+        capture_begin();
+        ledger_add(&c.stage.manager->ledger, job);
+        (void)capture_end();
+}
+
+static void test_status_says_what_holds(void **state) {
+        char pid[16];
+
+        begin();
+        (void)add_worker("one");
+        add_ended(JOB_DONE);
+        control_pass(&c, 90 * USEC_PER_SEC);
+        assert_string_equal(call("GetStatus"), "");
+        (void)snprintf(pid, sizeof(pid), "%d", (int)getpid());
+        assert_string_equal(value("PID"), pid);
+        assert_string_equal(value("Version"), PVR_VERSION_TEXT);
+        assert_string_equal(value("UptimeUSec"), "90000000");
+        assert_string_equal(value("State"), "running");
+        assert_string_equal(value("Mode"), "normal");
+        assert_string_equal(value("MaxConcurrent"), "4");
+        assert_string_equal(value("VMs"), "1");
+        assert_string_equal(value("Connections"), "0");
+        assert_string_equal(value("Done"), "1");
+        assert_string_equal(value("Lost"), "0");
+        assert_string_equal(value("BytesToClear"), "0");
+        assert_string_equal(value("CPUBackend"), "off");
+        assert_string_equal(value("Accounting"), "schedstat");
+        end();
+}
+
+static void test_status_leaves_out_what_is_not_there(void **state) {
+        begin();
+        assert_string_equal(call("GetStatus"), "");
+        assert_null(value("DrainReason"));
+        assert_null(value("StartRate"));
+        assert_null(value("CPUQuota"));
+        assert_null(value("CGroup"));
+        end();
+}
+
+static void test_status_says_why_it_drains(void **state) {
+        begin();
+        assert_string_equal(call("Drain"), "");
+        assert_string_equal(call("GetStatus"), "");
+        assert_string_equal(value("State"), "draining");
+        assert_string_equal(value("Mode"), "draining");
+        assert_string_equal(value("DrainReason"), "administrator");
+        assert_string_equal(value("MaxConcurrent"), "9");
+        control_pid1_says(&c, PID1_STOPS_SOCKET);
+        assert_string_equal(call("GetStatus"), "");
+        assert_string_equal(value("DrainReason"), "pv-reaper.socket");
+        end();
+}
+
+static void test_vms_are_listed(void **state) {
+        struct worker *w;
+
+        begin();
+        assert_string_equal(call("ListVMs"), "");
+        assert_int_equal(count(), 0);
+        w = add_worker("one");
+        w->mem = UINT64_C(1) << 30;
+        w->uuid[15] = 1;
+        (void)add_worker("t\xe9st"); /* not UTF-8: must not spoil the list */
+        assert_string_equal(call("ListVMs"), "");
+        assert_int_equal(count(), 2);
+        assert_string_equal(value_of(0, "Name"), "one");
+        assert_string_equal(value_of(0, "MemBytes"), "1073741824");
+        assert_string_equal(value_of(0, "UUID"), "00000000-0000-0000-0000-000000000001");
+        assert_string_equal(value_of(0, "Worker"), "keeper");
+        assert_string_equal(value_of(0, "State"), "away"); /* not connected */
+        assert_string_equal(value_of(0, "Connected"), "0");
+        assert_null(value_of(0, "VMMPID"));
+        assert_string_equal(value_of(1, "Name"), "t?st");
+        assert_null(value_of(1, "MemBytes"));
+        assert_null(value_of(1, "UUID"));
+        end();
+}
+
+static void test_jobs_are_listed_in_their_order(void **state) {
+        struct worker *w;
+
+        begin();
+        add_ended(JOB_DONE);
+        w = add_worker("runs");
+        job_for(w)->state = JOB_RUNNING;
+        w = add_worker("waits");
+        control_pass(&c, 0); /* from here on nothing is granted: the worker has no connection */
+        job_for(w)->queued_at = loop_now(c.stage.manager->event);
+        assert_int_equal(queue_push(&c.stage.manager->governor.queue, 0, w->job), 0);
+        control_pass(&c, 2 * USEC_PER_SEC);
+        assert_string_equal(call("ListJobs"), "");
+        assert_int_equal(count(), 3);
+        assert_string_equal(value_of(0, "VM"), "gone");
+        assert_string_equal(value_of(0, "State"), "done");
+        assert_string_equal(value_of(0, "Kind"), "shutdown");
+        assert_string_equal(value_of(0, "Error"), "0");
+        assert_string_equal(value_of(1, "VM"), "runs");
+        assert_string_equal(value_of(1, "State"), "running");
+        assert_string_equal(value_of(1, "Bytes"), "4294967296");
+        assert_null(value_of(1, "RC")); /* no outcome yet */
+        assert_null(value_of(1, "RanUSec"));
+        assert_string_equal(value_of(2, "VM"), "waits");
+        assert_string_equal(value_of(2, "State"), "queued");
+        assert_string_equal(value_of(2, "WaitedUSec"), "2000000");
+        end();
+}
+
+static void test_only_the_last_five_failures_are_listed(void **state) {
+        begin();
+        for (unsigned i = 0; i < 4; i++)
+                add_ended(JOB_FAILED);
+        add_ended(JOB_DONE);
+        add_ended(JOB_UNGOVERNED);
+        add_ended(JOB_LOST);
+        add_ended(JOB_INTERRUPTED);
+        assert_string_equal(call("ListFailures"), "");
+        assert_int_equal(count(), 5);
+        assert_string_equal(value_of(0, "State"), "interrupted");
+        assert_string_equal(value_of(0, "Id"), "8");
+        assert_string_equal(value_of(1, "State"), "lost");
+        assert_null(value_of(1, "Error")); /* nobody said how it ended */
+        assert_string_equal(value_of(4, "Id"), "2");
+        end();
+}
+
+static const char *get_job(uint64_t id) {
+        sd_bus_message *m = control_call_new(&c, "GetJob");
+
+        assert_true(sd_bus_message_append(m, "t", id) >= 0);
+        return control_call(&c, m);
+}
+
+static void test_a_job_by_its_number(void **state) {
+        struct worker *w;
+
+        begin();
+        add_ended(JOB_DONE);
+        w = add_worker("runs");
+        job_for(w)->state = JOB_RUNNING;
+        assert_string_equal(get_job(1), "");
+        assert_string_equal(value("State"), "done");
+        assert_string_equal(get_job(2), "");
+        assert_string_equal(value("VM"), "runs");
+        assert_string_equal(get_job(3), "NoSuchJob");
+        assert_string_equal(c.why, "There is no job 3, or it is forgotten");
+        end();
+}
+
+static void test_limits_say_where_they_are_from(void **state) {
+        const char *key, *text, *origin;
+        unsigned n = 0;
+
+        begin();
+        assert_string_equal(call("GetLimits"), "");
+        assert_true(sd_bus_message_enter_container(c.reply, 'a', "(sss)") > 0);
+        while (sd_bus_message_read(c.reply, "(sss)", &key, &text, &origin) > 0) {
+                assert_string_not_equal(key, "handoff"); /* needs a restart */
+                if (strcmp(key, "boost-max-concurrent") == 0) {
+                        assert_string_equal(text, "9");
+                        assert_string_equal(origin, "test");
+                        n++;
+                } else if (strcmp(key, "start-burst") == 0) {
+                        assert_string_equal(text, "10");
+                        assert_string_equal(origin, "default");
+                        n++;
+                }
+        }
+        assert_int_equal(n, 2);
+        end();
+}
+
+static void test_metrics_are_one_text(void **state) {
+        const char *text;
+
+        begin();
+        (void)add_worker("one");
+        assert_string_equal(call("GetMetrics"), "");
+        assert_true(sd_bus_message_read(c.reply, "s", &text) > 0);
+        assert_non_null(strstr(text, "\npvreaper_workers 1\n"));
+        assert_non_null(strstr(text, "\npvreaper_mode{mode=\"normal\"} 1\n"));
+        assert_string_equal(text + strlen(text) - 6, "# EOF\n");
+        end();
+}
+
+/* ---- properties ---- */
+
+static const char *get_property(const char *name) {
+        sd_bus_message *m;
+
+        assert_true(sd_bus_message_new_method_call(c.client, &m, NULL, "/org/pvreaper/Manager",
+                                                   "org.freedesktop.DBus.Properties", "Get") >= 0);
+        assert_true(sd_bus_message_append(m, "ss", "org.pvreaper.Manager1", name) >= 0);
+        assert_string_equal(control_call(&c, m), "");
+        return read_variant(c.reply);
+}
+
+static void test_a_property_is_what_the_status_says(void **state) {
+        begin();
+        (void)add_worker("one");
+        assert_string_equal(get_property("VMs"), "1");
+        assert_string_equal(get_property("State"), "running");
+        assert_string_equal(get_property("MaxConcurrent"), "4");
+        assert_string_equal(get_property("CPUQuota"), "18446744073709551615"); /* none */
+        end();
+}
+
+/* ---- calls that wait ---- */
+
+static const char *wait_for(const char *method, const char *types, uint64_t timeout,
+                            const void *what) {
+        sd_bus_message *m = control_call_new(&c, method);
+
+        assert_true(sd_bus_message_append_basic(m, types[0], what) >= 0);
+        assert_true(sd_bus_message_append_basic(m, types[1], &timeout) >= 0);
+        return control_call(&c, m);
+}
+
+static void test_a_wait_for_memory_boosts_and_ends(void **state) {
+        const uint64_t too_much = UINT64_MAX, little = 1;
+
+        begin();
+        assert_string_equal(wait_for("WaitMemory", "tt", 5 * USEC_PER_SEC, &little), "");
+        assert_string_equal(wait_for("WaitMemory", "tt", 5 * USEC_PER_SEC, &too_much), "none");
+        control_pass(&c, 4 * USEC_PER_SEC);
+        assert_string_equal(c.answer, "none");
+        assert_int_equal(governor_mode(&c.stage.manager->governor), GOVERNOR_BOOST);
+        control_pass(&c, 2 * USEC_PER_SEC);
+        assert_string_equal(c.answer, "Timeout");
+        assert_int_equal(governor_mode(&c.stage.manager->governor), GOVERNOR_NORMAL);
+        end();
+}
+
+static void test_a_wait_ends_with_its_client(void **state) {
+        const uint64_t too_much = UINT64_MAX;
+
+        begin();
+        assert_string_equal(wait_for("WaitMemory", "tt", UINT64_MAX, &too_much), "none");
+        control_pass(&c, USEC_PER_SEC);
+        assert_int_equal(governor_mode(&c.stage.manager->governor), GOVERNOR_BOOST);
+        c.client = sd_bus_close_unref(c.client);
+        control_pass(&c, 2 * USEC_PER_SEC);
+        assert_int_equal(governor_mode(&c.stage.manager->governor), GOVERNOR_NORMAL);
+        end();
+}
+
+static void test_a_wait_is_left_when_the_bus_goes(void **state) {
+        const uint64_t too_much = UINT64_MAX;
+
+        begin();
+        assert_string_equal(wait_for("WaitMemory", "tt", UINT64_MAX, &too_much), "none");
+        assert_string_equal(wait_for("WaitMemory", "tt", UINT64_MAX, &too_much), "none");
+        end(); /* nothing of it is left: see fds.h, and the sanitizers */
+}
+
+static void test_one_waits_too_many(void **state) {
+        const uint64_t too_much = UINT64_MAX;
+
+        begin();
+        for (unsigned i = 0; i < 64; i++)
+                assert_string_equal(wait_for("WaitMemory", "tt", UINT64_MAX, &too_much), "none");
+        assert_string_equal(wait_for("WaitMemory", "tt", UINT64_MAX, &too_much), "TooManyWaiters");
+        assert_string_equal(c.why, "64 wait already");
+        end();
+}
+
+static void test_a_wait_for_quiet_ends_with_the_worker(void **state) {
+        struct worker *w;
+        uint32_t known;
+
+        begin();
+        assert_string_equal(wait_for("WaitQuiet", "st", USEC_PER_SEC, "one"), "");
+        assert_true(sd_bus_message_read(c.reply, "u", &known) > 0);
+        assert_int_equal(known, 0);
+        w = add_worker("one");
+        w->vmm_pid = 4711;
+        assert_string_equal(wait_for("WaitQuiet", "st", 2 * USEC_PER_SEC, "one"), "none");
+        control_pass(&c, 3 * USEC_PER_SEC);
+        assert_string_equal(c.answer, "Timeout");
+        assert_string_equal(c.why, "one is not quiet yet");
+        assert_string_equal(wait_for("WaitQuiet", "st", UINT64_MAX, "one"), "none");
+        worker_free(w);
+        quiet_changed(c.stage.manager->quiet);
+        control_pass(&c, USEC_PER_SEC);
+        assert_string_equal(c.answer, "");
+        assert_true(sd_bus_message_read(c.reply, "u", &known) > 0);
+        assert_int_equal(known, 1);
+        end();
+}
+
+int main(void) {
+        static const struct CMUnitTest tests[] = {
+                checked_test(test_status_says_what_holds),
+                checked_test(test_status_leaves_out_what_is_not_there),
+                checked_test(test_status_says_why_it_drains),
+                checked_test(test_vms_are_listed),
+                checked_test(test_jobs_are_listed_in_their_order),
+                checked_test(test_only_the_last_five_failures_are_listed),
+                checked_test(test_a_job_by_its_number),
+                checked_test(test_limits_say_where_they_are_from),
+                checked_test(test_metrics_are_one_text),
+                checked_test(test_a_property_is_what_the_status_says),
+                checked_test(test_a_wait_for_memory_boosts_and_ends),
+                checked_test(test_a_wait_ends_with_its_client),
+                checked_test(test_a_wait_is_left_when_the_bus_goes),
+                checked_test(test_one_waits_too_many),
+                checked_test(test_a_wait_for_quiet_ends_with_the_worker),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
