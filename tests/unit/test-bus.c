@@ -248,6 +248,65 @@ static void test_who_has_no_match_hears_no_signals(void **state) {
         end();
 }
 
+/* ---- the bus that there is none of ---- */
+
+static const char *call_driver(const char *interface, const char *method, const char *argument) {
+        sd_bus_message *m;
+
+        assert_true(sd_bus_message_new_method_call(c.client, &m, "org.freedesktop.DBus",
+                                                   "/org/freedesktop/DBus", interface,
+                                                   method) >= 0);
+        if (argument)
+                assert_true(sd_bus_message_append_basic(m, 's', argument) >= 0);
+        return control_call(&c, m);
+}
+
+static void test_who_says_hello_gets_a_name(void **state) {
+        const char *name;
+
+        begin();
+        assert_string_equal(call_driver("org.freedesktop.DBus", "Hello", NULL), "");
+        assert_true(sd_bus_message_read(c.reply, "s", &name) > 0);
+        assert_string_equal(name, ":1.1");
+        assert_string_equal(call_driver("org.freedesktop.DBus", "GetNameOwner", "org.pvreaper"),
+                            "");
+        assert_true(sd_bus_message_read(c.reply, "s", &name) > 0);
+        assert_string_equal(name, "org.pvreaper");
+        end();
+}
+
+static void test_the_last_match_that_goes_ends_the_signals(void **state) {
+        begin();
+        listen_to_signals();
+        control_add_match(&c);
+        control_add_match(&c);
+        assert_string_equal(call_driver("org.freedesktop.DBus", "RemoveMatch", "x"), "");
+        n_told = 0;
+        add_workers(1);
+        control_pass(&c, USEC_PER_SEC);
+        assert_int_equal(n_told, 1);
+        assert_string_equal(call_driver("org.freedesktop.DBus", "RemoveMatch", "x"), "");
+        assert_string_equal(call_driver("org.freedesktop.DBus", "RemoveMatch", "x"), "");
+        add_workers(1);
+        control_pass(&c, USEC_PER_SEC);
+        assert_int_equal(n_told, 1);
+        end();
+}
+
+static void test_a_monitor_hears_all_from_then_on(void **state) {
+        begin();
+        listen_to_signals();
+        assert_string_equal(call_driver("org.freedesktop.DBus.Monitoring", "BecomeMonitor", NULL),
+                            "");
+        assert_string_equal(call_driver("org.freedesktop.DBus", "RemoveMatch", "x"), "");
+        control_pass(&c, USEC_PER_SEC);
+        n_told = 0;
+        add_workers(1);
+        control_pass(&c, USEC_PER_SEC);
+        assert_int_equal(n_told, 1);
+        end();
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 checked_test(test_set_limits_acts_at_once),
@@ -264,6 +323,9 @@ int main(void) {
                 checked_test(test_the_65th_client_waits_for_room),
                 checked_test(test_properties_are_told_four_times_a_second),
                 checked_test(test_who_has_no_match_hears_no_signals),
+                checked_test(test_who_says_hello_gets_a_name),
+                checked_test(test_the_last_match_that_goes_ends_the_signals),
+                checked_test(test_a_monitor_hears_all_from_then_on),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
