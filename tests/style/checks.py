@@ -41,6 +41,7 @@ PARAMETERS_ALLOWED = {
     r"on_(get|set)_\w+": (7, "sd_bus_property_get_t, sd_bus_property_set_t"),
     r"in_tcg_mmap(64)?": (6, "mmap(2)"),
     r"sendto": (6, "sendto(2)"),
+    r"__wrap_syscall": (7, "syscall(2)"),
 }
 
 

@@ -4,7 +4,7 @@
  * Workers that a test owns. The pids of hands are above what Linux gives to any process, so nobody
  * is touched in their name. Their pidfds are eventfds, which become readable as pidfds do. Two
  * calls go through doors in here (the linker's --wrap): worker_cpu_usec(), for a hand's bill is
- * what the test says, and a worker without a hand has none; and worker_mark(), which is counted.
+ * what the test says, and worker_mark(), which is counted.
  */
 
 #include "crew.h"
@@ -24,6 +24,7 @@
 
 static LIST_HEAD(, hand) hands = LIST_HEAD_INITIALIZER(hands);
 
+int __real_worker_cpu_usec(const struct worker *worker, uint64_t *ret);
 int __wrap_worker_cpu_usec(const struct worker *worker, uint64_t *ret);
 
 int __wrap_worker_cpu_usec(const struct worker *worker, uint64_t *ret) {
@@ -34,7 +35,7 @@ int __wrap_worker_cpu_usec(const struct worker *worker, uint64_t *ret) {
                 *ret = hand->bill;
                 return 0;
         }
-        return -ESRCH;
+        return __real_worker_cpu_usec(worker, ret);
 }
 
 void __real_worker_mark(struct worker *worker);
