@@ -15,15 +15,13 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/signalfd.h>
 
 #include "base/environment.h"
-#include "base/kvm-pv.h"
-#include "base/result.h"
 #include "base/util.h"
 #include "closer/say.h"
 #include "link/link.h"
+#include "link/perform.h"
 
 #define GRACE_USEC        (5 * USEC_PER_SEC)
 #define LINGER_USEC       (10 * USEC_PER_SEC) /* for a daemon that is just being restarted */
@@ -41,18 +39,11 @@ struct worker {
 static void do_job(struct worker *w, bool governed) {
         struct wire_outcome outcome = {
                 .seq = w->link.seq, .kind = w->link.kind, .ungoverned = !governed};
-        /* A machine with fast destroy leaves rc and rrc alone: they must be 0 before. */
-        struct pv_cmd cmd = {.cmd = PV_ASYNC_CLEANUP_PERFORM};
-        enum result result;
+        enum result result = perform_vm(w->vm_fd, &outcome);
 
-        outcome.error = ioctl(w->vm_fd, PV_COMMAND, &cmd) < 0 ? negative_errno() : 0;
-        outcome.rc = cmd.rc;
-        outcome.rrc = cmd.rrc;
         close_fd(&w->vm_fd);
         w->leave_at = now_usec() + w->linger;
         link_job_end(&w->link, &outcome);
-
-        result = result_of_perform(outcome.error, cmd.rc, cmd.rrc, governed);
         if (result == RESULT_FAILED || result == RESULT_INTERRUPTED)
                 (void)say(LOG_WARNING, outcome.error,
                           "closed the VM; the result of PERFORM before that: %s",

@@ -14,7 +14,9 @@
  * If the keeper ends before the VMM, a hand-off that it had accepted may still be set aside. So the
  * heir issues one PERFORM, and -EINVAL says that there was nothing (model: heir_perform). A keeper
  * that died inside PERFORM took the set-aside VM with it: that outcome is "lost", and the kernel
- * keeps the rest for the VM's end.
+ * keeps the rest for the VM's end. A keeper that died behind PERFORM, before it had told the VMM,
+ * left the outcome: the heir tells it. It is told twice, under one number, if the keeper died
+ * between telling it and noting that.
  */
 
 #include <linux/futex.h>
@@ -39,26 +41,31 @@
 #define GUARD_LOOKS     10000 /* a second in all */
 
 void perform_here(struct pvr_vm *vm) {
+        struct wire_outcome wire = {.ungoverned = 1};
         struct pvr_outcome outcome = {};
 
         if (vm->vm_fd < 0)
                 return;
         vm->keeper->rings_taken = vm->keeper->rings;
-        teardown_perform(vm->vm_fd, false, &outcome);
+        teardown_perform(vm->vm_fd, &wire, &outcome);
         /* Nothing was left, so nothing happened: not worth a word. */
         if (outcome.result != PVR_RESULT_SUPERSEDED)
                 teardown_report(vm->outcomes_sink, &vm->keeper->dropped, &outcome);
 }
 
-static void report_lost(struct pvr_vm *vm) {
+/* Of a job that the keeper had begun: how it ended, or that nobody knows. */
+static void report_last(struct pvr_vm *vm) {
+        struct keeper *k = vm->keeper;
         struct pvr_outcome outcome = {
-                .job = vm->keeper->performing,
+                .job = k->performing,
                 .kind = PVR_KIND_REBOOT,
                 .result = PVR_RESULT_LOST,
         };
 
+        if (k->unreported)
+                outcome = k->ended;
         if (outcome.job != 0)
-                teardown_report(vm->outcomes_sink, &vm->keeper->dropped, &outcome);
+                teardown_report(vm->outcomes_sink, &k->dropped, &outcome);
 }
 
 /*
@@ -150,14 +157,15 @@ static bool clone_and_wait(struct pvr_vm *vm) {
 static void *heir_main(void *userdata) {
         struct pvr_vm *vm = userdata;
 
-        if (clone_and_wait(vm) && vm_has_its_fds(vm)) {
+        bool had_one = clone_and_wait(vm);
+
+        vm->keeper_gone = true;
+        if (had_one && vm_has_its_fds(vm)) {
                 /* Or a fork of the VMM, with a copy of the keeper's end, would let rings go on. */
                 (void)shutdown(vm->bell, SHUT_RDWR);
-                vm->keeper_gone = true;
-                report_lost(vm);
+                report_last(vm);
                 perform_here(vm);
         }
-        vm->keeper_gone = true;
         vm_unref(vm);
         return NULL;
 }

@@ -111,14 +111,14 @@ static void perform(struct keeper *k, bool governed) {
         k->rings_taken = k->rings;
         k->hurry = false;
         k->performing = k->link.seq;
-        teardown_perform(k->vm_fd, governed, &outcome);
+        teardown_perform(k->vm_fd, &wire, &outcome);
+        k->ended = outcome;
+        k->unreported = true;
         k->performing = 0;
 
-        wire.error = outcome.error;
-        wire.rc = outcome.rc;
-        wire.rrc = outcome.rrc;
         link_job_end(&k->link, &wire);
         teardown_report(k->outcomes, &k->dropped, &outcome);
+        k->unreported = false;
 }
 
 static void on_progress(void *userdata, uint64_t bytes_left) {

@@ -83,6 +83,8 @@ struct keeper {
         /* read by the heir, the guard and the VMM */
         _Atomic int tid;              /* of the keeper; the kernel sets it to 0 when that is gone */
         _Atomic uint64_t performing;  /* seq of the job whose PERFORM is running, or 0 */
+        struct pvr_outcome ended;     /* of the last PERFORM */
+        _Atomic bool unreported;      /* ... which the VMM was not told */
         _Atomic uint64_t rings_taken; /* how many of rings the last PERFORM answered */
         _Atomic uint64_t dropped;     /* outcomes nobody read */
         _Atomic bool differs; /* the VMM is not who it was: the keeper leaves; the heir's, too */

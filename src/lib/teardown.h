@@ -2,20 +2,17 @@
 #pragma once
 
 /*
- * The one place that issues PERFORM: for the keeper, the heir, a thread of pvr_vm_disable_async(),
- * or its caller. Safe in the keeper: system calls only.
+ * A teardown in the words of pvreaper.h, for the keeper, the heir, a thread of
+ * pvr_vm_disable_async(), or its caller. Safe in the keeper: system calls only.
  */
 
 #include <pvreaper.h>
-#include <stdbool.h>
 #include <stdint.h>
 
-/*
- * Tears down the VM that is set aside in vm_fd's VM, and fills in result, error, rc, rrc, ran_us
- * and kind of *ret. Blocks for minutes; only a fatal signal ends it. governed: the daemon granted
- * it.
- */
-void teardown_perform(int vm_fd, bool governed, struct pvr_outcome *ret);
+#include "base/wire.h"
+
+/* perform_vm(), told to both: also fills in result, error, rc, rrc, ran_us and kind of *ret. */
+void teardown_perform(int vm_fd, struct wire_outcome *wire, struct pvr_outcome *ret);
 
 /*
  * Sends an outcome to the reader of pvr_vm_get_fd(), without waiting. An outcome that does not fit

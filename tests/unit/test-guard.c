@@ -105,6 +105,35 @@ static void test_guard_slow_exit(void **state) {
         assert_false(leaves_within(NULL, LONG_MSEC));
 }
 
+/* ---- the heir ---- */
+
+/* What it tells when the keeper is killed in this state. */
+static struct pvr_outcome told_by_heir(uint64_t performing, bool unreported) {
+        struct pvr_outcome outcome = {};
+        struct pvr_vm *vm = NULL;
+
+        assert_int_equal(pvr_vm_new(&vm, NULL), 0);
+        vm->keeper->performing = performing;
+        vm->keeper->ended = (struct pvr_outcome){.job = 7, .result = PVR_RESULT_DONE, .rc = 1};
+        vm->keeper->unreported = unreported;
+        assert_int_equal(kill(vm->keeper->pid, SIGKILL), 0);
+        while (!vm->keeper_gone)
+                (void)usleep(1000);
+        (void)usleep(100 * 1000); /* the heir's last steps */
+        (void)pvr_vm_next_outcome(vm, &outcome, sizeof(outcome));
+        pvr_vm_free(vm);
+        return outcome;
+}
+
+static void test_guard_heir_tells_the_last_outcome(void **state) {
+        assert_int_equal(told_by_heir(0, false).job, 0);
+        assert_int_equal(told_by_heir(8, false).job, 8);
+        assert_int_equal(told_by_heir(8, false).result, PVR_RESULT_LOST);
+        assert_int_equal(told_by_heir(0, true).job, 7);
+        assert_int_equal(told_by_heir(0, true).result, PVR_RESULT_DONE);
+        assert_int_equal(told_by_heir(7, true).rc, 1);
+}
+
 #define NOBODY 65534
 
 static void check_child(int (*function)(void)) {
@@ -208,6 +237,7 @@ int main(void) {
                 checked_test(test_guard_looks),
                 checked_test_unless(no_keeper(), test_guard_execve),
                 checked_test_unless(no_keeper(), test_guard_slow_exit),
+                checked_test_unless(no_keeper(), test_guard_heir_tells_the_last_outcome),
                 checked_test_unless(not_root(), test_guard_heir_goes_on),
                 checked_test_unless(no_keeper(), test_guard_no_false_fence),
         };

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The one place that issues PERFORM, against a kernel that says what the test wants: ioctl(2) goes
- * through a door in here (the linker's --wrap). And the outcomes that nobody reads: none may be
- * lost uncounted.
+ * The one place that issues PERFORM (link/perform.c), against a kernel that says what the test
+ * wants: ioctl(2) goes through a door in here (the linker's --wrap). And the outcomes that nobody
+ * reads: none may be lost uncounted.
  */
 
 #include "fds.h"
@@ -52,10 +52,11 @@ int __wrap_ioctl(int fd, unsigned long request, void *argument) {
 }
 
 static struct pvr_outcome perform(bool governed) {
+        struct wire_outcome wire = {.seq = 19, .kind = WIRE_KIND_REBOOT, .ungoverned = !governed};
         struct pvr_outcome outcome = {.job = 17, .waited_us = 18};
 
         kernel.n_calls = 0;
-        teardown_perform(1234, governed, &outcome);
+        teardown_perform(1234, &wire, &outcome);
         assert_int_equal(kernel.n_calls, 1);
         assert_int_equal(kernel.fd, 1234);
         assert_int_equal(kernel.cmd.cmd, 10);
@@ -67,6 +68,12 @@ static struct pvr_outcome perform(bool governed) {
         assert_int_equal(outcome.job, 17);
         assert_int_equal(outcome.waited_us, 18);
         assert_int_equal(outcome.kind, PVR_KIND_REBOOT);
+        assert_int_equal(wire.seq, 19);
+        assert_int_equal(wire.ungoverned, !governed);
+        /* both are told the same */
+        assert_int_equal(wire.error, outcome.error);
+        assert_int_equal(wire.rc, outcome.rc);
+        assert_int_equal(wire.rrc, outcome.rrc);
         return outcome;
 }
 

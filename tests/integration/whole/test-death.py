@@ -11,6 +11,7 @@ to last, its task is stopped inside (the simulator allows that, the real thing d
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 
@@ -373,6 +374,33 @@ class KeeperDies(Death):
         vmm.wait_outcomes(2)
         self.assertEqual(vmm.results(), ["lost", "ungoverned"])
         self.assert_all_cleared(killed=1, performed=1)
+
+    def test_behind_perform(self):
+        """Before it could tell anybody: the VMM hears how it ended, the daemon that it cannot."""
+        self.daemon()
+        vmm = self.protected()
+        self.registered(1)
+        self.delay_second_send(vmm.keeper)  # the first one asks for the slot
+        self.reboot(vmm)
+        self.wait("PERFORM is over", lambda: self.sim.commands("PERFORM"))
+        time.sleep(0.2)
+        os.kill(vmm.keeper, signal.SIGKILL)
+        first = vmm.wait_outcomes(1)[0]
+        self.assertEqual((first["result"], first["job"]), ("done", "1"))
+        self.jobs_are("anna", "reboot lost")
+        self.assert_all_cleared(performed=1)
+
+    def delay_second_send(self, pid):
+        if not harness.has_tool("strace"):
+            self.skipTest("no strace")
+        strace = subprocess.Popen(
+            ["strace", "-o", "/dev/null", "-e", "trace=sendto", "-e",
+             "inject=sendto:delay_enter=2000000:when=2", "-p", str(pid)],
+            stderr=subprocess.PIPE, text=True)
+        self.addCleanup(strace.communicate)
+        self.addCleanup(strace.kill)
+        if "attached" not in (line := strace.stderr.readline()):
+            self.skipTest(f"strace cannot attach: {line.strip()}")
 
     def test_together_with_the_vmm(self):
         """What the OOM killer does: whoever shares the memory goes."""
