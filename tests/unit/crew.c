@@ -162,6 +162,8 @@ void hand_new(struct hand *hand, struct crew *crew) {
         hand->worker->pidfd = eventfd(0, EFD_CLOEXEC);
         hand->worker->vmm_pidfd = eventfd(0, EFD_CLOEXEC);
         LIST_INSERT_HEAD(&hands, hand, link);
+        worker_set_state(hand->worker, WORKER_IDLE);
+        crew_forget(crew);
 }
 
 void hand_free(struct hand *hand) {

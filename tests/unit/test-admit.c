@@ -49,7 +49,7 @@ static struct worker *last_worker(struct house *h) {
 
 /* It registers: as peer.c says it. */
 static int admit(struct house *h, const struct citizen *c) {
-        const struct process_stat stat = {
+        const struct task_stat stat = {
                 .ppid = c->ppid, .starttime = c->starttime, .n_threads = c->n_threads};
         int r, pidfd = town_open(c->pid);
         struct worker *w;
@@ -87,7 +87,7 @@ static void test_a_keeper(void **state) {
         assert_int_equal(w->starttime, 1011);
         assert_int_equal(w->vmm_pid, 10);
         assert_string_equal(w->unit, "machine-10.scope"); /* its VMM's */
-        assert_false(w->closer);
+        assert_int_equal(w->sort, WORKER_KEEPER);
         assert_true(worker_vmm_alive(w));
         assert_false(worker_stays(w));
         assert_string_equal(h.keeper->cgroup, "/town/jobs/vm-11-1011");
@@ -234,10 +234,11 @@ static void test_a_keeper_overtakes_a_helper(void **state) {
         begin(&h);
         hand_new(&helper, &h.crew);
         w = helper.worker;
-        w->adopted = true;
+        w->sort = WORKER_HELPER;
+        worker_set_state(w, WORKER_ADOPTED);
         w->vmm_pid = 10;
         assert_int_equal(admit(&h, h.keeper), 0);
-        assert_true(w->overtaken);
+        assert_int_equal(w->state, WORKER_OVERTAKEN);
         hand_free(&helper);
         end(&h);
 }
@@ -255,7 +256,7 @@ static void test_a_closer(void **state) {
         closer->unit = "pv-reaper-closer@1.service";
         assert_int_equal(admit(&h, closer), 0);
         w = last_worker(&h);
-        assert_true(w->closer);
+        assert_int_equal(w->sort, WORKER_CLOSER);
         assert_string_equal(w->unit, "pv-reaper-closer@1.service");
         assert_string_equal(w->cgroup->path, "/town/pv-reaper-closer@1.service");
         assert_string_equal(closer->cgroup, ""); /* it is systemd's, and never moved */
@@ -276,11 +277,11 @@ static void test_without_cgroups(void **state) {
         begin(&h);
         h.crew.workers.cgroup = NULL;
         assert_int_equal(admit(&h, h.keeper), 0);
-        assert_false(last_worker(&h)->closer);
+        assert_int_equal(last_worker(&h)->sort, WORKER_KEEPER);
         assert_null(last_worker(&h)->cgroup);
         stranger = town_add(30, 1);
         assert_int_equal(admit(&h, stranger), 0);
-        assert_true(last_worker(&h)->closer);
+        assert_int_equal(last_worker(&h)->sort, WORKER_CLOSER);
         assert_int_equal(town.n_cgroups, 0);
         end(&h);
 }
@@ -400,7 +401,7 @@ static void test_one_that_ends_while_it_is_moved(void **state) {
 
 /* It made threads after peer.c had counted them. */
 static void test_threads_made_before_it_is_moved(void **state) {
-        struct process_stat stat = {.ppid = 10, .starttime = 1011, .n_threads = 1};
+        struct task_stat stat = {.ppid = 10, .starttime = 1011, .n_threads = 1};
         int pidfd, r;
         struct worker *w;
         struct house h;
@@ -425,11 +426,11 @@ static void test_a_keeper_is_found(void **state) {
         strcpy(h.keeper->cgroup, "/town/jobs/vm-11-1011");
         assert_int_equal(find(&h, h.keeper), 0);
         w = last_worker(&h);
-        assert_true(w->found);
+        assert_int_equal(w->state, WORKER_FOUND);
         assert_int_equal(w->vmm_pid, 10);
         assert_int_equal(h.crew.governor.n_counted, 1);
         assert_int_equal(crew_n_capped(&h.crew), 1);
-        assert_string_equal(worker_state(w), "found");
+        assert_string_equal(worker_state_to_string(w), "found");
         town_kill(h.keeper);
         fake_time_pass(h.crew.event, 0);
         assert_int_equal(h.crew.workers.n, 0);
@@ -490,8 +491,8 @@ static void test_a_closer_is_found(void **state) {
         closer = town_add(30, 1);
         closer->closer = true;
         assert_int_equal(find(&h, closer), 0);
-        assert_true(last_worker(&h)->closer);
-        assert_true(last_worker(&h)->found);
+        assert_int_equal(last_worker(&h)->sort, WORKER_CLOSER);
+        assert_int_equal(last_worker(&h)->state, WORKER_FOUND);
         assert_int_equal(h.crew.governor.n_counted, 1);
         end(&h);
 }

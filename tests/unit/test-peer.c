@@ -38,10 +38,10 @@ static struct {
 int __real_getsockopt(int fd, int level, int name, void *value, socklen_t *size);
 int __wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *size);
 int __wrap_process_of_peer(int socket, int *ret_pidfd, pid_t *ret_pid);
-int __wrap_process_read_stat(pid_t pid, struct process_stat *ret);
+int __wrap_process_read_stat(pid_t pid, struct task_stat *ret);
 int __wrap_process_unit(pid_t pid, char **ret);
 int __wrap_worker_new(struct worker **ret, struct workers *workers, pid_t pid,
-                      const struct process_stat *stat, int *pidfd);
+                      const struct task_stat *stat, int *pidfd);
 
 int __wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *size) {
         int r = __real_getsockopt(fd, level, name, value, size);
@@ -57,9 +57,9 @@ int __wrap_process_of_peer(int socket, int *ret_pidfd, pid_t *ret_pid) {
         return 0;
 }
 
-int __wrap_process_read_stat(pid_t pid, struct process_stat *ret) {
+int __wrap_process_read_stat(pid_t pid, struct task_stat *ret) {
         assert_int_equal(pid, who.pid);
-        *ret = (struct process_stat){.starttime = who.starttime, .n_threads = 1};
+        *ret = (struct task_stat){.starttime = who.starttime, .n_threads = 1};
         return 0;
 }
 
@@ -69,7 +69,7 @@ int __wrap_process_unit(pid_t pid, char **ret) {
 }
 
 int __wrap_worker_new(struct worker **ret, struct workers *workers, pid_t pid,
-                      const struct process_stat *stat, int *pidfd) {
+                      const struct task_stat *stat, int *pidfd) {
         int r = who.error;
 
         if (r < 0)
@@ -435,7 +435,7 @@ static void test_who_is_sent_away(void **state) {
         fd = enter(&d);
         assert_int_equal(peer_send_away(TAILQ_FIRST(&d.peers.list)), 0);
         assert_int_equal(hear(fd), WIRE_UNGOVERNED);
-        assert_true(TAILQ_FIRST(&d.crew.workers.list)->sent_away);
+        assert_int_equal(TAILQ_FIRST(&d.crew.workers.list)->state, WORKER_SENT_AWAY);
         stranger = knock(&d);
         assert_int_equal(peer_send_away(TAILQ_LAST(&d.peers.list, peer_list)), 0);
         assert_int_equal(hear(stranger), WIRE_UNGOVERNED);

@@ -140,13 +140,13 @@ static void test_the_quota_that_is_chosen(void **state) {
 
 static void test_how_it_is_enforced(void **state) {
         static const struct {
-                enum cpu_enforce word;
+                enum enforce_mode word;
                 enum enforce_mode mode, with_cpus;
         } rows[] = {
-                {CPU_ENFORCE_AUTO, ENFORCE_AUTO, ENFORCE_CGROUP},
-                {CPU_ENFORCE_CGROUP, ENFORCE_CGROUP, ENFORCE_CGROUP},
-                {CPU_ENFORCE_DEADLINE, ENFORCE_DEADLINE, ENFORCE_DEADLINE},
-                {CPU_ENFORCE_OFF, ENFORCE_OFF, ENFORCE_OFF},
+                {ENFORCE_AUTO, ENFORCE_AUTO, ENFORCE_CGROUP},
+                {ENFORCE_CGROUP, ENFORCE_CGROUP, ENFORCE_CGROUP},
+                {ENFORCE_DEADLINE, ENFORCE_DEADLINE, ENFORCE_DEADLINE},
+                {ENFORCE_OFF, ENFORCE_OFF, ENFORCE_OFF},
         };
         static char none[] = "", some[] = "0-3";
         struct config *c = defaults();

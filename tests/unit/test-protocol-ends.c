@@ -42,7 +42,7 @@ static void test_register_says_who_it_is(void **state) {
 
         crew_begin(&crew, 2);
         hand_new(&h, &crew);
-        h.worker->sent_away = true;
+        worker_set_state(h.worker, WORKER_SENT_AWAY);
         assert_int_equal(worker_on_register(h.worker, &reg), 0);
         assert_string_equal(h.worker->name, "a?b?");
         assert_memory_equal(h.worker->uuid, reg.uuid, sizeof(reg.uuid));
@@ -50,7 +50,7 @@ static void test_register_says_who_it_is(void **state) {
         assert_int_equal(h.worker->version, 2);
         assert_true(h.worker->drains);
         assert_false(h.worker->says_quiet);
-        assert_false(h.worker->sent_away);
+        assert_int_equal(h.worker->state, WORKER_IDLE);
         assert_int_equal(crew.n_quiet, 1);
         assert_true(crew.n_marks > 0);
         hand_expect(&h, 0, 0); /* WELCOME is peer.c's */
@@ -125,11 +125,10 @@ static void test_register_of_one_that_was_found(void **state) {
 
         crew_begin(&crew, 2);
         hand_new(&h, &crew);
-        h.worker->found = true;
-        worker_begin_counting(h.worker);
+        worker_set_state(h.worker, WORKER_FOUND);
         assert_int_equal(crew.governor.n_counted, 1);
         assert_int_equal(worker_on_register(h.worker, &reg), 0);
-        assert_false(h.worker->found);
+        assert_false(worker_is_found(h.worker));
         assert_int_equal(crew.governor.n_counted, 0);
         hand_free(&h);
         crew_end(&crew);
@@ -145,7 +144,7 @@ static void test_register_against_the_rules(void **state) {
         hand_new(&h, &crew);
         closed.last.kind = WIRE_KIND_CLOSE;
         assert_int_equal(worker_on_register(h.worker, &closed), -EPROTO);
-        h.worker->adopted = true;
+        h.worker->sort = WORKER_HELPER;
         assert_int_equal(worker_on_register(h.worker, &reg), -EPROTO);
         assert_string_equal(h.worker->name, "?");
         assert_int_equal(crew.n_ended, 0);
@@ -168,7 +167,7 @@ static void test_quiet_is_told_once(void **state) {
         assert_false(worker_is_quiet(h.worker)); /* its VMM lives */
         hand_lose_vmm(&h);
         assert_true(worker_is_quiet(h.worker));
-        h.worker->closer = true;
+        h.worker->sort = WORKER_CLOSER;
         assert_int_equal(worker_on_quiet(h.worker), -EPROTO);
         hand_free(&h);
         crew_end(&crew);
@@ -221,13 +220,13 @@ static void test_an_idle_worker_is_sent_away(void **state) {
         crew_begin(&crew, 2);
         hand_new(&h, &crew);
         assert_int_equal(worker_send_away(h.worker), 0);
-        assert_true(h.worker->sent_away);
+        assert_int_equal(h.worker->state, WORKER_SENT_AWAY);
         assert_int_equal(crew.n_marks, 1);
         assert_int_equal(hand_read(&h, &m), WIRE_UNGOVERNED);
         assert_int_equal(m.header.version, WIRE_VERSION);
-        h.worker->found = true;
+        worker_set_state(h.worker, WORKER_FOUND);
         assert_int_equal(worker_send_away(h.worker), 0);
-        assert_false(h.worker->sent_away);
+        assert_int_equal(h.worker->state, WORKER_FOUND);
         hand_free(&h);
         crew_end(&crew);
 }
@@ -238,7 +237,7 @@ static void test_a_busy_worker_is_not_away(void **state) {
 
         crew_begin_granted(&crew, &h);
         assert_int_equal(worker_send_away(h.worker), 0);
-        assert_false(h.worker->sent_away);
+        assert_int_equal(h.worker->state, WORKER_RUNNING);
         close_fd(&h.end);
         assert_true(worker_send_away(h.worker) < 0);
         hand_free(&h);
@@ -330,7 +329,8 @@ static void test_a_found_closer_ends_without_a_word(void **state) {
         *leaf = (struct cgroup_leaf){
                 .path = strdup("/pvreaper.slice/closer"), .dir = -1, .foreign = true};
         h.worker->cgroup = leaf;
-        h.worker->closer = h.worker->found = true;
+        h.worker->sort = WORKER_CLOSER;
+        worker_set_state(h.worker, WORKER_FOUND);
         assert_int_equal(worker_serve(h.worker), 0);
         hand_die(&h);
         capture_begin();
@@ -349,8 +349,10 @@ static void test_what_ends_without_a_word(void **state) {
 
                 crew_begin(&crew, 2);
                 hand_new(&h, &crew);
-                h.worker->closer = i == 0;
-                h.worker->found = i == 1;
+                if (i == 0)
+                        h.worker->sort = WORKER_CLOSER;
+                else
+                        worker_set_state(h.worker, WORKER_FOUND);
                 assert_int_equal(worker_serve(h.worker), 0);
                 hand_die(&h);
                 capture_begin();

@@ -110,7 +110,7 @@ static void test_what_frees_memory(void **state) {
         assert_true(h.worker->job->frees_memory);
         assert_int_equal(hand_request(&h, WIRE_KIND_REBOOT, 3), 0);
         assert_false(h.worker->job->frees_memory);
-        h.worker->closer = true;
+        h.worker->sort = WORKER_CLOSER;
         assert_int_equal(hand_request(&h, WIRE_KIND_CLOSE, 4), 0);
         assert_true(h.worker->job->frees_memory);
         hand_free(&h);
@@ -125,7 +125,7 @@ static void test_requests_against_the_rules(void **state) {
         assert_int_equal(done(&h, WIRE_KIND_REBOOT, 1, 0), 0);
         assert_int_equal(hand_request(&h, WIRE_KIND_REBOOT, 1), -EPROTO); /* an old one */
         assert_int_equal(hand_request(&h, WIRE_KIND_CLOSE, 2), -EPROTO);  /* it is no closer */
-        h.worker->closer = true;
+        h.worker->sort = WORKER_CLOSER;
         assert_int_equal(hand_request(&h, WIRE_KIND_REBOOT, 2), -EPROTO);
         assert_null(h.worker->job);
         assert_int_equal(crew.governor.queue.n_waiting, 0);

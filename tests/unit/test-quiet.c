@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/uuid.h"
 #include "crew.h"
 #include "daemon/runtime/loop.h"
 #include "daemon/worker/quiet.h"
@@ -46,7 +47,7 @@ static void begin(struct house *h) {
         hand_new(&h->hand, &h->crew);
         free(h->hand.worker->name);
         h->hand.worker->name = strdup("guest");
-        assert_true(job_uuid_from_string(UUID, h->hand.worker->uuid));
+        assert_true(uuid_parse(UUID, h->hand.worker->uuid));
         h->hand.worker->vmm_pid = 77;
         h->hand.worker->says_quiet = true;
 }
@@ -174,7 +175,7 @@ static void test_one_that_could_be_meant(void **state) {
 
         begin(&h);
         h.hand.worker->says_quiet = false;
-        h.hand.worker->found = true;
+        worker_set_state(h.hand.worker, WORKER_FOUND);
         wait_for(&h, &w, "other", USEC_INFINITY);
         assert_int_equal(w.waiter.n_known, 0);
         pass(&h, 0);
@@ -183,12 +184,12 @@ static void test_one_that_could_be_meant(void **state) {
         wait_for(&h, &w, "other", USEC_INFINITY);
         pass(&h, 10 * SEC);
         assert_int_equal(w.n_done, 0);
-        h.hand.worker->found = false; /* it registers: it is another one */
+        worker_set_state(h.hand.worker, WORKER_IDLE); /* it registers: it is another one */
         quiet_changed(h.quiet);
         pass(&h, 0);
         assert_int_equal(w.n_done, 1);
         /* of an adopted one it is never known */
-        h.hand.worker->adopted = true;
+        h.hand.worker->sort = WORKER_HELPER;
         wait_for(&h, &w, "other", USEC_INFINITY);
         pass(&h, 10 * SEC);
         assert_int_equal(w.n_done, 0);
@@ -211,7 +212,7 @@ static void test_one_whose_vmm_is_not_known(void **state) {
         wait_for(&h, &w, "pid=5", USEC_INFINITY);
         pass(&h, 10 * SEC);
         assert_int_equal(w.n_done, 0);
-        h.hand.worker->closer = true;
+        h.hand.worker->sort = WORKER_CLOSER;
         quiet_changed(h.quiet);
         pass(&h, 0);
         assert_int_equal(w.n_done, 1);

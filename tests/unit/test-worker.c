@@ -70,12 +70,12 @@ static void test_one_that_stands_still_does_not_count(void **state) {
         assert_non_null(strstr(look(&h), "is overdue: no CPU time for 10 s"));
         assert_int_equal(crew.governor.n_counted, 0);
         assert_true(crew.n_changed > 0);
-        assert_string_equal(worker_state(h.worker), "overdue");
+        assert_string_equal(worker_state_to_string(h.worker), "overdue");
         assert_string_equal(look(&h), ""); /* told once */
         h.bill++;
         assert_non_null(strstr(look(&h), "moves again: it counts"));
         assert_int_equal(crew.governor.n_counted, 1);
-        assert_string_equal(worker_state(h.worker), "running");
+        assert_string_equal(worker_state_to_string(h.worker), "running");
         hand_free(&h);
         crew_end(&crew);
 }
@@ -109,6 +109,7 @@ static void test_an_idle_worker_is_not_looked_at(void **state) {
         hand_new(&h, &crew);
         fake_time_pass(crew.event, 100 * SEC);
         assert_string_equal(look(&h), "");
+        assert_false(worker_check_overdue(h.worker));
         assert_false(worker_is_overdue(h.worker));
         assert_int_equal(crew.n_changed, 0);
         hand_free(&h);
@@ -121,14 +122,13 @@ static void test_a_found_worker_counts(void **state) {
 
         crew_begin(&crew, 1);
         hand_new(&h, &crew);
-        h.worker->found = true;
-        worker_begin_counting(h.worker);
+        worker_set_state(h.worker, WORKER_FOUND);
         assert_int_equal(crew.governor.n_counted, 1);
         assert_int_equal(crew_n_capped(&crew), 1);
-        worker_recount(h.worker);
+        assert_true(crew.n_changed > 0);
+        worker_set_state(h.worker, WORKER_FOUND);
         assert_int_equal(crew.governor.n_counted, 1);
-        h.worker->found = false;
-        worker_recount(h.worker);
+        worker_set_state(h.worker, WORKER_IDLE);
         assert_int_equal(crew.governor.n_counted, 0);
         assert_int_equal(crew_n_capped(&crew), 0);
         hand_free(&h);
@@ -143,20 +143,19 @@ static void test_one_that_was_sent_away(void **state) {
         crew_begin(&crew, 1);
         hand_new(&h, &crew);
         h.bill = 500;
-        h.worker->found = h.worker->sent_away = true;
-        worker_begin_counting(h.worker);
+        worker_set_state(h.worker, WORKER_FOUND_AWAY);
         assert_int_equal(crew.governor.n_counted, 0);
         fake_time_pass(crew.event, 10 * SEC);
         look(&h);
-        assert_true(h.worker->sent_away); /* the bill has not changed */
+        assert_int_equal(h.worker->state, WORKER_FOUND_AWAY); /* the bill has not changed */
         h.bill++;
         fake_time_pass(crew.event, 10 * SEC - 1);
         look(&h);
-        assert_true(h.worker->sent_away); /* it is not looked at yet */
+        assert_int_equal(h.worker->state, WORKER_FOUND_AWAY); /* it is not looked at yet */
         fake_time_pass(crew.event, 1);
         crew_forget(&crew);
         look(&h);
-        assert_false(h.worker->sent_away);
+        assert_int_equal(h.worker->state, WORKER_FOUND);
         assert_int_equal(crew.governor.n_counted, 1);
         assert_true(crew.n_changed > 0);
         hand_free(&h);
@@ -170,11 +169,15 @@ static void test_one_that_moves_without_us(void **state) {
 
         crew_begin(&crew, 1);
         hand_new(&h, &crew);
+        h.bill = 500; /* since then, not since its birth */
         assert_int_equal(worker_send_away(h.worker), 0);
+        fake_time_pass(crew.event, 10 * SEC);
+        look(&h);
+        assert_int_equal(h.worker->state, WORKER_SENT_AWAY);
         h.bill++;
         fake_time_pass(crew.event, 10 * SEC);
         look(&h);
-        assert_false(h.worker->sent_away);
+        assert_int_equal(h.worker->state, WORKER_AWAY);
         assert_int_equal(crew.governor.n_counted, 0);
         hand_free(&h);
         crew_end(&crew);
@@ -203,11 +206,10 @@ static void test_the_next_daemon_knows_what_runs(void **state) {
 
         hand_new(&next, &crew);
         next.worker->cgroup = leaf_new();
-        worker_restore(next.worker);
+        assert_false(worker_restore(next.worker));
         assert_int_equal(next.worker->last_seq, 6);
         assert_true(next.worker->says_quiet);
-        assert_false(next.worker->sent_away);
-        assert_false(next.worker->adopted);
+        assert_int_equal(next.worker->sort, WORKER_KEEPER);
         assert_string_equal(next.worker->unit, "machine-qemu.scope");
         assert_int_equal(next.worker->job->state, JOB_RUNNING);
         assert_int_equal(next.worker->job->seq, 7);
@@ -219,7 +221,7 @@ static void test_the_next_daemon_knows_what_runs(void **state) {
         assert_int_equal(next.worker->job->cpu_base, 77);
         assert_false(next.worker->job->ungoverned);
         /* the slot is as old as the grant */
-        worker_begin_counting(next.worker);
+        worker_set_state(next.worker, WORKER_FOUND);
         assert_int_equal(next.worker->slot.taken_at, began);
         hand_free(&next);
         hand_free(&h);
@@ -260,8 +262,7 @@ static void test_the_next_daemon_knows_who_was_idle(void **state) {
         assert_int_equal(worker_send_away(h.worker), 0);
         hand_new(&next, &crew);
         next.worker->cgroup = leaf_new();
-        worker_restore(next.worker);
-        assert_true(next.worker->sent_away);
+        assert_true(worker_restore(next.worker)); /* it was sent away */
         assert_int_equal(next.worker->last_seq, 9);
         assert_null(next.worker->job);
         assert_null(next.worker->unit);
@@ -278,13 +279,13 @@ static void test_the_next_daemon_knows_who_was_adopted(void **state) {
         *mark = '\0';
         hand_new(&h, &crew);
         h.worker->cgroup = leaf_new();
-        h.worker->adopted = true;
+        h.worker->sort = WORKER_HELPER;
         h.worker->mem = 3 * GIB;
         worker_mark(h.worker);
         hand_new(&next, &crew);
         next.worker->cgroup = leaf_new();
         worker_restore(next.worker);
-        assert_true(next.worker->adopted);
+        assert_int_equal(next.worker->sort, WORKER_HELPER);
         assert_int_equal(next.worker->mem, 3 * GIB);
         assert_null(next.worker->job);
         hand_free(&next);
@@ -338,9 +339,9 @@ static void test_a_keeper_is_found_by_its_vmm(void **state) {
         h.worker->pid = h.worker->vmm_pid = getpid(); /* shares its memory with itself */
         assert_ptr_equal(worker_find_keeper(&crew.workers, getpid()), h.worker);
         assert_null(worker_find_keeper(&crew.workers, getppid()));
-        h.worker->adopted = true;
+        h.worker->sort = WORKER_HELPER;
         assert_null(worker_find_keeper(&crew.workers, getpid()));
-        h.worker->adopted = false;
+        h.worker->sort = WORKER_KEEPER;
         h.worker->vmm_pid = getppid(); /* its number is another's now */
         assert_null(worker_find_keeper(&crew.workers, getppid()));
         h.worker->vmm_pid = getpid();
@@ -399,21 +400,25 @@ static void test_what_it_does(void **state) {
 
         crew_begin(&crew, 2);
         hand_new(&h, &crew);
-        assert_string_equal(worker_state(h.worker), "idle");
+        assert_string_equal(worker_state_to_string(h.worker), "idle");
         assert_int_equal(hand_request(&h, WIRE_KIND_REBOOT, 1), 0);
-        assert_string_equal(worker_state(h.worker), "waiting");
+        assert_string_equal(worker_state_to_string(h.worker), "waiting");
         crew_dispatch(&crew);
-        assert_string_equal(worker_state(h.worker), "running");
+        assert_string_equal(worker_state_to_string(h.worker), "running");
         h.channel.end(&h.channel);
-        assert_string_equal(worker_state(h.worker), "running");
+        assert_string_equal(worker_state_to_string(h.worker), "running");
         worker_drop_job(h.worker);
-        assert_string_equal(worker_state(h.worker), "away");
-        h.worker->found = true;
-        assert_string_equal(worker_state(h.worker), "found");
-        h.worker->sent_away = true;
-        assert_string_equal(worker_state(h.worker), "away");
-        h.worker->adopted = true;
-        assert_string_equal(worker_state(h.worker), "adopted");
+        assert_string_equal(worker_state_to_string(h.worker), "away");
+        worker_set_state(h.worker, WORKER_FOUND);
+        assert_string_equal(worker_state_to_string(h.worker), "found");
+        worker_set_state(h.worker, WORKER_FOUND_AWAY);
+        assert_string_equal(worker_state_to_string(h.worker), "away");
+        worker_set_state(h.worker, WORKER_SENT_AWAY);
+        assert_string_equal(worker_state_to_string(h.worker), "away");
+        worker_set_state(h.worker, WORKER_ADOPTED);
+        assert_string_equal(worker_state_to_string(h.worker), "adopted");
+        worker_set_state(h.worker, WORKER_OVERTAKEN);
+        assert_string_equal(worker_state_to_string(h.worker), "adopted");
         hand_free(&h);
         crew_end(&crew);
 }
@@ -421,24 +426,26 @@ static void test_what_it_does(void **state) {
 static void test_what_sort_it_is(void **state) {
         struct cgroup_leaf leaf = {};
 
-        assert_string_equal(worker_sort(&(struct worker){.closer = true}), "closer");
-        assert_string_equal(worker_sort(&(struct worker){.adopted = true}), "adopted");
-        assert_string_equal(worker_sort(&(struct worker){}), "keeper");
+        assert_string_equal(worker_sort_to_string(&(struct worker){.sort = WORKER_CLOSER}),
+                            "closer");
+        assert_string_equal(worker_sort_to_string(&(struct worker){.sort = WORKER_HELPER}),
+                            "adopted");
+        assert_string_equal(worker_sort_to_string(&(struct worker){}), "keeper");
         assert_string_equal(worker_fencing(&(struct worker){.version = 1}), "unknown");
         assert_string_equal(worker_fencing(&(struct worker){.version = 2}), "none");
         assert_string_equal(worker_fencing(&(struct worker){.version = 2, .drains = true}),
                             "drain");
-        assert_string_equal(worker_fencing(&(struct worker){.version = 2, .adopted = true}),
+        assert_string_equal(worker_fencing(&(struct worker){.version = 2, .sort = WORKER_HELPER}),
                             "unknown");
-        assert_string_equal(worker_fencing(&(struct worker){.version = 2, .closer = true}),
+        assert_string_equal(worker_fencing(&(struct worker){.version = 2, .sort = WORKER_CLOSER}),
                             "unknown");
-        assert_string_equal(worker_fencing(&(struct worker){.closer = true, .cgroup = &leaf}),
-                            "none");
-        assert_true(worker_is_quiet(&(struct worker){.closer = true, .cgroup = &leaf}));
-        assert_false(worker_is_quiet(&(struct worker){.closer = true}));
+        assert_string_equal(
+                worker_fencing(&(struct worker){.sort = WORKER_CLOSER, .cgroup = &leaf}), "none");
+        assert_true(worker_is_quiet(&(struct worker){.sort = WORKER_CLOSER, .cgroup = &leaf}));
+        assert_false(worker_is_quiet(&(struct worker){.sort = WORKER_CLOSER}));
         assert_false(worker_is_quiet(&(struct worker){.vmm_pidfd = -1}));
         assert_false(worker_is_quiet(
-                &(struct worker){.vmm_pidfd = -1, .says_quiet = true, .adopted = true}));
+                &(struct worker){.vmm_pidfd = -1, .says_quiet = true, .sort = WORKER_HELPER}));
         assert_true(worker_is_quiet(&(struct worker){.vmm_pidfd = -1, .says_quiet = true}));
 }
 

@@ -88,7 +88,7 @@ void town_end(void) {
 
 /* ---- processes ---- */
 
-int __wrap_process_read_stat(pid_t pid, struct process_stat *ret);
+int __wrap_process_read_stat(pid_t pid, struct task_stat *ret);
 int __wrap_process_same_mm(pid_t a, pid_t b);
 int __wrap_process_cpu_usec(pid_t pid, uint64_t *ret);
 int __wrap_process_name(pid_t pid, char ret[static PROCESS_NAME_SIZE]);
@@ -106,15 +106,15 @@ long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
                                         : __real_syscall(number, a, b, c, d, e, f);
 }
 
-int __wrap_process_read_stat(pid_t pid, struct process_stat *ret) {
+int __wrap_process_read_stat(pid_t pid, struct task_stat *ret) {
         const struct citizen *c = town_find(pid);
 
         if (!c)
                 return -ESRCH;
-        *ret = (struct process_stat){.state = c->memory ? 'S' : 'Z',
-                                     .ppid = c->ppid,
-                                     .starttime = c->starttime,
-                                     .n_threads = c->n_threads};
+        *ret = (struct task_stat){.state = c->memory ? 'S' : 'Z',
+                                  .ppid = c->ppid,
+                                  .starttime = c->starttime,
+                                  .n_threads = c->n_threads};
         return 0;
 }
 
