@@ -268,7 +268,7 @@ static int make_parts(struct manager *m, const struct config *config) {
         r = cap_new(&m->cap, m->event, m->cgroup);
         if (r < 0)
                 return r;
-        m->workers.cap = m->cap;
+        m->workers.enforce = cap_get_enforce(m->cap);
         r = memory_new(&m->memory, &memory);
         if (r < 0)
                 return r;

@@ -84,7 +84,7 @@ void crew_begin(struct crew *crew, unsigned max_concurrent) {
         assert_int_equal(cap_new(&crew->cap, crew->event, NULL), 0);
         crew->workers = (struct workers){.event = crew->event,
                                          .governor = &crew->governor,
-                                         .cap = crew->cap,
+                                         .enforce = cap_get_enforce(crew->cap),
                                          .changed = on_changed,
                                          .quiet_changed = on_quiet,
                                          .job_moved = on_moved,

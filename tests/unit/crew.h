@@ -15,6 +15,7 @@
 #include <systemd/sd-event.h>
 
 #include "base/wire.h"
+#include "daemon/cpu/cap.h"
 #include "daemon/worker/worker.h"
 
 struct crew {

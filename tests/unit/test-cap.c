@@ -277,17 +277,17 @@ static void test_workers_are_counted(void **state) {
         struct enforce_task a = {}, b = {};
         struct cap *cap = begin(CGROUP_CPU);
 
-        cap_add(cap, &a, 0x400001, -1, SCHED_BATCH);
-        cap_add(cap, &b, 0x400002, -1, SCHED_OTHER);
+        enforce_add(cap_get_enforce(cap), &a, 0x400001, -1, SCHED_BATCH);
+        enforce_add(cap_get_enforce(cap), &b, 0x400002, -1, SCHED_OTHER);
         assert_int_equal(enforce_get_counts(cap_get_enforce(cap)).n_tasks, 2);
         assert_int_equal(a.policy, SCHED_BATCH);
         assert_int_equal(b.policy, SCHED_OTHER);
         assert_int_equal(b.pid, 0x400002);
         assert_false(cap_tick(cap));
-        cap_remove(&a);
-        cap_remove(&a); /* it is not there */
+        enforce_remove(&a);
+        enforce_remove(&a); /* it is not there */
         assert_int_equal(enforce_get_counts(cap_get_enforce(cap)).n_tasks, 1);
-        cap_remove(&b);
+        enforce_remove(&b);
         cap_free(cap);
 }
 

@@ -9,7 +9,6 @@
 
 #include "daemon/adopt/adopt.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "daemon/config/config.h"
@@ -59,18 +58,15 @@ static void log_refused(pid_t pid, enum adopt_answer answer, const char *text) {
 static int answer_of(int error, pid_t pid, char *text) {
         switch (error) {
         case -ESRCH:
-                (void)snprintf(text, ADOPT_TEXT_MAX, "process %d, or its QEMU, has just ended",
-                               (int)pid);
-                return ADOPT_GONE;
+                return adopt_say(text, ADOPT_GONE, "process %d, or its QEMU, has just ended",
+                                 (int)pid);
         case -EUSERS:
-                (void)snprintf(text, ADOPT_TEXT_MAX, "process %d has more than one thread",
-                               (int)pid);
-                return ADOPT_NO_HELPER;
+                return adopt_say(text, ADOPT_NO_HELPER, "process %d has more than one thread",
+                                 (int)pid);
         case -EDQUOT:
         case -EMFILE:
-                (void)snprintf(text, ADOPT_TEXT_MAX, "there are too many workers%s to adopt %d",
-                               error == -EDQUOT ? " of its unit" : "", (int)pid);
-                return ADOPT_TOO_MANY;
+                return adopt_say(text, ADOPT_TOO_MANY, "there are too many workers%s to adopt %d",
+                                 error == -EDQUOT ? " of its unit" : "", (int)pid);
         default:
                 return error;
         }
@@ -81,11 +77,10 @@ static int try(struct adopt *adopt, pid_t pid, char *text) {
         struct worker *w;
         int r;
 
-        if (governor_mode(adopt->workers->governor) == GOVERNOR_DRAINING) {
-                (void)snprintf(text, ADOPT_TEXT_MAX,
-                               "process %d comes too late: the daemon is being stopped", (int)pid);
-                return ADOPT_DRAINING;
-        }
+        if (governor_mode(adopt->workers->governor) == GOVERNOR_DRAINING)
+                return adopt_say(text, ADOPT_DRAINING,
+                                 "process %d comes too late: the daemon is being stopped",
+                                 (int)pid);
         r = adopt_check(adopt->workers, adopt->config->adopt_emulators, pid, &helper, text);
         if (r != ADOPT_DONE)
                 return r;

@@ -55,6 +55,10 @@ void adopt_apply(struct adopt *adopt);
 
 /* ---- between the files of this module ---- */
 
+/* Why not, as a sentence. Returns answer. */
+int adopt_say(char text[static ADOPT_TEXT_MAX], enum adopt_answer answer, const char *format, ...)
+        _printf_(3, 4);
+
 /*
  * Whether pid is a helper: it is called cleanup/<pid of its parent>, shares the parent's memory,
  * the parent runs one of emulators (patterns, by blanks), and has no keeper. *ret is filled in for

@@ -13,6 +13,7 @@
 
 #include "daemon/adopt/adopt.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,19 +38,19 @@ const char *adopt_answer_to_string(enum adopt_answer answer) {
         return answers[answer];
 }
 
-static int open_process(pid_t pid) {
-        int fd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -ESRCH;
+int adopt_say(char text[static ADOPT_TEXT_MAX], enum adopt_answer answer, const char *format, ...) {
+        va_list ap;
 
-        /* A thread, not a process, is EINVAL; from Linux 6.15 on ENOENT. */
-        if (fd == -1)
-                fd = errno == EINVAL || errno == ENOENT ? -ESRCH : negative_errno();
-        return fd;
+        va_start(ap, format);
+        (void)vsnprintf(text, ADOPT_TEXT_MAX, format, ap);
+        va_end(ap);
+        return (int)answer;
 }
 
 /* -ESRCH is one of the answers. */
 static int gone(int error, pid_t pid, char *text) {
-        (void)snprintf(text, ADOPT_TEXT_MAX, "there is no process %d", (int)pid);
-        return error == -ESRCH ? ADOPT_GONE : error;
+        return error == -ESRCH ? adopt_say(text, ADOPT_GONE, "there is no process %d", (int)pid)
+                               : error;
 }
 
 /* By the name, and who its parent is. */
@@ -65,30 +66,25 @@ static int check_helper(struct helper *h, char *text) {
         for (char *c = name; *c; c++)
                 if (*c < ' ' || *c > '~')
                         *c = '?';
-        if (h->vmm_pid == 0) {
-                (void)snprintf(text, ADOPT_TEXT_MAX,
-                               "process %d is called \"%s\", not cleanup/PID as a QEMU's helper is",
-                               (int)h->pid, name);
-                return ADOPT_NO_HELPER;
-        }
-        h->vmm_pidfd = open_process(h->vmm_pid);
+        if (h->vmm_pid == 0)
+                return adopt_say(
+                        text, ADOPT_NO_HELPER,
+                        "process %d is called \"%s\", not cleanup/PID as a QEMU's helper is",
+                        (int)h->pid, name);
+        h->vmm_pidfd = process_open(h->vmm_pid);
         if (h->vmm_pidfd < 0 && h->vmm_pidfd != -ESRCH)
                 return h->vmm_pidfd;
-        if (h->vmm_pidfd < 0 || process_alive(h->vmm_pidfd) == 0) {
-                (void)snprintf(text, ADOPT_TEXT_MAX,
-                               "process %d is called %s, but %d is gone, if it ever was",
-                               (int)h->pid, name, (int)h->vmm_pid);
-                return ADOPT_VMM_GONE;
-        }
+        if (h->vmm_pidfd < 0 || process_alive(h->vmm_pidfd) == 0)
+                return adopt_say(text, ADOPT_VMM_GONE,
+                                 "process %d is called %s, but %d is gone, if it ever was",
+                                 (int)h->pid, name, (int)h->vmm_pid);
         r = process_read_stat(h->pid, &stat);
         if (r < 0)
                 return gone(r, h->pid, text);
-        if (stat.ppid != h->vmm_pid) {
-                (void)snprintf(text, ADOPT_TEXT_MAX,
-                               "process %d is called %s, but its parent is %d", (int)h->pid, name,
-                               (int)stat.ppid);
-                return ADOPT_NO_CHILD;
-        }
+        if (stat.ppid != h->vmm_pid)
+                return adopt_say(text, ADOPT_NO_CHILD,
+                                 "process %d is called %s, but its parent is %d", (int)h->pid, name,
+                                 (int)stat.ppid);
         h->starttime = stat.starttime;
         return ADOPT_DONE;
 }
@@ -100,31 +96,25 @@ static int check_vmm(struct workers *ws, const char *emulators, const struct hel
         int r;
 
         keeper = worker_find_keeper(ws, h->vmm_pid);
-        if (keeper) {
-                (void)snprintf(text, ADOPT_TEXT_MAX,
-                               "process %d has a keeper, %d, which does what its helper %d would",
-                               (int)h->vmm_pid, (int)keeper->pid, (int)h->pid);
-                return ADOPT_KEEPER;
-        }
+        if (keeper)
+                return adopt_say(text, ADOPT_KEEPER,
+                                 "process %d has a keeper, %d, which does what its helper %d would",
+                                 (int)h->vmm_pid, (int)keeper->pid, (int)h->pid);
         r = process_program(h->vmm_pid, &program);
         if (r < 0)
                 return gone(r, h->vmm_pid, text);
-        if (!adopt_is_listed(emulators, program)) {
-                (void)snprintf(
-                        text, ADOPT_TEXT_MAX,
+        if (!adopt_is_listed(emulators, program))
+                return adopt_say(
+                        text, ADOPT_EMULATOR,
                         "the parent %d of process %d runs %.128s, which is not in emulators=",
                         (int)h->vmm_pid, (int)h->pid, program);
-                return ADOPT_EMULATOR;
-        }
         r = process_same_mm(h->pid, h->vmm_pid);
         if (r < 0)
                 return gone(r, h->vmm_pid, text);
-        if (r == 0) {
-                (void)snprintf(text, ADOPT_TEXT_MAX,
-                               "process %d does not share the memory of its parent %d", (int)h->pid,
-                               (int)h->vmm_pid);
-                return ADOPT_OTHER_MEMORY;
-        }
+        if (r == 0)
+                return adopt_say(text, ADOPT_OTHER_MEMORY,
+                                 "process %d does not share the memory of its parent %d",
+                                 (int)h->pid, (int)h->vmm_pid);
         return ADOPT_DONE;
 }
 
@@ -150,16 +140,14 @@ int adopt_check(struct workers *ws, const char *emulators, pid_t pid, struct hel
         _cleanup_(helper_deinit) struct helper h = {.pid = pid, .pidfd = -1, .vmm_pidfd = -1};
         int r, alive;
 
-        h.pidfd = open_process(pid);
+        h.pidfd = process_open(pid);
         if (h.pidfd < 0)
                 return gone(h.pidfd, pid, text);
         r = check_helper(&h, text);
         if (r != ADOPT_DONE)
                 return r;
-        if (worker_find(ws, pid, h.starttime)) {
-                (void)snprintf(text, ADOPT_TEXT_MAX, "process %d is adopted already", (int)pid);
-                return ADOPT_ADOPTED;
-        }
+        if (worker_find(ws, pid, h.starttime))
+                return adopt_say(text, ADOPT_ADOPTED, "process %d is adopted already", (int)pid);
         r = check_vmm(ws, emulators, &h, text);
         if (r < 0)
                 return r;

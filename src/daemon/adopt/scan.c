@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "daemon/runtime/log.h"
+#include "daemon/runtime/loop.h"
 #include "daemon/runtime/process.h"
 
 #define TURN_USEC    (1 * USEC_PER_MSEC)
@@ -37,7 +38,7 @@ struct adopt_scan {
         char entries[ENTRIES_SIZE]
                 __attribute__((aligned(__alignof__(struct dirent64)))); /* of getdents64(2) */
 
-        sd_event_source *interval_source;
+        sd_event_source *interval_timer;
         sd_event_source *turn_source;
 };
 
@@ -69,12 +70,10 @@ static const struct dirent64 *next(struct adopt_scan *scan) {
 static void wait_for_next_pass(struct adopt_scan *scan) {
         close_fd(&scan->proc);
         (void)sd_event_source_set_enabled(scan->turn_source, SD_EVENT_OFF);
-        if (scan->interval == USEC_INFINITY) {
-                (void)sd_event_source_set_enabled(scan->interval_source, SD_EVENT_OFF);
-                return;
-        }
-        (void)sd_event_source_set_time_relative(scan->interval_source, scan->interval);
-        (void)sd_event_source_set_enabled(scan->interval_source, SD_EVENT_ONESHOT);
+        if (scan->interval == USEC_INFINITY)
+                loop_timer_off(scan->interval_timer);
+        else
+                loop_timer_in(scan->interval_timer, scan->interval);
 }
 
 static int on_turn(sd_event_source *source, void *userdata) {
@@ -117,7 +116,7 @@ void adopt_scan_set(struct adopt_scan *scan, uint64_t interval) {
         scan->interval = interval;
         wait_for_next_pass(scan); /* one that is under way begins anew */
         if (was_off)
-                (void)sd_event_source_set_time_relative(scan->interval_source, 0);
+                loop_timer_at(scan->interval_timer, 0);
 }
 
 DEFINE_FREEP(adopt_scan)
@@ -133,15 +132,15 @@ int adopt_scan_new(struct adopt_scan **ret, sd_event *event,
         scan->found = found;
         scan->userdata = userdata;
         scan->interval = USEC_INFINITY;
-        r = sd_event_add_time_relative(event, &scan->interval_source, CLOCK_MONOTONIC, 0, 0,
-                                       on_interval, scan);
+        r = loop_add_timer(&scan->interval_timer, event, on_interval, scan);
         if (r >= 0)
                 r = sd_event_add_defer(event, &scan->turn_source, on_turn, scan);
         if (r >= 0)
                 r = sd_event_source_set_priority(scan->turn_source, SD_EVENT_PRIORITY_IDLE);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(scan->turn_source, SD_EVENT_OFF);
         if (r < 0)
                 return r;
-        wait_for_next_pass(scan);
         *ret = take_ptr(&scan);
         return 0;
 }
@@ -149,7 +148,7 @@ int adopt_scan_new(struct adopt_scan **ret, sd_event *event,
 struct adopt_scan *adopt_scan_free(struct adopt_scan *scan) {
         if (!scan)
                 return NULL;
-        scan->interval_source = sd_event_source_disable_unref(scan->interval_source);
+        scan->interval_timer = sd_event_source_disable_unref(scan->interval_timer);
         scan->turn_source = sd_event_source_disable_unref(scan->turn_source);
         close_fd(&scan->proc);
         free(scan);

@@ -28,8 +28,6 @@
 
 #define WORKERS_UNIT "pvreaper.slice/pv-reaper-workers.service"
 #define SCRATCH      "../probe"
-#define MARK_NAME    "user.pvreaper"
-#define LEAF_FORMAT  "vm-%d-%" PRIu64
 
 static int find_workers_unit(char **ret) {
         struct mntent *m;

@@ -116,16 +116,6 @@ void cap_set(struct cap *cap, const struct enforce_policy *policy, const char *c
                 find_out(cap);
 }
 
-/* ---- workers ---- */
-
-void cap_add(struct cap *cap, struct enforce_task *task, pid_t pid, int pidfd, int policy) {
-        enforce_add(cap->enforce, task, pid, pidfd, policy);
-}
-
-void cap_remove(struct enforce_task *task) {
-        enforce_remove(task);
-}
-
 bool cap_tick(struct cap *cap) {
         if (cap->purge)
                 drop_scratch(cap);
@@ -134,7 +124,7 @@ bool cap_tick(struct cap *cap) {
         return cap->purge;
 }
 
-const struct enforce *cap_get_enforce(const struct cap *cap) {
+struct enforce *cap_get_enforce(const struct cap *cap) {
         return cap->enforce;
 }
 

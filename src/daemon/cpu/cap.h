@@ -21,12 +21,8 @@ struct cap *cap_free(struct cap *cap);
 /* Acts at once, on running workers, too. cpus: for cpuset.cpus; "": all. */
 void cap_set(struct cap *cap, const struct enforce_policy *policy, const char *cpus);
 
-/* A worker runs from now on; does so no longer: see enforce_add(), enforce_remove(). */
-void cap_add(struct cap *cap, struct enforce_task *task, pid_t pid, int pidfd, int policy);
-void cap_remove(struct enforce_task *task);
-
 /* About once a second, while a worker runs. Returns whether it wants to be called again. */
 bool cap_tick(struct cap *cap);
 
-/* For the status. */
-const struct enforce *cap_get_enforce(const struct cap *cap);
+/* For those who add workers, and for the status. */
+struct enforce *cap_get_enforce(const struct cap *cap);

@@ -25,6 +25,8 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "daemon/cgroup/cgroup.h"
+
 #define CPU_WANTED_NSEC UINT64_C(40000000) /* with 10 ms one of three was wrong on a busy host */
 #define PIECE           ((size_t)64 << 10)
 #define PIECES_MAX      8192 /* 512 MiB: 40 ms at 12 GiB/s */
@@ -76,19 +78,11 @@ static void nap(void) {
         (void)nanosleep(&(struct timespec){.tv_nsec = LOOK_NSEC}, NULL);
 }
 
-static int write_file_at(int dir, const char *file, const char *text) {
-        _cleanup_(close_fd) int fd = openat(dir, file, O_WRONLY | O_CLOEXEC);
-
-        if (fd < 0 || write(fd, text, strlen(text)) < 0)
-                return negative_errno();
-        return 0;
-}
-
 static int limit_v2(int cgroup, bool limited) {
         char text[48];
 
         (void)snprintf(text, sizeof(text), "%u %u", PROBE_QUOTA_USEC, PROBE_PERIOD_USEC);
-        return write_file_at(cgroup, "cpu.max", limited ? text : "max");
+        return cgroup_write_at(cgroup, "cpu.max", limited ? text : "max");
 }
 
 static void set_up_child(void) {
@@ -159,7 +153,7 @@ _Noreturn static void subject(struct arena *arena, int cgroup) {
         int r;
 
         set_up_child();
-        r = write_file_at(cgroup, "cgroup.procs", "0");
+        r = cgroup_write_at(cgroup, "cgroup.procs", "0");
         if (r < 0) {
                 stage->error = r;
                 _exit(EXIT_FAILURE);

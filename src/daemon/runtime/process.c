@@ -65,6 +65,15 @@ int process_read_stat(pid_t pid, struct task_stat *ret) {
         return n < 0 ? (int)n : task_stat_parse(ret, text, (size_t)n);
 }
 
+int process_open(pid_t pid) {
+        int fd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -ESRCH;
+
+        /* A thread, not a process, is EINVAL; from Linux 6.15 on ENOENT. */
+        if (fd == -1)
+                fd = errno == EINVAL || errno == ENOENT ? -ESRCH : negative_errno();
+        return fd;
+}
+
 static int pid_of_pidfd(int pidfd, pid_t *ret) {
         char path[64], buffer[1024];
         const char *p;
@@ -89,11 +98,9 @@ static int pidfd_by_credentials(int socket, int *ret_pidfd, pid_t *ret_pid) {
 
         if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &cred, &size) < 0)
                 return negative_errno();
-        if (cred.pid <= 0)
-                return -ESRCH;
-        pidfd = (int)syscall(SYS_pidfd_open, cred.pid, 0);
+        pidfd = process_open(cred.pid);
         if (pidfd < 0)
-                return negative_errno();
+                return pidfd;
         *ret_pid = cred.pid;
         *ret_pidfd = pidfd;
         return 0;

@@ -16,6 +16,9 @@ int process_read_stat(pid_t pid, struct task_stat *ret);
 /* Who is at the other end of a socket: pidfd and pid. *ret_pidfd is the caller's. */
 int process_of_peer(int socket, int *ret_pidfd, pid_t *ret_pid);
 
+/* Its pidfd, which is the caller's. -ESRCH also for a thread that is no process. */
+int process_open(pid_t pid);
+
 /* 1: the process behind pidfd has not exited; 0: it has; or a negative errno. */
 int process_alive(int pidfd);
 

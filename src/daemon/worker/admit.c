@@ -71,12 +71,12 @@ static bool is_worker(struct workers *ws, pid_t pid) {
 
 /* The VMM by pidfd, and its unit, if it is the one whose address space the worker shares. */
 static int find_vmm(struct worker *w, pid_t ppid) {
-        _cleanup_(close_fd) int pidfd = (int)syscall(SYS_pidfd_open, ppid, 0);
+        _cleanup_(close_fd) int pidfd = process_open(ppid);
         _cleanup_(freep) char *unit = NULL;
         int r;
 
         if (pidfd < 0)
-                return negative_errno();
+                return pidfd;
         r = process_unit(ppid, &unit);
         if (r < 0)
                 return r;
@@ -188,9 +188,9 @@ static int find_again(struct worker *w) {
         struct task_stat stat;
         int r;
 
-        w->pidfd = (int)syscall(SYS_pidfd_open, w->pid, 0);
+        w->pidfd = process_open(w->pid);
         if (w->pidfd < 0)
-                return negative_errno();
+                return w->pidfd;
         r = process_read_stat(w->pid, &stat);
         if (r < 0)
                 return r;

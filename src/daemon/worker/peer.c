@@ -45,8 +45,8 @@ struct peer *peer_free(struct peer *peer) {
         if (!peer)
                 return NULL;
         peer->io_source = sd_event_source_disable_unref(peer->io_source);
-        peer->timeout_source = sd_event_source_disable_unref(peer->timeout_source);
-        peer->pause_source = sd_event_source_disable_unref(peer->pause_source);
+        peer->timeout = sd_event_source_disable_unref(peer->timeout);
+        peer->pause_timer = sd_event_source_disable_unref(peer->pause_timer);
         charge_give(&peer->charge);
         if (peer->worker)
                 worker_on_disconnect(peer->worker);
@@ -130,7 +130,7 @@ static int handle_register(struct peer *peer, const struct wire_register *reg) {
                 w->channel->end(w->channel);
         w->channel = &peer->channel;
         peer->worker = w;
-        peer->timeout_source = sd_event_source_disable_unref(peer->timeout_source);
+        peer->timeout = sd_event_source_disable_unref(peer->timeout);
         r = worker_on_register(w, reg);
         return r < 0 ? r : channel_send(&peer->channel, &welcome, WIRE_WELCOME);
 }
@@ -187,18 +187,14 @@ static int on_pause_end(sd_event_source *source, uint64_t usec, void *userdata) 
 }
 
 static int pause_until(struct peer *peer, uint64_t usec) {
-        int r;
+        int r = 0;
 
-        if (!peer->pause_source)
-                r = sd_event_add_time(peer->peers->event, &peer->pause_source, CLOCK_MONOTONIC,
-                                      usec, 1, on_pause_end, peer);
-        else
-                r = sd_event_source_set_time(peer->pause_source, usec);
-        if (r >= 0)
-                r = sd_event_source_set_enabled(peer->pause_source, SD_EVENT_ONESHOT);
-        if (r >= 0)
-                r = sd_event_source_set_enabled(peer->io_source, SD_EVENT_OFF);
-        return r;
+        if (!peer->pause_timer)
+                r = loop_add_timer(&peer->pause_timer, peer->peers->event, on_pause_end, peer);
+        if (r < 0)
+                return r;
+        loop_timer_at(peer->pause_timer, usec);
+        return sd_event_source_set_enabled(peer->io_source, SD_EVENT_OFF);
 }
 
 /* What it has sent besides waits in the socket. */
@@ -312,10 +308,10 @@ int peer_new(struct peer **ret, struct peers *peers, int *fd) {
         r = sd_event_source_set_ratelimit(peer->io_source, USEC_PER_SEC, PACKETS_PER_SEC);
         if (r < 0)
                 return r;
-        r = sd_event_add_time_relative(peers->event, &peer->timeout_source, CLOCK_MONOTONIC,
-                                       REGISTER_TIMEOUT_USEC, 0, on_timeout, peer);
+        r = loop_add_timer(&peer->timeout, peers->event, on_timeout, peer);
         if (r < 0)
                 return r;
+        loop_timer_in(peer->timeout, REGISTER_TIMEOUT_USEC);
         *ret = take_ptr(&peer);
         return 0;
 }

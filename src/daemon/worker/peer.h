@@ -48,8 +48,8 @@ struct peer {
         struct worker *worker; /* once registered; not owned */
 
         sd_event_source *io_source;
-        sd_event_source *timeout_source; /* until it registered */
-        sd_event_source *pause_source;   /* it, or others of its unit, say too much */
+        sd_event_source *timeout;     /* until it registered */
+        sd_event_source *pause_timer; /* it, or others of its unit, say too much */
 
         TAILQ_ENTRY(peer) link; /* in peers.list */
 };

@@ -19,8 +19,7 @@
 #include "daemon/runtime/loop.h"
 #include "daemon/worker/worker.h"
 
-#define LOOK_USEC     (1 * USEC_PER_SEC)
-#define ACCURACY_USEC (10 * USEC_PER_MSEC)
+#define LOOK_USEC (1 * USEC_PER_SEC)
 
 struct quiet {
         struct workers *workers;
@@ -28,7 +27,7 @@ struct quiet {
         TAILQ_HEAD(, quiet_waiter) waiters;
         unsigned n_waiters;
 
-        sd_event_source *look_source;
+        sd_event_source *look_timer;
 };
 
 /* ---- who is meant ---- */
@@ -101,11 +100,6 @@ static bool is_quiet(const struct quiet *q, const struct quiet_waiter *waiter) {
 
 /* ---- looking ---- */
 
-static void look_at(struct quiet *q, uint64_t usec) {
-        (void)sd_event_source_set_time(q->look_source, usec);
-        (void)sd_event_source_set_enabled(q->look_source, SD_EVENT_ONESHOT);
-}
-
 /* A waiter that is told may leave, and come back: at the end of the list. */
 static int on_look(sd_event_source *source, uint64_t usec, void *userdata) {
         struct quiet *q = userdata;
@@ -124,13 +118,13 @@ static int on_look(sd_event_source *source, uint64_t usec, void *userdata) {
                 }
         }
         if (q->n_waiters > 0)
-                look_at(q, next_look);
+                loop_timer_at(q->look_timer, next_look);
         return 0;
 }
 
 void quiet_changed(struct quiet *q) {
         if (q && q->n_waiters > 0)
-                look_at(q, 0);
+                loop_timer_at(q->look_timer, 0);
 }
 
 /* ---- who waits ---- */
@@ -172,10 +166,7 @@ int quiet_new(struct quiet **ret, struct workers *workers) {
                 return -ENOMEM;
         q->workers = workers;
         TAILQ_INIT(&q->waiters);
-        r = sd_event_add_time(workers->event, &q->look_source, CLOCK_MONOTONIC, 0, ACCURACY_USEC,
-                              on_look, q);
-        if (r >= 0)
-                r = sd_event_source_set_enabled(q->look_source, SD_EVENT_OFF);
+        r = loop_add_timer(&q->look_timer, workers->event, on_look, q);
         if (r < 0) {
                 quiet_free(q);
                 return r;
@@ -187,7 +178,7 @@ int quiet_new(struct quiet **ret, struct workers *workers) {
 struct quiet *quiet_free(struct quiet *q) {
         if (!q)
                 return NULL;
-        q->look_source = sd_event_source_disable_unref(q->look_source);
+        q->look_timer = sd_event_source_disable_unref(q->look_timer);
         free(q);
         return NULL;
 }

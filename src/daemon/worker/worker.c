@@ -198,8 +198,8 @@ static void take_slot(struct worker *w) {
                                 w->unit, since);
         (void)observe(w);
         /* Soon: a system call may be all that it does. */
-        cap_add(w->workers->cap, &w->cap, w->pid, w->pidfd,
-                w->sort == WORKER_CLOSER ? SCHED_OTHER : SCHED_BATCH);
+        enforce_add(w->workers->enforce, &w->cap, w->pid, w->pidfd,
+                    w->sort == WORKER_CLOSER ? SCHED_OTHER : SCHED_BATCH);
 }
 
 static bool was_sent_away(const struct worker *w) {
@@ -212,7 +212,7 @@ void worker_set_state(struct worker *w, enum worker_state state) {
                 take_slot(w);
         } else {
                 slot_give(&w->slot);
-                cap_remove(&w->cap);
+                enforce_remove(&w->cap);
         }
         if (was_sent_away(w)) {
                 w->away_since = loop_now(w->workers->event);

@@ -10,7 +10,7 @@
 #include <systemd/sd-event.h>
 
 #include "daemon/cgroup/cgroup.h"
-#include "daemon/cpu/cap.h"
+#include "daemon/cpu/enforce.h"
 #include "daemon/governor/governor.h"
 #include "daemon/job/job.h"
 #include "daemon/worker/channel.h"
@@ -22,7 +22,7 @@ struct workers {
         /* borrowed */
         sd_event *event;
         struct governor *governor;
-        struct cap *cap;
+        struct enforce *enforce;
         struct cgroup_root *cgroup; /* NULL: --cgroup none */
 
         /* What the queue depends on has changed: somebody may be granted now. */
