@@ -1,70 +1,24 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What pid1.c asks of PID 1, and what it makes of the answers, in fake time. The connection is a
- * socket pair whose other end plays bus and PID 1; system-bus.c, which has a test of its own, is
+ * What pid1.c asks of PID 1, and what it makes of the answers, in fake time. The test plays bus and
+ * PID 1 at the other end of the connection (ends.h); system-bus.c, which has a test of its own, is
  * played as well.
  */
 
 #include "fds.h"
 
 #include <string.h>
-#include <sys/socket.h>
 
 #include "capture.h"
 #include "daemon/service/pid1.h"
-#include "daemon/service/system-bus.h"
+#include "ends.h"
 #include "loop.h"
 
 #define MANAGER "org.freedesktop.systemd1.Manager"
 
 static sd_event *event;
 static struct pid1 *pid1;
-
-/* ---- the client of the bus ---- */
-
-static struct {
-        struct system_bus_user user;
-        sd_bus *link;
-        unsigned n_ready, n_dropped;
-        int why;
-} client;
-
-int __wrap_system_bus_new(struct system_bus **ret, sd_event *e, int64_t priority,
-                          const struct system_bus_user *user);
-struct system_bus *__wrap_system_bus_free(struct system_bus *s);
-sd_bus *__wrap_system_bus_link(const struct system_bus *s);
-void __wrap_system_bus_ready(struct system_bus *s);
-void __wrap_system_bus_drop(struct system_bus *s, int why);
-
-int __wrap_system_bus_new(struct system_bus **ret, sd_event *e, int64_t priority,
-                          const struct system_bus_user *user) {
-        memset(&client, 0, sizeof(client));
-        client.user = *user;
-        *ret = (struct system_bus *)&client;
-        return 0;
-}
-
-struct system_bus *__wrap_system_bus_free(struct system_bus *s) {
-        return NULL;
-}
-
-sd_bus *__wrap_system_bus_link(const struct system_bus *s) {
-        return client.link;
-}
-
-void __wrap_system_bus_ready(struct system_bus *s) {
-        client.n_ready++;
-}
-
-void __wrap_system_bus_drop(struct system_bus *s, int why) {
-        client.n_dropped++;
-        client.why = why;
-}
-
-static int on_client_message(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        return client.user.message(client.user.userdata, m);
-}
 
 /* ---- PID 1 ---- */
 
@@ -73,7 +27,6 @@ struct systemd_job {
 };
 
 static struct {
-        sd_bus *link;
         struct systemd_job jobs[4];
         bool silent;         /* ListJobs is not answered */
         const char *refuses; /* a member that is */
@@ -92,7 +45,7 @@ static int answer_jobs(sd_bus_message *m) {
                 assert_true(sd_bus_message_append(reply, "(usssoo)", i, systemd.jobs[i].unit,
                                                   systemd.jobs[i].type, "running", "/", "/") >= 0);
         assert_true(sd_bus_message_close_container(reply) >= 0);
-        assert_true(sd_bus_send(systemd.link, reply, NULL) >= 0);
+        assert_true(sd_bus_send(ends.bus, reply, NULL) >= 0);
         sd_bus_message_unref(reply);
         return 1;
 }
@@ -111,7 +64,7 @@ static int on_systemd_message(sd_bus_message *m, void *userdata, sd_bus_error *e
 }
 
 static void send_signal(const char *member) {
-        assert_true(sd_bus_emit_signal(systemd.link, "/org/freedesktop/systemd1", MANAGER, member,
+        assert_true(sd_bus_emit_signal(ends.bus, "/org/freedesktop/systemd1", MANAGER, member,
                                        "") >= 0);
 }
 
@@ -131,41 +84,9 @@ static void pass(uint64_t usec) {
         fake_time_pass(event, usec);
 }
 
-static sd_bus *end_of(int fd, bool server) {
-        sd_id128_t id = {};
-        sd_bus *link;
-
-        assert_true(sd_bus_new(&link) >= 0);
-        assert_true(sd_bus_set_fd(link, fd, fd) >= 0);
-        id.bytes[0] = 1;
-        if (server)
-                assert_true(sd_bus_set_server(link, true, id) >= 0);
-        assert_true(sd_bus_set_anonymous(link, true) >= 0);
-        assert_true(sd_bus_add_filter(link, NULL, server ? on_systemd_message : on_client_message,
-                                      NULL) >= 0);
-        assert_true(sd_bus_start(link) >= 0);
-        assert_true(sd_bus_attach_event(link, event, 0) >= 0);
-        return link;
-}
-
 static void connect_to_bus(void) {
-        int fds[2];
-
-        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds),
-                         0);
-        systemd.link = end_of(fds[0], true);
-        client.link = end_of(fds[1], false);
-        assert_true(client.user.begin(client.user.userdata, client.link) >= 0);
+        ends_connect(event, false, on_systemd_message);
         pass(0);
-}
-
-static void lose_bus(void) {
-        sd_bus *link = client.link;
-
-        client.link = NULL;
-        client.user.lost(client.user.userdata, link, -ECONNRESET);
-        sd_bus_close_unref(link);
-        systemd.link = sd_bus_close_unref(systemd.link);
 }
 
 static void begin(void) {
@@ -181,8 +102,7 @@ static void end(void) {
 
         pid1 = pid1_free(pid1);
         assert_int_equal(told.n, n);
-        client.link = sd_bus_close_unref(client.link);
-        systemd.link = sd_bus_close_unref(systemd.link);
+        ends_close();
         event = sd_event_unref(event);
         fake_time_end();
 }
@@ -193,7 +113,7 @@ static void test_it_asks_once_it_is_connected(void **state) {
         connect_to_bus();
         assert_true(pid1_can_ask(pid1));
         assert_int_equal(systemd.n_matches, 2);
-        assert_int_equal(client.n_ready, 1);
+        assert_int_equal(ends.n_ready, 1);
         assert_int_equal(systemd.n_asked, 1);
         assert_int_equal(told.n, 1);
         assert_int_equal(told.last, PID1_STOPS_NOTHING);
@@ -289,14 +209,14 @@ static void test_a_lost_bus_answers_the_question(void **state) {
         systemd.silent = true;
         pid1_ask(pid1);
         capture_begin();
-        lose_bus();
+        ends_lose(-ECONNRESET);
         log = capture_end();
         assert_int_equal(told.n, 2);
         assert_int_equal(told.last, PID1_SILENT);
         assert_non_null(strstr(log, "a stop is taken for a restart"));
         connect_to_bus();
         capture_begin();
-        lose_bus();
+        ends_lose(-ECONNRESET);
         assert_string_equal(capture_end(), ""); /* said once */
         end();
 }
@@ -308,8 +228,8 @@ static void test_a_refusal_is_no_connection(void **state) {
                 begin();
                 systemd.refuses = members[i];
                 connect_to_bus();
-                assert_true(client.n_dropped > 0);
-                assert_int_equal(client.why, -EACCES);
+                assert_true(ends.n_dropped > 0);
+                assert_int_equal(ends.why, -EACCES);
                 end();
         }
 }
