@@ -27,7 +27,7 @@
 #include <unistd.h>
 
 #define BLOCKS      8
-#define BLOCK_BYTES 4096
+#define BLOCK_BYTES 4096UL
 #define LIMIT_SEC   60
 
 static char stack[65536] __attribute__((aligned(16)));
