@@ -29,44 +29,6 @@
 #define GIB (UINT64_C(1) << 30)
 #define SEC USEC_PER_SEC
 
-/* ---- the cgroup of all workers ---- */
-
-static struct {
-        int new_error;
-        bool yields;
-        char path[32];
-        unsigned n_cpus_written;
-} root;
-
-int __wrap_cgroup_root_new(struct cgroup_root **ret, const char *path);
-struct cgroup_root *__wrap_cgroup_root_free(struct cgroup_root *unused);
-bool __wrap_cgroup_root_yields(const struct cgroup_root *unused);
-int __wrap_cgroup_root_set(struct cgroup_root *unused, const char *file, const char *value);
-int __wrap_cgroup_root_set_cpus(struct cgroup_root *unused, const char *cpus);
-
-int __wrap_cgroup_root_new(struct cgroup_root **ret, const char *path) {
-        (void)snprintf(root.path, sizeof(root.path), "%s", path ? path : "(auto)");
-        *ret = &town.root;
-        return root.new_error;
-}
-
-struct cgroup_root *__wrap_cgroup_root_free(struct cgroup_root *unused) {
-        return NULL;
-}
-
-bool __wrap_cgroup_root_yields(const struct cgroup_root *unused) {
-        return root.yields;
-}
-
-int __wrap_cgroup_root_set(struct cgroup_root *unused, const char *file, const char *value) {
-        return 0;
-}
-
-int __wrap_cgroup_root_set_cpus(struct cgroup_root *unused, const char *cpus) {
-        root.n_cpus_written++;
-        return 0;
-}
-
 /* ---- a manager ---- */
 
 struct house {
@@ -97,7 +59,6 @@ static void set(struct config *config, const char *key, const char *value) {
         assert_int_equal(config_set(config, &setting, &why), 0);
 }
 
-/* It is logged and shown by the real journal's side: not here. */
 static int make(struct house *h, const char *cgroup) {
         const struct config_source source = {};
         struct config *config = NULL;
@@ -130,7 +91,6 @@ static void begin(struct house *h) {
         char path[32];
 
         *h = (struct house){.meminfo = memfd_create("meminfo", MFD_CLOEXEC)};
-        memset(&root, 0, sizeof(root));
         (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", h->meminfo);
         assert_int_equal(setenv("PVREAPER_MEMINFO", path, true), 0);
         set_available(h, 8 * GIB);
@@ -139,7 +99,6 @@ static void begin(struct house *h) {
         capture_begin();
         assert_int_equal(make(h, "/town"), 0);
         (void)capture_end();
-        assert_string_equal(root.path, "/town");
         h->watcher = (struct manager_watcher){
                 .changed = on_changed, .job_changed = on_job_changed, .userdata = h};
         manager_watch(h->m, &h->watcher);
@@ -460,7 +419,7 @@ static void test_a_new_configuration_acts_at_once(void **state) {
         pass(&h, 0);
         assert_true(is_granted(&k[2]));
         assert_int_equal(h.m->governor.units.limits.most[UNIT_CONNECTIONS], 7);
-        assert_int_equal(root.n_cpus_written, 1);
+        assert_int_equal(town.n_cpus_written, 1);
         free_keepers(&h, k, 3);
 }
 
@@ -495,9 +454,9 @@ static void test_the_quota_in_force(void **state) {
         assert_int_equal(manager_cpu_quota(h.m), 70 * SEC / 100);
         governor_set_mode(&h.m->governor, loop_now(h.m->event), GOVERNOR_BOOST, false);
         set(h.m->config, "cpu-quota", "auto");
-        root.yields = true;
+        town.yields = true;
         assert_true(manager_cpu_quota(h.m) == USEC_INFINITY);
-        root.yields = false;
+        town.yields = false;
         assert_true(manager_cpu_quota(h.m) <= 40 * SEC / 100);
         end(&h);
 }
@@ -594,12 +553,11 @@ static void test_a_manager_that_cannot_start(void **state) {
         struct house h = {};
 
         town_begin();
-        memset(&root, 0, sizeof(root));
-        root.new_error = -ENOENT;
+        town.root_error = -ENOENT;
         capture_begin();
         assert_int_equal(make(&h, "auto"), -ENOENT);
         (void)capture_end();
-        assert_string_equal(root.path, "(auto)");
+        assert_string_equal(town.asked, "(auto)");
         assert_null(h.m);
         assert_null(manager_free(NULL));
         town_end();

@@ -185,6 +185,11 @@ int __wrap_process_unit(pid_t pid, char **ret) {
 
 /* ---- cgroups ---- */
 
+int __wrap_cgroup_root_new(struct cgroup_root **ret, const char *path);
+struct cgroup_root *__wrap_cgroup_root_free(struct cgroup_root *root);
+bool __wrap_cgroup_root_yields(const struct cgroup_root *root);
+int __wrap_cgroup_root_set(struct cgroup_root *root, const char *file, const char *value);
+int __wrap_cgroup_root_set_cpus(struct cgroup_root *root, const char *cpus);
 int __wrap_cgroup_root_scan_keepers(struct cgroup_root *root, cgroup_found_fn found,
                                     void *userdata);
 int __wrap_cgroup_root_scan_closers(struct cgroup_root *root, cgroup_found_fn found,
@@ -202,6 +207,29 @@ int __wrap_cgroup_leaf_cpu_usec(struct cgroup_leaf *leaf, uint64_t *ret);
 int __wrap_cgroup_leaf_remove(struct cgroup_leaf *leaf, struct cgroup_root *root);
 int __wrap_cgroup_leaf_set_mark(struct cgroup_leaf *leaf, const char *text);
 int __wrap_cgroup_leaf_get_mark(struct cgroup_leaf *leaf, char *buffer, size_t size);
+
+int __wrap_cgroup_root_new(struct cgroup_root **ret, const char *path) {
+        (void)snprintf(town.asked, sizeof(town.asked), "%s", path ? path : "(auto)");
+        *ret = town.root_error < 0 ? NULL : &town.root;
+        return town.root_error;
+}
+
+struct cgroup_root *__wrap_cgroup_root_free(struct cgroup_root *root) {
+        return NULL;
+}
+
+bool __wrap_cgroup_root_yields(const struct cgroup_root *root) {
+        return town.yields;
+}
+
+int __wrap_cgroup_root_set(struct cgroup_root *root, const char *file, const char *value) {
+        return 0;
+}
+
+int __wrap_cgroup_root_set_cpus(struct cgroup_root *root, const char *cpus) {
+        town.n_cpus_written++;
+        return 0;
+}
 
 /* Whom the cgroup is named after. */
 static struct citizen *owner_of(const struct cgroup_leaf *leaf) {

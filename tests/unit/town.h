@@ -43,6 +43,11 @@ struct town {
         /* what is answered instead of success */
         int new_error, attach_error, nodes_error, limit_error, kill_error, remove_error;
 
+        int root_error;
+        bool yields;
+
+        char asked[32]; /* which cgroup was taken over; "(auto)" */
+        unsigned n_cpus_written;
         unsigned n_cgroups; /* of workers that are there now */
         LIST_HEAD(, citizen) citizens;
 };
