@@ -65,6 +65,22 @@ def wrong_calls(text):
             last = name
 
 
+def not_called(text):
+    """In a table of the walk: rows that no row above calls, in a section or behind a callback."""
+    above = []
+    for line in text.splitlines():
+        where, _, rest = line.removeprefix("| ").partition("|")
+        match = FUNCTION.search(rest)
+        if not line.startswith("|") or not match:
+            continue
+        bodies, names = bodies_of(match[1]), re.findall(r"\w+", match[2])
+        if where.strip() not in ("", "↑"):
+            above = []
+        elif not where.strip() and not any(re.search(rf"\b{names[0]}\b", body) for body in above):
+            yield names[0]
+        above += [bodies[name] for name in names if name in bodies]
+
+
 class Papers(unittest.TestCase):
     def setUp(self):
         self.texts = {path: sources.read(path) for path in PAPERS}
@@ -84,6 +100,11 @@ class Papers(unittest.TestCase):
         wrong = [f"{paper}: {call}" for paper, text in self.texts.items()
                  for call in wrong_calls(text)]
         self.assertEqual(wrong, [])
+
+    def test_walk_reads_downward(self):
+        _, _, walk = self.texts["docs/design.md"].partition("\n## A walk through the house\n")
+        self.assertGreater(len(FUNCTION.findall(walk)), 50)
+        self.assertEqual(list(not_called(walk)), [])
 
     def test_facts_have_numbers_and_marks(self):
         numbers = [int(number) for number, _ in self.rows]
