@@ -191,6 +191,10 @@ static void test_vms_are_listed(void **state) {
         assert_string_equal(value_of(0, "State"), "away"); /* not connected */
         assert_string_equal(value_of(0, "Connected"), "0");
         assert_null(value_of(0, "VMMPID"));
+        assert_null(value_of(0, "CPUUSec")); /* there is no such process */
+        w->pid = getpid();
+        assert_string_equal(call("ListVMs"), "");
+        assert_non_null(value_of(0, "CPUUSec"));
         assert_string_equal(value_of(1, "Name"), "t?st");
         assert_null(value_of(1, "MemBytes"));
         assert_null(value_of(1, "UUID"));

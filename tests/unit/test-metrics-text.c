@@ -217,6 +217,32 @@ static void test_samples(void **state) {
         assert_lines(file_text, lines);
 }
 
+static size_t count(const char *text, const char *what) {
+        size_t n = 0;
+
+        for (; (text = strstr(text, what)); text++)
+                n++;
+        return n;
+}
+
+/* From the start, at zero: by kind, and by outcome or bound; and none beside those. */
+static void test_every_series_is_there(void **state) {
+        _cleanup_(freep) char *text = text_of(METRICS_OPENMETRICS);
+        const size_t kinds = TALLY_N_KINDS - 1;
+
+        assert_int_equal(count(text, "\npvreaper_jobs_total{"),
+                         kinds * (_JOB_STATE_MAX - JOB_DONE));
+        assert_int_equal(count(text, "\npvreaper_job_wait_seconds_bucket{"),
+                         kinds * (TALLY_N_BOUNDS + 1));
+        assert_int_equal(count(text, "\npvreaper_job_run_seconds_bucket{"),
+                         kinds * (TALLY_N_BOUNDS + 1));
+        assert_int_equal(count(text, "\npvreaper_job_cpu_seconds_total{"), kinds);
+        assert_int_equal(count(text, "\npvreaper_cleared_bytes_total{"), kinds);
+        assert_int_equal(count(text, "\npvreaper_queued_jobs{"), kinds);
+        assert_int_equal(count(text, "\npvreaper_mode{"), 3);
+        assert_int_equal(count(text, "(null)"), 0);
+}
+
 static void test_openmetrics_dialect(void **state) {
         static const char *const lines[] = {
                 "# TYPE pvreaper_build info\npvreaper_build_info{version=\"1.2\"} 1\n",
@@ -253,7 +279,7 @@ int main(void) {
                 checked_test(test_tally_of_unknown), checked_test(test_tally_cleared),
                 checked_test(test_tally_lies),       checked_test(test_histogram_bounds),
                 checked_test(test_samples),          checked_test(test_openmetrics_dialect),
-                checked_test(test_textfile_dialect),
+                checked_test(test_textfile_dialect), checked_test(test_every_series_is_there),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
