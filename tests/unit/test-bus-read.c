@@ -296,11 +296,17 @@ static void test_limits_say_where_they_are_from(void **state) {
 
 static void test_metrics_are_one_text(void **state) {
         const char *text;
+        struct worker *w;
 
         begin();
-        (void)add_worker("one");
+        w = add_worker("one");
+        control_pass(&c, 0);
+        job_for(w)->frees_memory = true;
+        assert_int_equal(queue_push(&c.stage.manager->governor.queue, 0, w->job), 0);
         assert_string_equal(call("GetMetrics"), "");
         assert_true(sd_bus_message_read(c.reply, "s", &text) > 0);
+        assert_non_null(strstr(text, "\npvreaper_queued_jobs{kind=\"shutdown\"} 1\n"));
+        assert_non_null(strstr(text, "\npvreaper_held_bytes 4294967296\n"));
         assert_non_null(strstr(text, "\npvreaper_workers 1\n"));
         assert_non_null(strstr(text, "\npvreaper_mode{mode=\"normal\"} 1\n"));
         assert_string_equal(text + strlen(text) - 6, "# EOF\n");

@@ -11,8 +11,10 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
+#include "capture.h"
 #include "control.h"
 
 static struct control c;
@@ -204,9 +206,24 @@ static void test_the_65th_client_waits_for_room(void **state) {
 
 static unsigned n_told;
 
+static char told[256]; /* the properties in the last signal, each with a blank behind it */
+
 static int on_told(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        n_told += sd_bus_message_is_signal(m, "org.freedesktop.DBus.Properties",
-                                           "PropertiesChanged") > 0;
+        const char *interface, *name;
+        size_t n = 0;
+
+        if (sd_bus_message_is_signal(m, "org.freedesktop.DBus.Properties", "PropertiesChanged") <=
+            0)
+                return 0;
+        n_told++;
+        assert_true(sd_bus_message_read(m, "s", &interface) > 0);
+        assert_true(sd_bus_message_enter_container(m, 'a', "{sv}") > 0);
+        while (sd_bus_message_enter_container(m, 'e', "sv") > 0) {
+                assert_true(sd_bus_message_read(m, "s", &name) > 0);
+                n += (size_t)snprintf(told + n, sizeof(told) - n, "%s ", name);
+                assert_true(sd_bus_message_skip(m, "v") > 0);
+                assert_true(sd_bus_message_exit_container(m) > 0);
+        }
         return 0;
 }
 
@@ -230,9 +247,12 @@ static void test_properties_are_told_four_times_a_second(void **state) {
         begin();
         listen_to_signals();
         control_add_match(&c);
+        add_workers(1);
+        control_pass(&c, USEC_PER_SEC); /* all of them once: they are compared with nothing yet */
         n_told = 0;
         add_workers(200);
         assert_in_range(n_told, 7, 9);
+        assert_string_equal(told, "VMs "); /* and none of the others */
         control_pass(&c, USEC_PER_SEC);
         n_told = 0;
         for (unsigned i = 0; i < 10; i++) {
@@ -249,6 +269,103 @@ static void test_who_has_no_match_hears_no_signals(void **state) {
         add_workers(1);
         control_pass(&c, USEC_PER_SEC);
         assert_int_equal(n_told, 0);
+        end();
+}
+
+static char heard[64]; /* the last signal of a job: its member, the job's id, the result */
+
+static int on_job_signal(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        const char *result = "-";
+        uint64_t id;
+
+        if (sd_bus_message_is_signal(m, "org.pvreaper.Manager1", NULL) <= 0)
+                return 0;
+        assert_true(sd_bus_message_read(m, "t", &id) > 0);
+        if (strcmp(sd_bus_message_get_signature(m, true), "tsa{sv}") == 0)
+                assert_true(sd_bus_message_read(m, "s", &result) > 0);
+        else
+                assert_string_equal(sd_bus_message_get_signature(m, true), "ta{sv}");
+        (void)snprintf(heard, sizeof(heard), "%s %d %s", sd_bus_message_get_member(m), (int)id,
+                       result);
+        return 0;
+}
+
+static struct job *add_job(void) {
+        const struct wire_request request = {.kind = WIRE_KIND_REBOOT, .seq = 1, .mem = 1 << 20};
+        struct worker *w;
+
+        assert_int_equal(worker_alloc(&w, &c.stage.manager->workers, 1 << 30, 1), 0);
+        assert_int_equal(worker_new_job(w, &request), 0);
+        return w->job;
+}
+
+static const char *move(struct job *job, enum job_state to) {
+        job->state = to;
+        c.stage.manager->workers.job_moved(c.stage.manager->workers.userdata, job);
+        control_pass(&c, 0);
+        return heard;
+}
+
+static void test_each_move_of_a_job_is_told(void **state) {
+        struct job *job;
+
+        begin();
+        assert_true(sd_bus_add_filter(c.client, NULL, on_job_signal, NULL) >= 0);
+        control_add_match(&c);
+        job = add_job();
+        assert_string_equal(move(job, JOB_QUEUED), "JobQueued 1 -");
+        assert_string_equal(move(job, JOB_RUNNING), "JobStarted 1 -");
+        assert_string_equal(move(job, JOB_DONE), "JobFinished 1 done");
+        assert_string_equal(move(job, JOB_LOST), "JobFinished 1 lost");
+        end();
+}
+
+static void test_who_does_not_read_is_dropped(void **state) {
+        sd_bus *reader, *idler;
+        struct job *job;
+
+        begin();
+        idler = c.client;
+        control_add_match(&c);
+        assert_true(sd_bus_detach_event(idler) >= 0); /* from now on it does not read */
+        reader = c.client = control_connect(&c);
+        control_add_match(&c);
+        job = add_job();
+        for (unsigned i = 0; i < 5000; i++)
+                (void)move(job, JOB_QUEUED);
+        assert_string_equal(call("Drain"), "");
+        /* What was sent is still there; behind it the connection ends. */
+        while (sd_bus_process(idler, NULL) > 0)
+                ;
+        assert_int_equal(sd_bus_is_open(idler), 0);
+        sd_bus_close_unref(idler);
+        c.client = reader;
+        end();
+}
+
+/* No fd is left: who waits then is served a second later, and the loop does not spin. */
+static void test_out_of_fds_it_waits(void **state) {
+        struct rlimit before, none;
+        const char *log;
+        int fd, lowest;
+
+        begin();
+        fd = control_connect_silently(&c);
+        capture_begin();
+        lowest = fcntl(fd, F_DUPFD_CLOEXEC, 0); /* all below it are in use */
+        assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+        none = (struct rlimit){(rlim_t)lowest, before.rlim_max};
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+        control_pass(&c, 500 * USEC_PER_MSEC);
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+        log = capture_end();
+        close_fd(&lowest);
+        assert_non_null(strstr(log, "cannot serve control connections for now"));
+        control_pass(&c, 9 * USEC_PER_SEC);
+        assert_false(is_closed(fd));
+        control_pass(&c, 3 * USEC_PER_SEC); /* 10 s after it was accepted at last */
+        assert_true(is_closed(fd));
+        close_fd(&fd);
         end();
 }
 
@@ -327,6 +444,9 @@ int main(void) {
                 checked_test(test_the_65th_client_waits_for_room),
                 checked_test(test_properties_are_told_four_times_a_second),
                 checked_test(test_who_has_no_match_hears_no_signals),
+                checked_test(test_each_move_of_a_job_is_told),
+                checked_test(test_who_does_not_read_is_dropped),
+                checked_test(test_out_of_fds_it_waits),
                 checked_test(test_who_says_hello_gets_a_name),
                 checked_test(test_the_last_match_that_goes_ends_the_signals),
                 checked_test(test_a_monitor_hears_all_from_then_on),

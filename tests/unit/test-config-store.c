@@ -305,13 +305,38 @@ static void test_store_print(void **state) {
         assert_non_null(strstr(text, "\n\n[memory]\n# default\nmemory-low=5%\n"));
 }
 
+/* conf/pv-reaper.conf: every key once, as a remark, and no long lines. */
+static void test_store_print_defaults(void **state) {
+        _cleanup_(freep) char *text = NULL;
+        size_t size, n = 0;
+        FILE *file = open_memstream(&text, &size);
+        char line[256];
+
+        assert_non_null(file);
+        config_print_defaults(file);
+        assert_int_equal(fclose(file), 0);
+        for (size_t i = 0; i < n_config_keys; i++) {
+                (void)snprintf(line, sizeof(line), "\n#%s=%s\n", config_keys[i].key,
+                               config_keys[i].fallback);
+                assert_non_null(strstr(text, line));
+        }
+        for (const char *at = text; *at; at += strcspn(at, "\n") + 1) {
+                assert_true(*at == '#' || *at == '[' || *at == '\n');
+                assert_true(strcspn(at, "\n") <= 84);
+                assert_null(memmem(at, strcspn(at, "\n"), "  ", 2));
+                n += *at == '[';
+        }
+        assert_int_equal(n, 8); /* sections */
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
-                checked_test(test_store_table),       checked_test(test_store_why),
-                checked_test(test_store_copy),        checked_test(test_store_failed_set),
-                checked_test(test_store_take_live),   checked_test(test_store_take_live_moved),
-                checked_test(test_store_check),       checked_test(test_store_check_tells_all),
-                checked_test(test_store_memory_high), checked_test(test_store_print),
+                checked_test(test_store_table),          checked_test(test_store_why),
+                checked_test(test_store_copy),           checked_test(test_store_failed_set),
+                checked_test(test_store_take_live),      checked_test(test_store_take_live_moved),
+                checked_test(test_store_check),          checked_test(test_store_check_tells_all),
+                checked_test(test_store_memory_high),    checked_test(test_store_print),
+                checked_test(test_store_print_defaults),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -195,7 +195,6 @@ static void act(struct service *s, enum drain_step step) {
                 leave(s);
                 break;
         }
-        notify_changed(s->notify);
 }
 
 static int on_look(sd_event_source *source, uint64_t usec, void *userdata) {
@@ -296,7 +295,6 @@ void service_drain(struct service *s) {
         s->asked_to_drain = true;
         manager_set_mode(s->manager, GOVERNOR_DRAINING, true);
         log_begun(s, "an administrator asked for a drain");
-        notify_changed(s->notify);
 }
 
 int service_resume(struct service *s) {
@@ -307,7 +305,6 @@ int service_resume(struct service *s) {
                 return -EBUSY;
         if (was)
                 resume(s, "an administrator called the drain off");
-        notify_changed(s->notify);
         return 0;
 }
 
