@@ -366,7 +366,7 @@ class Limits(PeerCase):
             worker.unplug()
         self.assertEqual(set(answers), {WELCOME, UNGOVERNED})
         self.wait("they are away", lambda: self.ctl_json("status")["connections"] <= 1)
-        links = [self.client() for _ in range(10)]
+        links = [self.client() for _ in range(8)]
         for link in links:  # those that were accepted wait for a REGISTER, so none may spin
             self.assertEqual(select.select([link], [], [], 0)[0], [])
         before = cpu_seconds(daemon.pid)
