@@ -183,6 +183,9 @@ static void test_a_check_does_not_run(void **state) {
         assert_int_equal(run_daemon("--check-config", &said), 0);
         assert_string_equal(said, "");
         assert_int_equal(run.n, 0);
+        write_configuration("[limits]\nmax-concurrent=none\n");
+        assert_int_equal(run_daemon("--check-config", &said), 2);
+        assert_non_null(strstr(said, "conf:2: max-concurrent=none: a number from 1 to 100000"));
         end();
 }
 
