@@ -105,10 +105,7 @@ const struct bus_field bus_status_fields[] = {
         {},
 };
 
-static bool get_drain_reason(void *object, struct bus_value *ret) {
-        ret->s = service_drain_reason(object);
-        return true;
-}
+GET(drain_reason, service, s, service_drain_reason(o))
 
 const struct bus_field bus_service_fields[] = {
         BUS_GETTER("DrainReason", 's', get_drain_reason),

@@ -56,8 +56,6 @@ struct pid1 {
 
 /* ---- asking ---- */
 
-static void ask(struct pid1 *p);
-
 /* Ends the question that was asked, if one was. */
 static void answered(struct pid1 *p, enum pid1_news news) {
         bool again;
@@ -71,7 +69,7 @@ static void answered(struct pid1 *p, enum pid1_news news) {
         again = p->signalled && pid1_can_ask(p);
         p->tell(p->userdata, news);
         if (again)
-                ask(p);
+                pid1_ask(p);
 }
 
 /* What one job means. */
@@ -115,7 +113,7 @@ static int on_limit(sd_event_source *source, uint64_t usec, void *userdata) {
 }
 
 /* A question that is under way is asked anew: its answer may be older than what we ask about. */
-static void ask(struct pid1 *p) {
+void pid1_ask(struct pid1 *p) {
         sd_bus *link = system_bus_link(p->bus);
         int r = -ENOTCONN;
 
@@ -128,10 +126,6 @@ static void ask(struct pid1 *p) {
         loop_timer_in(p->limit_source, r < 0 ? 0 : ANSWER_USEC);
 }
 
-void pid1_ask(struct pid1 *p) {
-        ask(p);
-}
-
 bool pid1_can_ask(const struct pid1 *p) {
         return p && system_bus_link(p->bus);
 }
@@ -139,7 +133,7 @@ bool pid1_can_ask(const struct pid1 *p) {
 static void on_job(struct pid1 *p) {
         p->signalled = p->again = true;
         if (!p->asking)
-                ask(p);
+                pid1_ask(p);
 }
 
 /* ---- the connection ---- */
@@ -185,7 +179,7 @@ static int on_subscribed(sd_bus_message *m, void *userdata, sd_bus_error *error)
         }
         system_bus_ready(p->bus);
         if (!p->asking)
-                ask(p);
+                pid1_ask(p);
         return 1;
 }
 
