@@ -22,6 +22,16 @@ void kernel_reset(void) {
         memset(&kernel, 0, sizeof(kernel));
 }
 
+/* There in a program of the address sanitizer only. */
+extern void __asan_unpoison_memory_region(const volatile void *start, size_t size)
+        __attribute__((weak));
+
+void forget_keeper(const struct pvr_vm *vm) {
+        if (__asan_unpoison_memory_region)
+                __asan_unpoison_memory_region((const char *)vm->keeper - KEEPER_BELOW,
+                                              KEEPER_BELOW + sizeof(*vm->keeper));
+}
+
 static int answer(int error) {
         errno = error;
         return error ? -1 : 0;

@@ -27,3 +27,9 @@ struct kernel {
 extern struct kernel kernel;
 
 void kernel_reset(void);
+
+/*
+ * For the address sanitizer, once the keeper is gone: what it knew of the keeper's stack, whose
+ * frames never returned, would else be held against the next mapping at that address.
+ */
+void forget_keeper(const struct pvr_vm *vm);

@@ -8,6 +8,7 @@
  */
 
 #include "fds.h"
+#include "kernel.h"
 
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -89,6 +90,7 @@ static bool leaves_within(const char *text, int msec) {
                 (void)kill(vm->keeper->pid, SIGKILL);
         while (!vm->keeper_gone)
                 (void)usleep(1000);
+        forget_keeper(vm);
         pvr_vm_free(vm);
         (void)usleep(100 * 1000); /* the heir's last steps */
         return gone;

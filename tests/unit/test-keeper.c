@@ -96,6 +96,7 @@ static void tear_down(void) {
         if (vm) {
                 assert_null(pvr_vm_free(vm));
                 await(vm->n_refs == 1); /* the heir has gone, and the keeper before it */
+                forget_keeper(vm);
                 vm = vm_unref(vm);
         }
         daemon_hang_up();
@@ -227,8 +228,9 @@ static void test_keeper_waits_for_grant(void **state) {
         assert_int_equal(vm->keeper->rings, vm->keeper->rings_taken);
         no_outcome();
         assert_null(pvr_vm_free(vm_ref(vm)));
-        daemon_hear_end();
+        daemon_hear_end(); /* it leaves */
         await(vm->n_refs == 2);
+        forget_keeper(vm);
         vm_unref(vm);
         vm = vm_unref(vm);
         tear_down();
