@@ -39,6 +39,8 @@
 #define ALL_CAPS  "Name:\tx\nCapEff:\t0000000000880002\n"
 #define LIMITS(n) "Limit  Soft\nMax open files   1024   " n "   files\n"
 
+#define STAT(name, ppid) "80 (" name ") S " ppid " 1 1 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 123\n"
+
 #define GONE     ((const char *)-1) /* no such file or directory */
 #define KVM_GID  4242
 #define QEMU_UID 64055
@@ -471,13 +473,13 @@ static void test_ctl_check_fencing_keeper(void **state) {
         put("/proc/79/comm", "cleanup/76\n");
         put("/proc/79/maps", RING);
         put("/proc/80/comm", "pvr-keeper\n");
-        put("/proc/80/stat", "80 (pvr-keeper) S 76 1\n");
+        put("/proc/80/stat", STAT("pvr-keeper", "76"));
         check_row(&of_it);
-        put("/proc/80/stat", "80 (pvr-keeper) S 75 1\n");
+        put("/proc/80/stat", STAT("pvr-keeper", "75"));
         check_row(&of_another);
         put("/proc/80/stat", GONE);
         check_row(&of_another);
-        put("/proc/80/stat", "80 (x) S 76 1\n");
+        put("/proc/80/stat", STAT("x", "76"));
         put("/proc/80/comm", "x\n");
         check_row(&of_another);
 }
