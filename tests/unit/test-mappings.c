@@ -95,6 +95,9 @@ static const struct row rows[] = {
         {"7f712ffff000-7f7133fff000 rw-s 00000000 00:0f 3                          "
          "anon_inode:[kvm-gmem]",
          MAPPING_SHMEM},
+        {"7f712ffff000-7f7133fff000 rw-s 00000000 00:01 3                          "
+         "/a driver's name (deleted)",
+         MAPPING_SHMEM},
         /* a file system without a line in mountinfo counts as a disk */
         {"7fae7ffff000-7fae83fff000 rw-s 00000000 00:63 12                         "
          "/run/ram (deleted)",
@@ -191,6 +194,8 @@ static void test_mappings_shmem_unknown(void **state) {
         struct filesystems f = make_filesystems(0);
 
         assert_int_equal(classify("1000-2000 rw-s 0 00:11 1 /memfd:x (deleted)", &f),
+                         MAPPING_SHMEM);
+        assert_int_equal(classify("1000-2000 rw-s 0 00:11 1 /dev/zero (deleted)", &f),
                          MAPPING_SHMEM);
         assert_int_equal(classify("1000-2000 rw-s 0 00:00 1 /x", &f), MAPPING_FILE);
         assert_int_equal(classify("1000-2000 rw-s 0 00:11 1 /anon_hugepage (deleted)", &f),
