@@ -31,23 +31,26 @@ static const struct row {
         const char *section, *key, *name, *value, *help;
 } rows[] = {
         {NULL, NULL, "config", "FILE",
-         "read FILE alone instead of " DEFAULT_CONFIG
-         "\n        and what else pv-reaper.conf(5) names"},
+         "read only FILE, instead of " DEFAULT_CONFIG
+         "\n        and all other files of pv-reaper.conf(5)"},
         {"sockets", "handoff", "handoff-socket", "PATH",
          "where workers connect, unless systemd passes a socket"},
-        {"sockets", "control", "control-socket", "PATH", "where pv-reaperctl connects, likewise"},
+        {"sockets", "control", "control-socket", "PATH",
+         "where pv-reaperctl connects, unless systemd passes a socket"},
         {"cgroup", "path", "cgroup", "PATH|none|auto",
-         "a cgroup v2 directory that is ours; none: schedstat alone; auto: that of our unit"},
+         "PATH: a cgroup v2 directory for the daemon alone\n"
+         "        none: workers stay where they are\n"
+         "        auto (the default): the cgroup of pv-reaper-workers.service"},
         {"limits", "max-concurrent", "max-concurrent", "N", "how many teardowns run at once"},
         {"cpu", "cpu-quota", "cpu-quota", "QUOTA", "the CPU time of all workers together"},
         {NULL, NULL, "check-config", NULL,
-         "read configuration and command line, say what is wrong, and exit"},
+         "read configuration files and command line, print errors, and exit"},
         {NULL, NULL, "print-config", NULL,
-         "print what these amount to, with the place of each value, and exit"},
+         "print the resulting values, and where each was set, and exit"},
         {NULL, NULL, "print-defaults", NULL,
          "print a configuration file with all keys at their defaults, and exit"},
         {NULL, NULL, "version", NULL, "show the version and exit"},
-        {NULL, NULL, "help", NULL, "show this and exit"},
+        {NULL, NULL, "help", NULL, "show this text and exit"},
 };
 
 #define N_ROWS ARRAY_SIZE(rows)
@@ -60,7 +63,8 @@ struct arguments {
 
 static void help(void) {
         printf("Usage: pv-reaperd [OPTION...]\n\n"
-               "Runs the teardown of protected guests, see pv-reaper(8).\n\n");
+               "Clears and frees the memory of guests that have rebooted or ended, for the\n"
+               "whole host. See pv-reaper(8).\n\n");
         for (size_t i = 0; i < N_ROWS; i++)
                 printf("  --%s%s%s\n        %s\n", rows[i].name, rows[i].value ? "=" : "",
                        rows[i].value ? rows[i].value : "", rows[i].help);
@@ -96,7 +100,7 @@ static int parse_arguments(struct arguments *args, int argc, char *argv[]) {
                 r = c == 1 ? take_option(args, &rows[i]) : -EINVAL;
         if (r <= 0 || optind == argc)
                 return r;
-        (void)fprintf(stderr, "pv-reaperd: unexpected argument \"%s\"\n", argv[optind]);
+        (void)fprintf(stderr, "pv-reaperd: unexpected argument \"%s\"; see --help\n", argv[optind]);
         return -EINVAL;
 }
 
@@ -107,7 +111,7 @@ static int read_files(struct config *config, const struct arguments *args) {
         if (!args->config_file)
                 return config_read_host(config, root ? root : "");
         r = config_read_file(config, args->config_file);
-        return r == -ENOENT ? log_error_errno(r, "%s", args->config_file) : r;
+        return r == -ENOENT ? log_error_errno(r, "cannot read %s", args->config_file) : r;
 }
 
 static int fill_config(struct config *config, const struct arguments *args) {
@@ -125,7 +129,8 @@ static int fill_config(struct config *config, const struct arguments *args) {
                         continue;
                 r = config_set(config, &setting, &why);
                 if (r < 0)
-                        return log_error_errno(r, "--%s=%s: %s", rows[i].name, setting.value, why);
+                        return log_error_errno(r, "--%s=%s: must be %s", rows[i].name,
+                                               setting.value, why);
         }
         return config_check(config);
 }

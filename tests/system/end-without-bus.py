@@ -30,7 +30,7 @@ def in_guest():
 
 class WithoutBus(ShutDown):
     def test_daemon_exits_at_once(self):
-        self.first("1 running and 2 queued|workers will come back", MESSAGE_ID=STOPPING)
+        self.first("1 running and 2 queued|workers wait for the next daemon", MESSAGE_ID=STOPPING)
         self.assertLess(self.daemon_gone() - self.pid1("^Stopping ", SERVICE), ending.STOP_SECONDS)
         self.assertEqual(len(self.service_starts()), 1)
 

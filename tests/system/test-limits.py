@@ -128,7 +128,7 @@ class Threads(Installed):
         self.refused(worker)
         self.assertEqual(cgroup_of(worker.pid), place)
         record, = self.wait_journal(PV_PID=str(worker.pid), PRIORITY="4")
-        self.assertIn("a worker has one thread, and it has more", record["MESSAGE"])
+        self.assertIn("it has more than one thread, and a worker has one", record["MESSAGE"])
 
     def test_a_worker_stays_one_thread(self):
         worker = Worker(self)

@@ -143,7 +143,7 @@ static void test_processes_that_are_no_helpers(void **state) {
                        "called \"clean?"
                        "?/10\"");
         h.helper->name = "cleanup/12";
-        expect_refused(&h, 11, ADOPT_VMM_GONE, "called cleanup/12, but 12 is gone");
+        expect_refused(&h, 11, ADOPT_VMM_GONE, "called cleanup/12, but there is no process 12");
         (void)town_add(12, 1);
         expect_refused(&h, 11, ADOPT_NO_CHILD, "called cleanup/12, but its parent is 10");
         end(&h);
@@ -171,7 +171,7 @@ static void test_who_ended_while_it_was_looked_at(void **state) {
         end(&h);
         begin(&h);
         assert_int_equal(eventfd_write(h.vmm->life, 1), 0);
-        expect_refused(&h, 11, ADOPT_VMM_GONE, "but 10 is gone");
+        expect_refused(&h, 11, ADOPT_VMM_GONE, "but there is no process 10");
         end(&h);
 }
 
@@ -196,7 +196,8 @@ static void test_when_no_helper_is_adopted(void **state) {
         expect_refused(&h, 11, ADOPT_TOO_MANY, "");
         h.crew.workers.max = 10;
         governor_set_mode(&h.crew.governor, loop_now(h.crew.event), GOVERNOR_DRAINING, true);
-        expect_refused(&h, 11, ADOPT_DRAINING, "comes too late: the daemon is being stopped");
+        expect_refused(&h, 11, ADOPT_DRAINING,
+                       "cannot adopt 11: the daemon drains and takes in no workers");
         governor_set_mode(&h.crew.governor, loop_now(h.crew.event), GOVERNOR_DRAINING, false);
         town.new_error = -ENOSPC;
         assert_int_equal(ask(&h, 11), -ENOSPC);
@@ -211,14 +212,16 @@ static void test_a_helper_with_threads(void **state) {
 
         begin(&h);
         h.helper->n_threads = 2;
-        expect_refused(&h, 11, ADOPT_NO_HELPER, "process 11 has more than one thread");
+        expect_refused(&h, 11, ADOPT_NO_HELPER,
+                       "process 11 has more than one thread; a helper has one");
         h.helper->n_threads = 1;
         assert_int_equal(ask(&h, 11), ADOPT_DONE);
         unit_table_set_limits(&h.crew.governor.units, loop_now(h.crew.event), &limits);
         town_add(21, 20)->memory = town_add(20, 1)->memory;
         town_find(21)->name = "cleanup/20";
         town_find(20)->unit = h.vmm->unit;
-        expect_refused(&h, 21, ADOPT_TOO_MANY, "too many workers of its unit to adopt 21");
+        expect_refused(&h, 21, ADOPT_TOO_MANY,
+                       "cannot adopt 21: there are too many workers of its unit");
         end(&h);
 }
 

@@ -267,7 +267,7 @@ static void test_a_job_by_its_number(void **state) {
         assert_string_equal(get_job(2), "");
         assert_string_equal(value("VM"), "runs");
         assert_string_equal(get_job(3), "NoSuchJob");
-        assert_string_equal(c.why, "There is no job 3, or it is forgotten");
+        assert_string_equal(c.why, "There is no job 3, or the daemon has forgotten it");
         end();
 }
 
@@ -390,7 +390,7 @@ static void test_one_waits_too_many(void **state) {
         for (unsigned i = 0; i < 64; i++)
                 assert_string_equal(wait_for("WaitMemory", "tt", UINT64_MAX, &too_much), "none");
         assert_string_equal(wait_for("WaitMemory", "tt", UINT64_MAX, &too_much), "TooManyWaiters");
-        assert_string_equal(c.why, "64 wait already");
+        assert_string_equal(c.why, "64 clients wait already; try again later");
         end();
 }
 

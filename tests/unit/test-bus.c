@@ -72,7 +72,7 @@ static void test_set_limits_acts_at_once(void **state) {
 static void test_set_limits_takes_all_or_nothing(void **state) {
         begin();
         assert_string_equal(SET("max-concurrent", "6", "max-concurrent", "none"), "InvalidSetting");
-        assert_string_equal(c.why, "max-concurrent=none: a number from 1 to 100000");
+        assert_string_equal(c.why, "max-concurrent=none: must be a number from 1 to 100000");
         assert_string_equal(SET("max-concurrent", "6", "no-such-key", "1"), "InvalidSetting");
         assert_int_equal(max_concurrent(), 4);
         end();
@@ -81,8 +81,7 @@ static void test_set_limits_takes_all_or_nothing(void **state) {
 static void test_set_limits_refuses_what_needs_a_restart(void **state) {
         begin();
         assert_string_equal(SET("metrics-file", "/tmp/x.prom"), "InvalidSetting");
-        assert_string_equal(c.why,
-                            "metrics-file is no key that can be changed while the daemon runs");
+        assert_string_equal(c.why, "no key metrics-file can be changed while the daemon runs");
         assert_string_equal(c.stage.manager->config->metrics_file, "");
         assert_string_equal(SET("handoff", "/tmp/x.sock"), "InvalidSetting");
         assert_string_equal(SET("seccomp", "off"), "InvalidSetting");
@@ -124,7 +123,7 @@ static void test_resume_is_refused_while_we_are_stopped(void **state) {
         begin();
         control_pid1_says(&c, PID1_STOPS_SYSTEM);
         assert_string_equal(call("Resume"), "Stopping");
-        assert_string_equal(c.why, "system is being stopped: that drain cannot be called off");
+        assert_string_equal(c.why, "system is being stopped: this drain cannot be ended");
         assert_int_equal(max_concurrent(), 9);
         end();
 }
@@ -368,7 +367,7 @@ static void test_out_of_fds_it_waits(void **state) {
         assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
         log = capture_end();
         close_fd(&lowest);
-        assert_non_null(strstr(log, "cannot serve control connections for now"));
+        assert_non_null(strstr(log, "cannot accept control connections; trying again"));
         control_pass(&c, 9 * USEC_PER_SEC);
         assert_false(is_closed(fd));
         control_pass(&c, 3 * USEC_PER_SEC); /* 10 s after it was accepted at last */

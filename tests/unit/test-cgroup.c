@@ -231,7 +231,7 @@ static void test_cgroup_of_threads(void **state) {
         put(t.root.jobs, "cgroup.type", "domain invalid\n");
         assert_int_equal(enable(&t, &log), -EOPNOTSUPP);
         assert_string_equal(fake.written, "PATH:+cpu PATH:+pids ");
-        assert_non_null(strstr(log, "it is domain invalid: "));
+        assert_non_null(strstr(log, "its cgroup.type is domain invalid: "));
         tree_remove(&t);
 }
 

@@ -104,7 +104,7 @@ static void test_no_child_can_be_made(void **state) {
         pipe = send_pipe(fds[1]);
         capture_begin();
         channel_close(&fds[0]);
-        assert_non_null(strstr(capture_end(), "cannot part with a connection that carries fds"));
+        assert_non_null(strstr(capture_end(), "cannot close a connection that carries fds"));
         assert_int_equal(fds[0], -1);
         assert_int_equal(close(leaked), 0); /* it was open */
         await_close(&pipe);

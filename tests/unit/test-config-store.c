@@ -172,14 +172,14 @@ static void test_store_take_live(void **state) {
         config_take_live(running, wanted);
         assert_string_equal(
                 capture_end(),
-                "pv-reaperd: handoff in section [sockets] has changed: only a restart applies it\n"
-                "pv-reaperd: control in section [sockets] has changed: only a restart applies it\n"
-                "pv-reaperd: path in section [cgroup] has changed: only a restart applies it\n"
-                "pv-reaperd: metrics-file in section [metrics] has changed: only a restart applies "
+                "pv-reaperd: handoff in section [sockets] has changed; a restart applies it\n"
+                "pv-reaperd: control in section [sockets] has changed; a restart applies it\n"
+                "pv-reaperd: path in section [cgroup] has changed; a restart applies it\n"
+                "pv-reaperd: metrics-file in section [metrics] has changed; a restart applies "
                 "it\n"
-                "pv-reaperd: metrics-interval in section [metrics] has changed: only a restart "
+                "pv-reaperd: metrics-interval in section [metrics] has changed; a restart "
                 "applies it\n"
-                "pv-reaperd: seccomp in section [daemon] has changed: only a restart applies it\n");
+                "pv-reaperd: seccomp in section [daemon] has changed; a restart applies it\n");
         set(copy, "handoff", "/run/pv-reaper/handoff.sock");
         set(copy, "control", "/run/pv-reaper/control.sock");
         set(copy, "path", "auto");

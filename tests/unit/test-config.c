@@ -319,11 +319,13 @@ struct wrong {
 
 static const struct wrong wrongs[] = {
         {"[limits]\n\nmax-concurrent=0\n", 0, -EINVAL,
-         "error: F:3: max-concurrent=0: a number from 1 to 100000"},
-        {"[limits]\nmax-concurrent=\n", 0, -EINVAL, "error: F:2: max-concurrent=: a number"},
-        {"[limits]\nmax-concurrent=4 5\n", 0, -EINVAL, "error: F:2: max-concurrent=4 5: a number"},
-        {"[sockets]\nhandoff=x\n", 0, -EINVAL, "error: F:2: handoff=x: an absolute path"},
-        {"[cgroup]\npath=x\n", 0, -EINVAL, "error: F:2: path=x: an absolute path"},
+         "error: F:3: max-concurrent=0: must be a number from 1 to 100000"},
+        {"[limits]\nmax-concurrent=\n", 0, -EINVAL,
+         "error: F:2: max-concurrent=: must be a number"},
+        {"[limits]\nmax-concurrent=4 5\n", 0, -EINVAL,
+         "error: F:2: max-concurrent=4 5: must be a number"},
+        {"[sockets]\nhandoff=x\n", 0, -EINVAL, "error: F:2: handoff=x: must be an absolute path"},
+        {"[cgroup]\npath=x\n", 0, -EINVAL, "error: F:2: path=x: must be an absolute path"},
         {"[limits]\nmax-concurrent\n", 0, -EBADMSG, "error: F:2: neither [section] nor key=value"},
         {"[limits]\n\nnonsense\nmore\n", 0, -EBADMSG, "error: F:3: neither"},
         {"[limits\nmax-concurrent=5\n", 0, -EBADMSG, "error: F:1: neither"},

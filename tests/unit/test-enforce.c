@@ -201,13 +201,13 @@ static void test_enforce_modes(void **state) {
 
 static void test_enforce_probe_decides(void **state) {
         set_policy(ENFORCE_AUTO, 50 * PERCENT);
-        check_backend("deadline", "until it is known");
+        check_backend("deadline", "the test of cpu.max has not ended");
         enforce_set_probe(enforce, PROBE_HOLDS, "tried");
         check_backend("cgroup", "cpu.max acts inside system calls on this kernel");
         enforce_set_probe(enforce, PROBE_DOES_NOT_HOLD, "tried");
         check_backend("deadline", "cpu.max does not act inside system calls on this kernel");
         enforce_set_probe(enforce, PROBE_UNKNOWN, "no cpu controller");
-        check_backend("deadline", "(no cpu controller)");
+        check_backend("deadline", "cannot test cpu.max: no cpu controller; using SCHED_DEADLINE");
         enforce_set_probe(enforce, PROBE_HOLDS, "tried");
         set_policy(ENFORCE_DEADLINE, 50 * PERCENT);
         check_backend("deadline", "as configured");
@@ -415,7 +415,7 @@ static void test_enforce_less_is_admitted(void **state) {
         host.admissible = 190 * PERCENT;
         enforce_tick(enforce);
         check_capped(0, 40 * PERCENT);
-        assert_non_null(strstr(capture_end(), "worker 1 does not hold as it should (full)"));
+        assert_non_null(strstr(capture_end(), "cap the CPU of worker 1 as configured (full)"));
         capture_begin();
 }
 
@@ -452,7 +452,7 @@ static void test_enforce_not_permitted(void **state) {
         assert_int_equal(tasks[0].state, TASK_UNCAPPED);
         assert_int_equal(enforce_get_counts(enforce).n_unenforced, 1);
         assert_int_equal(enforce_get_counts(enforce).n_refused, 1);
-        assert_non_null(strstr(capture_end(), "(may not): only cpu.max limits it"));
+        assert_non_null(strstr(capture_end(), "(may not): only cpu.max caps it"));
         capture_begin();
         enforce_remove(&tasks[0]);
         assert_string_equal(capture_end(), ""); /* there is nothing to take back */

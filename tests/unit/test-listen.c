@@ -196,7 +196,7 @@ static void check_in_the_way(const char *path) {
         struct listeners l = {.handoff = 1234, .control = 5678};
 
         assert_int_equal(open_listeners(&l), -EEXIST);
-        assert_non_null(strstr(said, "is in the way and no socket"));
+        assert_non_null(strstr(said, "is no socket; remove it"));
         assert_non_null(strstr(said, path));
         assert_int_equal(l.handoff, 1234);
         assert_int_equal(l.control, 5678);

@@ -146,7 +146,7 @@ static void test_what_cannot_listen_does_not_run(void **state) {
         assert_int_equal(mkdir(control, 0700), 0);
         assert_int_equal(run_daemon("--cgroup=none", &said), 1);
         assert_int_equal(run.n, 0);
-        assert_non_null(strstr(said, "is in the way and no socket"));
+        assert_non_null(strstr(said, "is no socket; remove it"));
         assert_false(is_socket(handoff));
         assert_int_equal(rmdir(control), 0);
         end();
@@ -166,7 +166,7 @@ static void test_wrong_usage_and_values_are_exit_2(void **state) {
 
         begin();
         assert_int_equal(run_daemon("--max-concurrent=0", &said), 2);
-        assert_non_null(strstr(said, "--max-concurrent=0: a number from 1 to 100000"));
+        assert_non_null(strstr(said, "--max-concurrent=0: must be a number from 1 to 100000"));
         assert_int_equal(run_daemon("--no-such-option", &said), 2);
         assert_int_equal(run_daemon("word", &said), 2);
         assert_non_null(strstr(said, "unexpected argument \"word\""));
@@ -185,7 +185,8 @@ static void test_a_check_does_not_run(void **state) {
         assert_int_equal(run.n, 0);
         write_configuration("[limits]\nmax-concurrent=none\n");
         assert_int_equal(run_daemon("--check-config", &said), 2);
-        assert_non_null(strstr(said, "conf:2: max-concurrent=none: a number from 1 to 100000"));
+        assert_non_null(
+                strstr(said, "conf:2: max-concurrent=none: must be a number from 1 to 100000"));
         end();
 }
 

@@ -107,7 +107,7 @@ static void test_a_failure_is_said_once_and_so_is_its_end(void **state) {
         assert_non_null(strstr(log, "No such file or directory"));
         assert_string_equal(pass(60 * USEC_PER_SEC), "");
         assert_int_equal(mkdir(directory, 0700), 0);
-        assert_non_null(strstr(pass(15 * USEC_PER_SEC), "is written again"));
+        assert_non_null(strstr(pass(15 * USEC_PER_SEC), "works again"));
         assert_true(is_there());
         assert_string_equal(pass(15 * USEC_PER_SEC), "");
         end();

@@ -255,7 +255,7 @@ static void test_who_does_not_register(void **state) {
         assert_int_equal(hear(fd), 0);
         capture_begin();
         pass(&d, 10 * USEC_PER_MSEC);
-        assert_non_null(strstr(capture_end(), "connected and did not register"));
+        assert_non_null(strstr(capture_end(), "connected and did not register in time"));
         assert_int_equal(hear(fd), -1);
         assert_int_equal(d.peers.n, 0);
         close_fd(&fd);
@@ -291,7 +291,7 @@ static void test_every_message_arrives(void **state) {
 }
 
 static void test_messages_out_of_order(void **state) {
-        static const char broken[] = "no known message, or not at this point";
+        static const char broken[] = "sent an unknown or misplaced message";
         struct door d;
         int fd;
 
@@ -327,7 +327,7 @@ static void test_what_is_no_message(void **state) {
         open_door(&d);
         fd = knock(&d);
         assert_int_equal(packet_send(fd, "nonsense", 8), 0);
-        expect_out(&d, &fd, "no known message");
+        expect_out(&d, &fd, "unknown or misplaced message");
         shut_door(&d);
 }
 
@@ -374,10 +374,10 @@ static void test_who_may_not_be_a_worker(void **state) {
         who.error = -EPERM;
         expect_refused(&d, "is not governed: Operation not permitted");
         who.error = -EDQUOT;
-        expect_refused(&d, "is not governed: too much of its unit");
+        expect_refused(&d, "is not governed: its unit has too many connections or new ones");
         assert_int_equal(d.tally.n_threaded, 0);
         who.error = -EUSERS;
-        expect_refused(&d, "is not governed: a worker has one thread");
+        expect_refused(&d, "is not governed: it has more than one thread");
         assert_int_equal(d.tally.n_threaded, 1);
         who.error = 0;
         who.gone = true;
@@ -399,7 +399,7 @@ static void test_who_comes_while_it_drains(void **state) {
         governor_set_mode(&d.crew.governor, loop_now(d.crew.event), GOVERNOR_DRAINING, true);
         fd = enter(&d);
         who.starttime = 2;
-        expect_refused(&d, "is not governed: no new VMs any more");
+        expect_refused(&d, "is not governed: the daemon takes in no new VMs");
         assert_int_equal(d.crew.workers.n, 1);
         close_fd(&fd);
         shut_door(&d);
@@ -482,7 +482,7 @@ static void test_a_unit_that_connects_too_often(void **state) {
         fds[2] = knock(&d);
         capture_begin();
         fds[3] = try_to_connect(&d, &r);
-        assert_non_null(strstr(capture_end(), "too much of its unit"));
+        assert_non_null(strstr(capture_end(), "its unit has too many connections or new ones"));
         assert_int_equal(r, -ECONNREFUSED);
         assert_int_equal(hear(fds[3]), WIRE_UNGOVERNED);
         assert_int_equal(hear(fds[3]), -1);
@@ -507,7 +507,7 @@ static void test_a_unit_with_too_many_connections(void **state) {
         fds[1] = knock(&d);
         capture_begin();
         fds[2] = try_to_connect(&d, &r);
-        assert_non_null(strstr(capture_end(), "too much of its unit"));
+        assert_non_null(strstr(capture_end(), "its unit has too many connections or new ones"));
         assert_int_equal(r, -ECONNREFUSED);
         assert_int_equal(hear(fds[2]), WIRE_UNGOVERNED);
         close_fd(&fds[0]);

@@ -213,7 +213,7 @@ static void test_a_lost_bus_answers_the_question(void **state) {
         log = capture_end();
         assert_int_equal(told.n, 2);
         assert_int_equal(told.last, PID1_SILENT);
-        assert_non_null(strstr(log, "a stop is taken for a restart"));
+        assert_non_null(strstr(log, "a stop counts as a restart"));
         connect_to_bus();
         capture_begin();
         ends_lose(-ECONNRESET);

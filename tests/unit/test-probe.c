@@ -148,7 +148,7 @@ static void test_probe_limit(void **state) {
         fake_cgroup(path);
         run_probe(path, limit_ignored, 1000, &outcome);
         assert_int_equal(outcome.result, PROBE_UNKNOWN);
-        assert_string_equal(outcome.why, "it took too long");
+        assert_string_equal(outcome.why, "the test took too long");
         remove_fake_cgroup(path);
 }
 

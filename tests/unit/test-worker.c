@@ -73,7 +73,7 @@ static void test_one_that_stands_still_does_not_count(void **state) {
         assert_string_equal(worker_state_to_string(h.worker), "overdue");
         assert_string_equal(look(&h), ""); /* told once */
         h.bill++;
-        assert_non_null(strstr(look(&h), "moves again: it counts"));
+        assert_non_null(strstr(look(&h), "moves again and counts as running"));
         assert_int_equal(crew.governor.n_counted, 1);
         assert_string_equal(worker_state_to_string(h.worker), "running");
         hand_free(&h);

@@ -61,12 +61,13 @@ static int answer_of(int error, pid_t pid, char *text) {
                 return adopt_say(text, ADOPT_GONE, "process %d, or its QEMU, has just ended",
                                  (int)pid);
         case -EUSERS:
-                return adopt_say(text, ADOPT_NO_HELPER, "process %d has more than one thread",
-                                 (int)pid);
+                return adopt_say(text, ADOPT_NO_HELPER,
+                                 "process %d has more than one thread; a helper has one", (int)pid);
         case -EDQUOT:
         case -EMFILE:
-                return adopt_say(text, ADOPT_TOO_MANY, "there are too many workers%s to adopt %d",
-                                 error == -EDQUOT ? " of its unit" : "", (int)pid);
+                return adopt_say(text, ADOPT_TOO_MANY,
+                                 "cannot adopt %d: there are too many workers%s", (int)pid,
+                                 error == -EDQUOT ? " of its unit" : "");
         default:
                 return error;
         }
@@ -79,7 +80,7 @@ static int try(struct adopt *adopt, pid_t pid, char *text) {
 
         if (governor_mode(adopt->workers->governor) == GOVERNOR_DRAINING)
                 return adopt_say(text, ADOPT_DRAINING,
-                                 "process %d comes too late: the daemon is being stopped",
+                                 "cannot adopt %d: the daemon drains and takes in no workers",
                                  (int)pid);
         r = adopt_check(adopt->workers, adopt->config->adopt_emulators, pid, &helper, text);
         if (r != ADOPT_DONE)

@@ -76,8 +76,8 @@ static int check_helper(struct helper *h, char *text) {
                 return h->vmm_pidfd;
         if (h->vmm_pidfd < 0 || process_alive(h->vmm_pidfd) == 0)
                 return adopt_say(text, ADOPT_VMM_GONE,
-                                 "process %d is called %s, but %d is gone, if it ever was",
-                                 (int)h->pid, name, (int)h->vmm_pid);
+                                 "process %d is called %s, but there is no process %d", (int)h->pid,
+                                 name, (int)h->vmm_pid);
         r = process_read_stat(h->pid, &stat);
         if (r < 0)
                 return gone(r, h->pid, text);
@@ -98,7 +98,7 @@ static int check_vmm(struct workers *ws, const char *emulators, const struct hel
         keeper = worker_find_keeper(ws, h->vmm_pid);
         if (keeper)
                 return adopt_say(text, ADOPT_KEEPER,
-                                 "process %d has a keeper, %d, which does what its helper %d would",
+                                 "process %d has a keeper, %d, which replaces its helper %d",
                                  (int)h->vmm_pid, (int)keeper->pid, (int)h->pid);
         r = process_program(h->vmm_pid, &program);
         if (r < 0)

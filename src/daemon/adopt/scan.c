@@ -98,7 +98,8 @@ static int on_interval(sd_event_source *source, uint64_t usec, void *userdata) {
         scan->proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (scan->proc < 0) {
                 if (!scan->told)
-                        (void)log_warning_errno(negative_errno(), "cannot look for helpers");
+                        (void)log_warning_errno(negative_errno(),
+                                                "cannot look for helpers in /proc");
                 scan->told = true;
                 wait_for_next_pass(scan);
                 return 0;

@@ -333,7 +333,7 @@ static int on_resume(sd_event_source *source, uint64_t usec, void *userdata) {
 
 static void pause_accepting(struct bus *bus, int error) {
         if (!bus->told)
-                (void)log_warning_errno(error, "cannot serve control connections for now");
+                (void)log_warning_errno(error, "cannot accept control connections; trying again");
         bus->told = true;
         loop_timer_in(bus->resume_source, PAUSE_USEC);
         bus->paused = true;

@@ -24,12 +24,11 @@ static int set_one(struct config *config, const char *key, const char *value, sd
 
         if (!config_is_live(key))
                 return sd_bus_error_setf(error, BUS_ERROR_SETTING,
-                                         "%s is no key that can be changed while the daemon runs",
-                                         key);
+                                         "no key %s can be changed while the daemon runs", key);
         r = config_set(config, &setting, &why);
         if (r < 0 && r != -ENOMEM)
-                return sd_bus_error_setf(error, BUS_ERROR_SETTING, "%s=%s: %s", key, value,
-                                         why ? why : "not a value of it");
+                return sd_bus_error_setf(error, BUS_ERROR_SETTING, "%s=%s: must be %s", key, value,
+                                         why ? why : "another value");
         return r;
 }
 
@@ -48,9 +47,9 @@ static int set_all(struct config *config, sd_bus_message *call, sd_bus_error *er
         if (r < 0)
                 return r;
         if (config_check(config) < 0)
-                return sd_bus_error_set(error, BUS_ERROR_SETTING,
-                                        "The values do not go together; the daemon's log says "
-                                        "which");
+                return sd_bus_error_set(
+                        error, BUS_ERROR_SETTING,
+                        "The values exclude each other; the daemon's log says which");
         return 0;
 }
 
@@ -85,7 +84,7 @@ int bus_method_resume(sd_bus_message *call, void *userdata, sd_bus_error *error)
 
         if (service_resume(o->service) < 0)
                 return sd_bus_error_setf(error, BUS_ERROR_STOPPING,
-                                         "%s is being stopped: that drain cannot be called off",
+                                         "%s is being stopped: this drain cannot be ended",
                                          service_drain_reason(o->service));
         return sd_bus_reply_method_return(call, NULL);
 }
@@ -95,8 +94,8 @@ int bus_method_reload(sd_bus_message *call, void *userdata, sd_bus_error *error)
 
         if (service_reload(o->service) < 0)
                 return sd_bus_error_set(error, BUS_ERROR_CONFIG,
-                                        "The configuration cannot be used, the old one stays; the "
-                                        "daemon's log says why");
+                                        "The configuration has an error, and the old one stays; "
+                                        "the daemon's log says which");
         return sd_bus_reply_method_return(call, NULL);
 }
 

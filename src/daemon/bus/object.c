@@ -189,8 +189,9 @@ static int method_get_job(sd_bus_message *call, void *userdata, sd_bus_error *er
                 return r;
         job = find_job(o->manager, id);
         if (!job)
-                return sd_bus_error_setf(error, BUS_ERROR_NO_JOB,
-                                         "There is no job %" PRIu64 ", or it is forgotten", id);
+                return sd_bus_error_setf(
+                        error, BUS_ERROR_NO_JOB,
+                        "There is no job %" PRIu64 ", or the daemon has forgotten it", id);
         r = reply_new(&reply, call, error);
         if (r >= 0)
                 r = bus_append_dict(reply, bus_job_fields, job);

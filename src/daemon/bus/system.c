@@ -42,7 +42,7 @@ static void on_lost(void *userdata, sd_bus *link, int why) {
         struct bus_system *s = userdata;
 
         if (!s->away_noted)
-                log_info("org.pvreaper is not on D-Bus (%s); the control socket does without",
+                log_info("org.pvreaper is not on D-Bus (%s); the control socket works without",
                          strerror(-why));
         s->away_noted = true;
         s->named = false;

@@ -53,7 +53,8 @@ static void on_memory(struct memory_waiter *waiter, int error, uint64_t availabl
                 (void)sd_bus_reply_method_return(wait->call, "t", available);
         else if (error == -ETIMEDOUT)
                 (void)sd_bus_reply_method_errorf(wait->call, BUS_ERROR_TIMEOUT,
-                                                 "%s of memory are available, not %s", has, wants);
+                                                 "Only %s of memory are available, not %s", has,
+                                                 wants);
         else
                 (void)sd_bus_reply_method_errno(wait->call, error, NULL);
         wait_free(wait);
@@ -139,7 +140,8 @@ static int begin(struct wait *wait, int r, unsigned max, sd_bus_error *error) {
         if (r >= 0)
                 return 1;
         wait_free(wait);
-        return r == -EBUSY ? sd_bus_error_setf(error, BUS_ERROR_TOO_MANY, "%u wait already", max)
+        return r == -EBUSY ? sd_bus_error_setf(error, BUS_ERROR_TOO_MANY,
+                                               "%u clients wait already; try again later", max)
                            : r;
 }
 

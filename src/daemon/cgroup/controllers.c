@@ -100,7 +100,7 @@ static int refuse_process(int dir, const char *path) {
                 read_name(pid, name, sizeof(name));
                 r = -EBUSY;
                 log_error("cannot use the cgroup %s (--cgroup): process %d (%s) is in it; "
-                          "only cgroups below it may hold any",
+                          "move it to another cgroup",
                           path, pid, name);
         }
         (void)fclose(f);
@@ -118,7 +118,8 @@ static int check_type(struct cgroup_root *root, int dir) {
         type[strcspn(type, "\n")] = '\0';
         r = refuse_process(dir, root->path);
         return r < 0 ? r
-                     : log_error_errno(-EOPNOTSUPP, "cannot use the cgroup %s: it is %s",
+                     : log_error_errno(-EOPNOTSUPP,
+                                       "cannot use the cgroup %s: its cgroup.type is %s",
                                        root->jobs_path, type);
 }
 

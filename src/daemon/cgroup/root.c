@@ -31,7 +31,7 @@
 
 static int find_workers_unit(char **ret) {
         struct mntent *m;
-        int r = -ENOENT;
+        int r = -EMEDIUMTYPE;
         FILE *f;
 
         f = setmntent("/proc/self/mounts", "re");
@@ -130,7 +130,13 @@ int cgroup_root_new(struct cgroup_root **ret, const char *path) {
         if (r >= 0)
                 r = open_all(root, dir, !path);
         if (r == -EMEDIUMTYPE)
-                return log_error_errno(r, "%s is not in a cgroup v2 hierarchy", shown);
+                return log_error_errno(
+                        r, "%s is not in a cgroup v2 hierarchy; pass --cgroup=PATH of one", shown);
+        if (r == -ENOENT && !path) {
+                log_error(
+                        "pv-reaper-workers.service is not running; start it or pass --cgroup=PATH");
+                return r;
+        }
         if (r < 0)
                 return log_error_errno(r, "cannot use the cgroup %s (--cgroup)", shown);
         r = cgroup_enable_controllers(root, dir);

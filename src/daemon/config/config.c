@@ -127,7 +127,7 @@ int config_set(struct config *config, const struct config_setting *s, const char
         const struct config_key *key = config_find_key(s->section, s->key);
         int r;
 
-        *ret_why = "a key that exists";
+        *ret_why = "an unknown key";
         if (!key)
                 return -ENOKEY;
         r = set_key(config, key, s);
@@ -239,7 +239,7 @@ void config_take_live(struct config *running, struct config *wanted) {
                 if (key->live || is_same(running, wanted, key))
                         swap(running, wanted, key);
                 else
-                        log_warning("%s in section [%s] has changed: only a restart applies it",
+                        log_warning("%s in section [%s] has changed; a restart applies it",
                                     key->key, key->section);
         }
 }

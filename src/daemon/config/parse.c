@@ -85,8 +85,8 @@ static int on_key(void *userdata, const char *section, const char *name, const c
                 log_warning("%s:%u: unknown key \"%s\" in section [%s], ignored", f->path,
                             f->number, name, section);
         } else if (r < 0) {
-                (void)snprintf(text, sizeof(text), "%s=%s: %s", name, setting.value,
-                               r == -EINVAL ? why : strerror(-r));
+                (void)snprintf(text, sizeof(text), "%s=%s: %s%s", name, setting.value,
+                               r == -EINVAL ? "must be " : "", r == -EINVAL ? why : strerror(-r));
                 file_error(f, r, text);
         }
         return 1;

@@ -78,8 +78,8 @@ static void find_out(struct cap *cap) {
         }
         r = start_probe(cap);
         if (r < 0) {
-                (void)log_warning_errno(r, "cannot try whether cpu.max holds inside system calls");
-                enforce_set_probe(cap->enforce, PROBE_UNKNOWN, "cannot be tried");
+                (void)log_warning_errno(r, "cannot test cpu.max inside system calls");
+                enforce_set_probe(cap->enforce, PROBE_UNKNOWN, "the test could not start");
                 drop_scratch(cap);
         }
 }

@@ -46,8 +46,8 @@ static void refuse(struct enforce_task *t, enum task_state state, const char *wh
         log_event_limited(&refused_limit,
                           LOG_EVENT(LOG_WARNING, MESSAGE_CPU_UNENFORCED, 0,
                                     LOG_NUMBER("PV_PID", (uint64_t)t->pid)),
-                          "the CPU cap of worker %d does not hold as it should (%s): %s",
-                          (int)t->pid, why, instead);
+                          "cannot cap the CPU of worker %d as configured (%s): %s", (int)t->pid,
+                          why, instead);
 }
 
 void enforce_task_fall_back(struct enforce_task *t, int error) {
@@ -56,7 +56,7 @@ void enforce_task_fall_back(struct enforce_task *t, int error) {
 
         r = sched_set_fair(t->pid, SCHED_IDLE);
         if (r < 0)
-                refuse(t, TASK_UNCAPPED, why, "only cpu.max limits it");
+                refuse(t, TASK_UNCAPPED, why, "only cpu.max caps it");
         else
                 refuse(t, TASK_IDLE, why, "it runs as SCHED_IDLE");
 }
@@ -104,7 +104,7 @@ void enforce_task_cap(struct enforce_task *t, const struct share *share) {
         if (r == -EBUSY) {
                 r = set_admissible(t, share);
                 if (r >= 0)
-                        refuse(t, TASK_SHORT, sched_why(t->pid, -EBUSY), "it gets less");
+                        refuse(t, TASK_SHORT, sched_why(t->pid, -EBUSY), "it gets a smaller share");
         }
         if (!lives(t) || r >= 0)
                 return;
@@ -120,7 +120,7 @@ void enforce_task_release(struct enforce_task *t) {
                         r = sched_set_cpus(t->pid, t->cpus);
                 if (r < 0 && t->state != TASK_UNCAPPED && lives(t))
                         log_warning_limited(&refused_limit, 0,
-                                            "cannot take the CPU cap of worker %d back: %s",
+                                            "cannot remove the CPU cap of worker %d: %s",
                                             (int)t->pid, sched_why(t->pid, r));
         }
         free(t->cpus);
@@ -152,6 +152,6 @@ void enforce_task_verify(struct enforce_task *t) {
         t->n_escaped++;
         t->state = TASK_FREE;
         log_warning_limited(&escaped_limit, 0,
-                            "worker %d has left its CPU cap (%u times so far): it gets it again",
+                            "worker %d has left its CPU cap (%u times so far); setting it again",
                             (int)t->pid, t->n_escaped);
 }

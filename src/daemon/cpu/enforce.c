@@ -106,14 +106,11 @@ static const char *decide_auto(struct enforce *e) {
                 enum backend backend;
                 const char *reason;
         } rows[] = {
-                [PROBE_PENDING] = {BACKEND_DEADLINE, "until it is known whether cpu.max acts inside"
-                                                     " system calls on this kernel"},
+                [PROBE_PENDING] = {BACKEND_DEADLINE, "the test of cpu.max has not ended"},
                 [PROBE_HOLDS] = {BACKEND_CGROUP, "cpu.max acts inside system calls on this kernel"},
                 [PROBE_DOES_NOT_HOLD] = {BACKEND_DEADLINE, "cpu.max does not act inside system"
                                                            " calls on this kernel"},
-                [PROBE_UNKNOWN] = {BACKEND_DEADLINE,
-                                   "it could not be found out whether cpu.max acts inside system"
-                                   " calls on this kernel"},
+                [PROBE_UNKNOWN] = {BACKEND_DEADLINE, "cannot test cpu.max"},
         };
 
         e->backend = rows[e->probe].backend;
@@ -159,8 +156,13 @@ static void decide(struct enforce *e) {
         if (e->backend == BACKEND_DEADLINE && e->policy.mode == ENFORCE_AUTO)
                 detail = e->probe == PROBE_UNKNOWN ? e->probe_why : NULL;
         why = reconsider(e, why);
-        (void)snprintf(e->reason, sizeof(e->reason), "%s: %s%s%s%s", backend_names[e->backend], why,
-                       detail ? " (" : "", detail ? detail : "", detail ? ")" : "");
+        if (detail && e->backend == BACKEND_DEADLINE)
+                (void)snprintf(e->reason, sizeof(e->reason), "%s: %s: %s; using SCHED_DEADLINE",
+                               backend_names[e->backend], why, detail);
+        else
+                (void)snprintf(e->reason, sizeof(e->reason), "%s: %s%s%s%s",
+                               backend_names[e->backend], why, detail ? " (" : "",
+                               detail ? detail : "", detail ? ")" : "");
 }
 
 /* ---- the cgroup ---- */

@@ -50,9 +50,9 @@ static int on_judge_exit(sd_event_source *source, int fd, uint32_t revents, void
                 return 0;
         p->judge = 0;
         if (info.si_code != CLD_EXITED)
-                finish(p, PROBE_UNKNOWN, "it took too long");
+                finish(p, PROBE_UNKNOWN, "the test took too long");
         else if (info.si_status < 0 || info.si_status >= _PROBE_VERDICT_MAX)
-                finish(p, PROBE_UNKNOWN, "the attempt failed");
+                finish(p, PROBE_UNKNOWN, "the test failed");
         else
                 finish(p, verdicts[info.si_status].result, verdicts[info.si_status].why);
         return 0;

@@ -240,15 +240,15 @@ const char *sched_why(pid_t pid, int error) {
         case -ESRCH:
                 return "it is gone";
         case -EBUSY:
-                return "more than the kernel admits of SCHED_DEADLINE";
+                return "SCHED_DEADLINE admits no more";
         case -EINVAL:
-                return "outside what the kernel takes as runtime and period";
+                return "the kernel refuses this runtime and period";
         case -EPERM:
                 if (!may_schedule_others())
                         return "no CAP_SYS_NICE";
                 if (is_confined(pid))
                         return "it is pinned, or in a cpuset: SCHED_DEADLINE needs all CPUs";
-                return "refused, by a seccomp filter or because sched_rt_runtime_us is 0";
+                return "a seccomp filter or sched_rt_runtime_us=0 refuses it";
         default:
                 return strerror(-error);
         }

@@ -53,7 +53,7 @@ static void tell(const struct memory *m) {
         else
                 (void)log_event(LOG_EVENT(LOG_INFO, MESSAGE_MEMORY_ENOUGH, 0,
                                           LOG_NUMBER("PV_AVAILABLE", m->available)),
-                                "memory is short no longer (%s available): at most %u at once",
+                                "memory is no longer short (%s available): at most %u at once",
                                 available, m->config.governor->effective.max_concurrent);
 }
 
@@ -115,7 +115,7 @@ static int on_look(sd_event_source *source, uint64_t usec, void *userdata) {
                 return 0; /* the work has ended meanwhile */
         r = read_available(m, &m->available);
         if (r < 0)
-                log_warning_limited(&limit, r, "cannot find out how much memory is available");
+                log_warning_limited(&limit, r, "cannot read how much memory is available");
         m->low = r >= 0 && memory_is_low(m->low, m->available, config->memory_low,
                                          config_memory_high(config));
         serve_waiters(m, r);

@@ -89,7 +89,7 @@ static void tell(struct metrics_file *f, int r) {
         const char *path = f->manager->config->metrics_file;
 
         if (r >= 0 && f->failing)
-                log_info("%s is written again", path);
+                log_info("writing %s works again", path);
         if (r < 0 && !f->failing)
                 (void)log_warning_errno(
                         r, "cannot write %s (see metrics-file in pv-reaper.conf(5))", path);

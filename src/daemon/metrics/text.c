@@ -48,7 +48,7 @@ static void print_usec(FILE *out, uint64_t usec) {
 #define FOR_EACH_KIND(kind) for (size_t(kind) = 1; (kind) < TALLY_N_KINDS; (kind)++)
 
 static void print_jobs(const struct writer *w, const struct tally *tally) {
-        family(w, "jobs", "counter", NULL, "Jobs that ended, by kind and by how.");
+        family(w, "jobs", "counter", NULL, "Jobs that ended, by kind and outcome.");
         FOR_EACH_KIND(kind)
         for (unsigned state = JOB_DONE; state < _JOB_STATE_MAX; state++)
                 (void)fprintf(w->out, PREFIX "jobs_total{kind=\"%s\",outcome=\"%s\"} %" PRIu64 "\n",
@@ -97,7 +97,7 @@ static void print_sums(const struct writer *w, const struct metrics *m) {
                 (void)fputc('\n', w->out);
         }
         family(w, "cleared_bytes", "counter", "bytes",
-               "Memory that jobs have cleared, as their workers say.");
+               "Memory that jobs have cleared, claimed by their workers.");
         FOR_EACH_KIND(kind)
         (void)fprintf(w->out, PREFIX "cleared_bytes_total{kind=\"%s\"} %" PRIu64 "\n",
                       tally_kind_name(kind), m->tally->cleared[kind]);
@@ -128,7 +128,7 @@ static void print_daemon(const struct writer *w, const struct metrics *m) {
         (void)fprintf(w->out, PREFIX "start_time_seconds ");
         print_usec(w->out, m->tally->started_at);
         (void)fputc('\n', w->out);
-        family(w, "mode", "gauge", NULL, "Which limits are in force: 1 for the one mode that is.");
+        family(w, "mode", "gauge", NULL, "The value is 1 for the mode whose limits are in force.");
         for (size_t i = 0; metrics_modes[i]; i++)
                 (void)fprintf(w->out, PREFIX "mode{mode=\"%s\"} %d\n", metrics_modes[i],
                               strcmp(m->mode, metrics_modes[i]) == 0);
@@ -137,39 +137,38 @@ static void print_daemon(const struct writer *w, const struct metrics *m) {
 static void print_gauges(const struct writer *w, const struct metrics *m) {
         gauge(w, "running_jobs", m->running, NULL, "Workers that count as running.");
         gauge(w, "max_concurrent_jobs", m->max_concurrent, NULL,
-              "How many may run at once, in this mode.");
+              "How many workers may run at once, in this mode.");
         gauge(w, "overdue_workers", m->overdue, NULL,
-              "Workers that have a slot but stand still or take too long, and do not count.");
+              "Workers that have a slot, stand still or take too long, and do not count.");
         gauge(w, "workers", m->workers, NULL, "Workers known, one for each VM.");
         gauge(w, "found_workers", m->tally->n_found, NULL,
               "Workers of an earlier daemon that this one found at its start.");
         gauge(w, "connections", m->connections, NULL, "Connections on the hand-off socket.");
         gauge(w, "to_clear_bytes", m->to_clear, "bytes",
-              "Memory that running and waiting jobs have left to clear, as their workers say.");
+              "Memory that running and waiting jobs have left to clear, claimed by their workers.");
         gauge(w, "held_bytes", m->held, "bytes",
-              "Memory of VMMs that are gone, held until its turn, as the workers say.");
+              "Memory of dead VMMs that waiting shutdowns hold, claimed by their workers.");
         gauge(w, "memory_waiters", m->waiters, NULL, "Clients that wait for memory.");
         gauge(w, "unmoved_workers", m->stay, NULL,
-              "Workers in their VMs' cgroups, as to move them would migrate the guests' memory.");
+              "Workers in their VMs' cgroups: a move would migrate the guests' memory.");
         gauge(w, "unenforced_workers", m->unenforced, NULL,
               "Running workers that cannot be held to the CPU quota.");
 }
 
 static void print_counters(const struct writer *w, const struct metrics *m) {
         counter(w, "ungoverned_starts", m->tally->n_ungoverned,
-                "Jobs that ended and had begun without the daemon's grant.");
+                "Jobs that ended and had begun without a grant.");
         counter(w, "begun_jobs", m->tally->n_begun,
-                "Jobs that began over the limit, for their VMM needed the kernel's slot at once.");
+                "Jobs that began over the limit: their VMM needed the kernel's slot at once.");
         counter(w, "unreported_jobs", m->unreported,
-                "Jobs that ended while no daemon was there to be told.");
-        counter(w, "boosts", m->tally->n_boosts,
-                "Times that memory became short or somebody began to wait for some.");
+                "Jobs that ended while no daemon ran, with unknown result.");
+        counter(w, "boosts", m->tally->n_boosts, "How often boost mode began.");
         counter(w, "threaded_workers", m->tally->n_threaded,
-                "Processes that were refused as workers, having more threads than one.");
+                "Processes that were refused as workers: they had more than one thread.");
         counter(w, "cpu_cap_refused", m->refused,
-                "Times that a worker got less of a CPU cap than it should.");
+                "How often a CPU cap could not be set as configured.");
         counter(w, "cpu_cap_escaped", m->escaped,
-                "Times that a worker was found without the CPU cap it had been given.");
+                "How often a worker was found without the CPU cap that it had.");
 }
 
 void metrics_print(FILE *out, const struct metrics *metrics, enum metrics_format format) {

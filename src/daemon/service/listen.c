@@ -92,7 +92,7 @@ static int make(int *ret, ino_t *ret_inode, const char *path, int type) {
         int r;
 
         if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
-                return log_error_errno(-EEXIST, "%s is in the way and no socket", path);
+                return log_error_errno(-EEXIST, "%s is no socket; remove it", path);
         fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         r = fd < 0 ? negative_errno() : bind_and_listen(fd, path);
         if (r < 0)

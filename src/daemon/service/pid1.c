@@ -142,8 +142,8 @@ static void on_lost(void *userdata, sd_bus *link, int why) {
         struct pid1 *p = userdata;
 
         if (!p->away_noted)
-                log_info("no answer from systemd on the system bus (%s): a stop is taken for a "
-                         "restart unless that changes",
+                log_info("no answer from systemd on the system bus (%s): until it answers, a stop "
+                         "counts as a restart",
                          strerror(-why));
         p->away_noted = true;
         p->answer = sd_bus_slot_unref(p->answer);

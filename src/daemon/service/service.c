@@ -94,7 +94,7 @@ static void log_begun(struct service *s, const char *why) {
         char work[NOTIFY_STATUS_MAX];
 
         describe(s, work, sizeof(work));
-        log_work(s, MESSAGE_DRAIN_BEGUN, "%s, no new VMs, at most %u at once; %s", why,
+        log_work(s, MESSAGE_DRAIN_BEGUN, "%s: no new VMs, at most %u at once; %s", why,
                  s->manager->governor.effective.max_concurrent, work);
 }
 
@@ -117,7 +117,7 @@ static void leave(struct service *s) {
         struct governor *governor = &s->manager->governor;
 
         log_work(s, MESSAGE_STOPPING,
-                 "stopping with %u running and %u queued: workers will come back",
+                 "stopping with %u running and %u queued; workers wait for the next daemon",
                  governor->n_counted, governor->queue.n_waiting);
         (void)sd_event_exit(s->manager->event, 0);
 }
@@ -304,7 +304,7 @@ int service_resume(struct service *s) {
         if (is_draining(s))
                 return -EBUSY;
         if (was)
-                resume(s, "an administrator called the drain off");
+                resume(s, "an administrator ended the drain");
         return 0;
 }
 
@@ -318,7 +318,7 @@ static void log_ready(const struct manager *m) {
                           LOG_NUMBER("PV_MAX_CONCURRENT", m->governor.effective.max_concurrent),
                           LOG_TEXT("PV_CGROUP", cgroup)),
                 "ready: at most %u at once, accounting by %s", m->governor.effective.max_concurrent,
-                cgroup ? cgroup : "schedstat alone (--cgroup none)");
+                cgroup ? cgroup : "schedstat alone (--cgroup=none)");
 }
 
 void service_ready(struct service *s) {

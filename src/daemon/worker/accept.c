@@ -46,8 +46,10 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents, void
                 int connection, r;
 
                 if (a->peers->n >= a->peers->max) {
-                        log_warning_limited(&accept_limit, 0, "%u connections: no more for now",
-                                            a->peers->n);
+                        log_warning_limited(
+                                &accept_limit, 0,
+                                "%u connections, the most that fit: accepting no more for now",
+                                a->peers->n);
                         return pause_accepting(a);
                 }
                 connection = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);

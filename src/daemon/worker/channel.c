@@ -29,7 +29,7 @@ static void close_elsewhere(int *fd) {
 
         if (pipe2(gate, O_CLOEXEC) < 0) {
                 log_warning_limited(&close_limit, negative_errno(),
-                                    "cannot part with a connection that carries fds");
+                                    "cannot close a connection that carries fds");
                 *fd = -1; /* rather leak one fd than hang */
                 return;
         }
@@ -45,7 +45,7 @@ static void close_elsewhere(int *fd) {
         }
         if (pid < 0) {
                 log_warning_limited(&close_limit, negative_errno(),
-                                    "cannot part with a connection that carries fds");
+                                    "cannot close a connection that carries fds");
                 *fd = -1;
         }
         close_fd(fd);

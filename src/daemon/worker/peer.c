@@ -74,11 +74,13 @@ int peer_send_away(struct peer *peer) {
 static int refuse(struct peer *peer, int why) {
         peer->peers->tally->n_threaded += why == -EUSERS;
         if (why == -ESHUTDOWN)
-                log_refused(peer, 0, "is not governed: no new VMs any more");
+                log_refused(peer, 0, "is not governed: the daemon takes in no new VMs");
         else if (why == -EDQUOT)
-                log_refused(peer, 0, "is not governed: too much of its unit");
+                log_refused(peer, 0,
+                            "is not governed: its unit has too many connections or new ones");
         else if (why == -EUSERS)
-                log_refused(peer, 0, "is not governed: a worker has one thread, and it has more");
+                log_refused(peer, 0,
+                            "is not governed: it has more than one thread, and a worker has one");
         else
                 log_refused(peer, why, "is not governed");
         (void)peer_send_away(peer);
@@ -226,9 +228,7 @@ static int on_packet(sd_event_source *source, int fd, uint32_t revents, void *us
         if (r == -EPERM)
                 log_refused(peer, 0, "sent file descriptors: disconnected");
         else if (r == -EBADMSG || r == -EPROTO)
-                log_refused(peer, 0,
-                            "sent something that is no known message, or not at this point: "
-                            "disconnected");
+                log_refused(peer, 0, "sent an unknown or misplaced message: disconnected");
         peer_free(peer);
         return 0;
 }
@@ -236,7 +236,7 @@ static int on_packet(sd_event_source *source, int fd, uint32_t revents, void *us
 static int on_timeout(sd_event_source *source, uint64_t usec, void *userdata) {
         struct peer *peer = userdata;
 
-        log_refused(peer, 0, "connected and did not register: disconnected");
+        log_refused(peer, 0, "connected and did not register in time: disconnected");
         peer_free(peer);
         return 0;
 }

@@ -92,7 +92,7 @@ int worker_check_threads(struct worker *w) {
                 return 0;
         r = cgroup_leaf_kill(w->cgroup);
         log_warning_limited(&place_limit, r, "process %d made threads while it was moved: %s",
-                            (int)w->pid, r < 0 ? "it could not be killed" : "it is killed");
+                            (int)w->pid, r < 0 ? "it cannot be killed" : "it is killed");
         return -EUSERS;
 }
 
@@ -108,7 +108,7 @@ static int move(struct worker *w) {
                 return r < 0 ? r : -ESRCH;
         r = process_alive(w->pidfd);
         if (r == 0)
-                log_error("worker %d ended while it was moved: whoever is in %s now is a stranger",
+                log_error("worker %d ended while it was moved; the process in %s now is another",
                           (int)w->pid, w->cgroup->path);
         return r < 0 ? r : r == 0 ? -ESRCH : 0;
 }

@@ -101,8 +101,8 @@ static int on_exit_of_process(sd_event_source *source, int fd, uint32_t revents,
         struct worker *w = userdata;
 
         if (w->sort == WORKER_CLOSER && worker_is_found(w))
-                log_warning("closer %d in %s, found at start, ended without a word: whether it had "
-                            "a VM to close is not known",
+                log_warning("closer %d in %s, found at start, ended without a report; it is "
+                            "unknown whether it had a VM to close",
                             (int)w->pid, w->cgroup->path);
         worker_end(w);
         return 0;

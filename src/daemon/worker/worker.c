@@ -237,11 +237,14 @@ static void log_overdue(const struct worker *w) {
                 int level;
                 const char *id, *what;
         } rows[] = {
-                [SLOT_COUNTED] = {LOG_INFO, MESSAGE_WORKER_MOVES, "moves again: it counts"},
-                [SLOT_STANDING] = {LOG_WARNING, MESSAGE_WORKER_OVERDUE,
-                                   "is overdue: no CPU time for 10 s, it no longer counts"},
-                [SLOT_OVERDUE] = {LOG_WARNING, MESSAGE_WORKER_OVERDUE,
-                                  "is overdue: it runs for too long, it no longer counts"},
+                [SLOT_COUNTED] = {LOG_INFO, MESSAGE_WORKER_MOVES,
+                                  "moves again and counts as running"},
+                [SLOT_STANDING] =
+                        {LOG_WARNING, MESSAGE_WORKER_OVERDUE,
+                         "is overdue: no CPU time for 10 s; it no longer counts as running"},
+                [SLOT_OVERDUE] =
+                        {LOG_WARNING, MESSAGE_WORKER_OVERDUE,
+                         "is overdue: it runs for too long; it no longer counts as running"},
         };
         enum slot_state state = w->slot.state;
 

@@ -271,7 +271,8 @@ class Refused(AdoptCase):
                      f"x{vm.pid}", "cleanup/9999999"):
             pid = vm.child("thread", name)
             if name == "cleanup/9999999":
-                self.refused(pid, "QEMUGone", f"process {pid} is called {name}, but 9999999 is")
+                self.refused(pid, "QEMUGone",
+                             f"process {pid} is called {name}, but there is no process 9999999")
             else:
                 self.refused(pid, "NotAHelper", f'process {pid} is called "{name}", not cleanup/')
 
@@ -287,9 +288,9 @@ class Refused(AdoptCase):
         with self.stopped(vm.helper):
             os.kill(vm.pid, signal.SIGKILL)
             self.wait("it is dead", lambda: harness.process_state(vm.pid) == "Z")
-            self.refused(vm.helper, "QEMUGone", f"but {vm.pid} is gone, if it ever was")
+            self.refused(vm.helper, "QEMUGone", f"but there is no process {vm.pid}")
             vm.end()
-            self.refused(vm.helper, "QEMUGone", f"but {vm.pid} is gone, if it ever was")
+            self.refused(vm.helper, "QEMUGone", f"but there is no process {vm.pid}")
 
     def test_other_memory(self):
         vm = self.standin()

@@ -120,7 +120,7 @@ class Methods(ControlCase):
             self.assertEqual(bus.error_name(self.address, *call), ERROR + expected)
         code, _, said = bus.call(self.address, "SetLimits", "a(ss)", "1", "max-concurrent", "0")
         self.assertEqual(code, 1)
-        self.assertIn("max-concurrent=0: a number from 1 to 100000", said)
+        self.assertIn("max-concurrent=0: must be a number from 1 to 100000", said)
         self.assertEqual(bus.error_name(self.address, "GetJob", "string:x"),
                          "org.freedesktop.DBus.Error.InvalidArgs")
         with open(self.config, "a", encoding="ascii") as file:

@@ -59,6 +59,16 @@ class CgroupTree(Case):
         self.assertFalse(os.path.exists(self.socket))
         self.assertNotIn("jobs", os.listdir(self.directory))
 
+    def test_auto_without_its_unit(self):
+        with open("/proc/self/mounts", encoding="utf-8") as file:
+            mounts = [line.split()[1] for line in file if line.split()[2] == "cgroup2"]
+        if not mounts:
+            self.skipTest("no cgroup v2")
+        if os.path.exists(f"{mounts[0]}/pvreaper.slice/pv-reaper-workers.service"):
+            self.skipTest("the unit runs here")
+        self.assertIn("pv-reaper-workers.service is not running; start it or pass --cgroup=PATH\n",
+                      self.refused("--cgroup=auto"))
+
     def test_read_only(self):
         self.need_cgroup()
         top = self.cgroups.top

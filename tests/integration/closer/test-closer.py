@@ -437,7 +437,8 @@ class Hostile(CloserCase):
                     worker.send(pack(harness.REQUEST, wrong, 2, 0) if what == "request" else
                                 pack(DONE, 0, 1, wrong, 0, 0, 0, 0))
                 self.assertEqual(worker.receive(), ())
-                self.assertIn(f"pid {worker.pid} sent something", daemon.log())
+                self.assertIn(f"pid {worker.pid} sent an unknown or misplaced message",
+                              daemon.log())
                 worker.end()
 
     def make_closer(self, worker):
@@ -468,7 +469,7 @@ class Hostile(CloserCase):
         client.close()
         self.wait("it is gone", lambda: self.ctl_json("status")["found"] == 0)
         self.assertEqual(self.ctl_json("jobs"), [])
-        self.assertIn("ended without a word", daemon.log())
+        self.assertIn("ended without a report", daemon.log())
 
 
 class Start(unittest.TestCase):

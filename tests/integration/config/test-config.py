@@ -109,10 +109,10 @@ class Files(HostCase):
         first = self.drop_in("20-bad", "[cpu]\ncpu-period=2h\n\ncpu-quota=half\n")
         second = self.drop_in("30-bad", "[memory\n", RUN)
         done = self.run_daemon("--check-config", status=2)
-        self.assertIn(f"{first}:2: cpu-period=2h: a time span", done.stderr)
+        self.assertIn(f"{first}:2: cpu-period=2h: must be a time span", done.stderr)
         self.assertIn("from 1ms to 1s\n", done.stderr)
-        self.assertIn(f'{first}:4: cpu-quota=half: a percentage from 1% to 1000000% or "auto" or '
-                      '"infinity"',
+        self.assertIn(f'{first}:4: cpu-quota=half: must be a percentage from 1% to 1000000% '
+                      'or "auto" or "infinity"',
                       done.stderr)
         self.assertIn(f"{second}:1: neither [section] nor key=value", done.stderr)
         self.assertEqual(self.run_daemon("--print-config", status=2).stdout, "")
@@ -154,7 +154,7 @@ class Reloads(HostCase):
         self.drop_in("10", "[limits]\nmax-concurrent=6\n")
         bad = self.drop_in("20", "[limits]\nmax-concurrent=7\ndrain-time=soon\n", RUN)
         said = self.reload()
-        self.assertIn(f"error: {bad}:3: drain-time=soon: a time span", said)
+        self.assertIn(f"error: {bad}:3: drain-time=soon: must be a time span", said)
         self.assertIn("error: the configuration cannot be used, the old one stays", said)
         self.assertEqual(self.ctl_json("status")["max_concurrent"], 5)
         # An error of two keys together is one, too.

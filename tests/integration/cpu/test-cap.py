@@ -225,7 +225,7 @@ class Deadline(Case):
         self.capper.add(worker)
         self.assertEqual(self.state(worker), "short")
         self.assertEqual(policy_of(worker), capping.SCHED_DEADLINE)
-        self.assertIn("more than the kernel admits of SCHED_DEADLINE", self.said())
+        self.assertIn("SCHED_DEADLINE admits no more", self.said())
         for stranger in strangers:
             stranger.end()
         time.sleep(0.2)

@@ -86,7 +86,7 @@ class Short(MemoryCase):
         time.sleep(1.5)
         self.assertEqual(self.status("mode"), "normal")
         self.assertEqual(daemon.log().count("memory is short ("), 1)
-        self.assertEqual(daemon.log().count("memory is short no longer"), 1)
+        self.assertEqual(daemon.log().count("memory is no longer short"), 1)
         for worker in workers[2:]:
             if worker is not workers[2]:
                 worker.receive(GRANT)
@@ -124,7 +124,7 @@ class Wait(MemoryCase):
         waiting = self.wait_memory("--timeout", "1", "16G")
         out, err = waiting.communicate(timeout=10)
         self.assertEqual((out, waiting.returncode), ("", 1))
-        self.assertIn("8.0 GiB of memory are available, not 16.0 GiB", err)
+        self.assertIn("Only 8.0 GiB of memory are available, not 16.0 GiB", err)
         self.assertGreater(time.monotonic() - start, 1)
         self.assertLess(time.monotonic() - start, 3)
         self.assertEqual(self.status("mode"), "normal")

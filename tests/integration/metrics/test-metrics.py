@@ -207,7 +207,7 @@ class File(MetricsCase):
         self.assertEqual(daemon.log().count("cannot write"), 1)
         self.assertRegex(daemon.log(), r"cannot write \S+/later/x.prom .*: No such file")
         os.mkdir(f"{self.directory}/later")
-        self.wait("it is written", lambda: "is written again" in daemon.log())
+        self.wait("it is written", lambda: "works again" in daemon.log())
         openmetrics.families(harness.read(f"{self.directory}/later/x.prom"), openmetrics=False)
 
     def test_somebodys_traps(self):
@@ -252,7 +252,7 @@ class File(MetricsCase):
         self.assertLess(time.monotonic() - start, SLOW_SECONDS)
         with open(f"{self.directory}/plug", "w", encoding="ascii"):
             os.unlink(f"{self.directory}/plug")
-            self.wait("it is written again", lambda: "is written again" in daemon.log())
+            self.wait("it is written again", lambda: "works again" in daemon.log())
 
 
 class Dashboard(MetricsCase):

@@ -37,7 +37,7 @@ class Stopping(BusCase):
         self.pid1_says("asked")
         self.assertLess(self.ends(), ASK_SECONDS / 2)
         self.assertEqual((self.end_of(one), self.end_of(two)), ([], []))
-        self.log_has("stopping with 1 running and 1 queued: workers will come back")
+        self.log_has("stopping with 1 running and 1 queued; workers wait for the next daemon")
         self.heard("STOPPING=1")
         self.assertNotIn("draining", self.served.log())
 
@@ -64,7 +64,7 @@ class Stopping(BusCase):
         for worker in workers[1:3]:
             worker.receive(harness.GRANT)
         self.status_is(running=3, queued=1, state="draining", max_concurrent=3)
-        self.log_has("the system is being stopped, no new VMs, at most 3 at once; draining: ")
+        self.log_has("the system is being stopped: no new VMs, at most 3 at once; draining: ")
         self.heard("STATUS=draining: 3 running, 1 queued, 4.0 GiB to clear; 1 done, 0 failed")
         self.assertNotIn("STOPPING=1", self.hear())
 
@@ -74,7 +74,7 @@ class Stopping(BusCase):
         stranger.send(harness.register(b"stranger"))
         stranger.receive(harness.UNGOVERNED)
         self.assertEqual(self.end_of(stranger), [])
-        self.log_has("is not governed: no new VMs any more")
+        self.log_has("is not governed: the daemon takes in no new VMs")
         workers[4].register()  # a known one may come back, and ask
         workers[4].request()
 
@@ -228,7 +228,7 @@ class Stopping(BusCase):
             self.tell_pid1(f"new {SOCKET} stop")
             self.draining()
             self.ctl("adopt", str(late.helper), status=1)
-            self.log_has(f"process {late.helper} comes too late: the daemon is being stopped")
+            self.log_has(f"cannot adopt {late.helper}: the daemon drains and takes in no workers")
             self.terminate()
             self.ends()
             self.log_has("1 running and 0 queued are left")
@@ -269,7 +269,7 @@ class Stopping(BusCase):
         self.assertLess(pinger.slowest, 0.5)
         self.assertGreaterEqual(took, least)
         self.assertLess(took, most)
-        self.log_has("workers will come back")
+        self.log_has("workers wait for the next daemon")
 
     def test_no_bus(self):
         self.serve()

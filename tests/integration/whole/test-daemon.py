@@ -69,7 +69,7 @@ class CommandLine(Case):
         for option, (rule, values) in rules.items():
             for value in values:
                 _, err = self.run_daemon(config, "--check-config", f"--{option}={value}")
-                self.assertIn(f"--{option}={value}: {rule}", err)
+                self.assertIn(f"--{option}={value}: must be {rule}", err)
                 self.assertEqual(err.count("\n"), 1)
         for option in ("--max-concurrent=1", "--max-concurrent=100000", "--cgroup=none",
                        "--handoff-socket=/" + "x" * 102):
@@ -80,8 +80,9 @@ class CommandLine(Case):
                                  "[cgroup]\npath=none\n[sockets]\nhandoff=/x\ncontrol=/y\n")
         self.assertEqual(self.run_daemon(good, "--check-config", status=0), ("", ""))
         for line, text, said in (
-                (2, "[limits]\nmax-concurrent=0\n", "max-concurrent=0: a number from 1 to 100000"),
-                (3, "\n[sockets]\nhandoff=here\n", "handoff=here: an absolute path"),
+                (2, "[limits]\nmax-concurrent=0\n",
+                 "max-concurrent=0: must be a number from 1 to 100000"),
+                (3, "\n[sockets]\nhandoff=here\n", "handoff=here: must be an absolute path"),
                 (2, "[limits]\nrubbish\n", "neither [section] nor key=value"),
                 (3, "[limits]\n\n  max-concurrent=3\n", "indented line"),
                 (1, "[limits" + "x" * 200 + "]\n", "line too long"),
@@ -137,14 +138,14 @@ class Sockets(Case):
         for path in (self.socket, self.control):
             with open(path, "w", encoding="ascii") as file:
                 file.write("precious")
-            self.assertIn(f"{path} is in the way and no socket", self.refused())
+            self.assertIn(f"{path} is no socket; remove it", self.refused())
             self.assertEqual(harness.read(path), "precious")
             os.unlink(path)
             os.mkdir(path)
-            self.assertIn(f"{path} is in the way and no socket", self.refused())
+            self.assertIn(f"{path} is no socket; remove it", self.refused())
             os.rmdir(path)
             os.symlink("/dev/null", path)
-            self.assertIn(f"{path} is in the way and no socket", self.refused())
+            self.assertIn(f"{path} is no socket; remove it", self.refused())
             os.unlink(path)
             self.assertEqual([name for name in os.listdir(self.directory) if "sock" in name], [])
 
