@@ -3,15 +3,13 @@
 /*
  * Both ends of the control socket are in one process and one loop, so that a call and its answer
  * take no time: after control_pass(c, 0) all that was said has been read. The client and the daemon
- * share nothing but the socket. One control at a time: its path is the process's.
+ * share nothing but the socket.
  */
 
 #include "control.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
 #include "fds.h"
 
@@ -43,17 +41,10 @@ void control_pass(struct control *c, uint64_t usec) {
         fake_time_pass(c->stage.manager->event, usec);
 }
 
-static int socket_at(const struct control *c, struct sockaddr_un *ret_address) {
-        *ret_address = (struct sockaddr_un){.sun_family = AF_UNIX};
-        (void)snprintf(ret_address->sun_path, sizeof(ret_address->sun_path), "%s", c->path);
-        return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-}
-
 int control_connect_silently(struct control *c) {
-        struct sockaddr_un address;
-        int fd = socket_at(c, &address);
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-        assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+        assert_int_equal(connect(fd, (struct sockaddr *)&c->address, c->length), 0);
         return fd;
 }
 
@@ -69,15 +60,14 @@ sd_bus *control_connect(struct control *c) {
 }
 
 void control_begin(struct control *c) {
-        struct sockaddr_un address;
-        int fd;
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-        *c = (struct control){};
+        *c = (struct control){.address.sun_family = AF_UNIX, .length = sizeof(c->address)};
         stage_begin(&c->stage);
         assert_true(service_new(&c->service, c->stage.manager) >= 0);
-        (void)snprintf(c->path, sizeof(c->path), "/tmp/pv-reaper-test-bus.%d", (int)getpid());
-        fd = socket_at(c, &address);
-        assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+        /* The kernel picks an abstract name. */
+        assert_int_equal(bind(fd, (struct sockaddr *)&c->address, sizeof(sa_family_t)), 0);
+        assert_int_equal(getsockname(fd, (struct sockaddr *)&c->address, &c->length), 0);
         assert_int_equal(listen(fd, 128), 0);
         assert_int_equal(bus_new(&c->bus, c->stage.manager, c->service, &fd), 0);
         assert_int_equal(fd, -1); /* taken over */
@@ -91,7 +81,6 @@ void control_end(struct control *c) {
         bus_free(c->bus);
         service_free(c->service);
         stage_end(&c->stage);
-        (void)unlink(c->path);
 }
 
 /* ---- calls ---- */

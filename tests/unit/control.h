@@ -14,6 +14,8 @@
  * the calls.
  */
 
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <systemd/sd-bus.h>
 
 #include "daemon/bus/bus.h"
@@ -26,7 +28,8 @@ struct control {
         struct service *service;
         struct bus *bus;
         sd_bus *client;
-        char path[64];
+        struct sockaddr_un address; /* of the control socket, abstract: it leaves no file */
+        socklen_t length;
 
         /* of the last call that was answered */
         char answer[256];      /* "": it succeeded; else the error's name, see control_call() */

@@ -26,11 +26,10 @@ static void begin(void) {
         struct config_setting setting = {.key = "metrics-file", .value = path, .file = "test"};
         const char *why;
 
-        (void)snprintf(directory, sizeof(directory), "/tmp/pv-reaper-test-metrics.%d",
-                       (int)getpid());
+        (void)snprintf(directory, sizeof(directory), "/tmp/pv-reaper-test-metrics.XXXXXX");
+        assert_non_null(mkdtemp(directory));
         (void)snprintf(path, sizeof(path), "%s/x.prom", directory);
         (void)snprintf(temporary, sizeof(temporary), "%s.tmp", path);
-        assert_int_equal(mkdir(directory, 0700), 0);
         assert_true(signal(SIGCHLD, SIG_IGN) != SIG_ERR); /* as main.c */
         stage_begin(&stage);
         assert_int_equal(config_set(stage.manager->config, &setting, &why), 0);

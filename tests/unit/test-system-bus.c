@@ -52,6 +52,7 @@ static void begin(void) {
         (void)snprintf(path, sizeof(path), "/tmp/pv-reaper-test-system-bus.%d", (int)getpid());
         (void)snprintf(address, sizeof(address), "unix:path=%s", path);
         assert_int_equal(setenv("DBUS_SYSTEM_BUS_ADDRESS", address, 1), 0);
+        (void)unlink(path); /* of one that failed */
         user.n_begun = user.n_lost = 0;
         user.refuse = 0;
         fake_time_begin();
