@@ -304,7 +304,7 @@ class Probe(Case):
         if not path:
             self.skipTest("no cpu controller that is ours to use")
         self.assertEqual(self.probe(path, version, 200000),
-                         ["unknown", "it", "took", "too", "long"])
+                         ["unknown", "the", "test", "took", "too", "long"])
 
 
 class Backing(Case):
