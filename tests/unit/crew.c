@@ -140,12 +140,12 @@ unsigned crew_n_capped(const struct crew *crew) {
 
 /* ---- hands ---- */
 
-/* As peer.c does. */
+/* As peer.c does; nobody has sent an fd. */
 static void on_end(struct channel *channel) {
         struct hand *hand = (struct hand *)((char *)channel - offsetof(struct hand, channel));
 
         worker_on_disconnect(hand->worker);
-        channel_close(&hand->channel.fd);
+        close_fd(&hand->channel.fd);
 }
 
 void hand_new(struct hand *hand, struct crew *crew) {

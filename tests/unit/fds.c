@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -149,6 +150,18 @@ struct CMUnitTest fds_skippable(const char *why, const char *name, CMUnitTestFun
                 abort();
         (void)snprintf(names[n], sizeof(names[n]), "%s # SKIP %s", name, why);
         return (struct CMUnitTest){names[n++], skipped, NULL, NULL, NULL};
+}
+
+bool is_emulated(void) {
+        struct msghdr mh = {};
+        bool asked;
+        int fds[2];
+
+        assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds), 0);
+        asked = recvmsg(fds[0], &mh, MSG_PEEK | MSG_DONTWAIT) < 0;
+        (void)close(fds[0]);
+        (void)close(fds[1]);
+        return !asked;
 }
 
 int wait_for_exit(int pid) {

@@ -10,6 +10,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -37,6 +38,13 @@ unsigned fds_count_changed(void);
 
 int fds_setup(void **state);
 int fds_teardown(void **state);
+
+/*
+ * Whether qemu-user runs the program, whose recvmsg(2) and setsockopt(2) are not the kernel's. By
+ * this one it gives itself away: with no data to read the answer must be "not now", but it does not
+ * even ask.
+ */
+bool is_emulated(void);
 
 /*
  * Waits for a child: what it gave to _exit(), or -1 if a signal ended it. A child must leave by

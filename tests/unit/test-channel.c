@@ -67,6 +67,10 @@ static int type_of_next(int fd, union wire_message *ret) {
         return n <= 0 ? (int)n : wire_decode(ret, WIRE_TO_WORKER, packet, (size_t)n);
 }
 
+static const char *no_bare_recvmsg(void) {
+        return is_emulated() ? "recvmsg(2) without a buffer returns 0 unasked (qemu-user)" : NULL;
+}
+
 static void test_a_closed_connection_ends(void **state) {
         char packet[16];
         int fds[2];
@@ -132,14 +136,15 @@ static void test_versions(void **state) {
         assert_int_equal(m.done_ack.seq, 8);
         close_fd(&fds[1]);
         assert_int_equal(channel_send_seq(&channel, WIRE_GRANT, 9), -EPIPE);
-        channel_close(&channel.fd);
+        close_fd(&channel.fd);
 }
 
 int main(void) {
-        static const struct CMUnitTest tests[] = {
-                checked_test(test_a_closed_connection_ends),
-                checked_test(test_a_child_closes_what_nobody_read),
-                checked_test(test_no_child_can_be_made),
+        const char *why = no_bare_recvmsg();
+        const struct CMUnitTest tests[] = {
+                checked_test_unless(why, test_a_closed_connection_ends),
+                checked_test_unless(why, test_a_child_closes_what_nobody_read),
+                checked_test_unless(why, test_no_child_can_be_made),
                 checked_test(test_versions),
         };
 

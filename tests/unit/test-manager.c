@@ -136,7 +136,7 @@ static void on_end(struct channel *channel) {
         struct keeper *k = (struct keeper *)((char *)channel - offsetof(struct keeper, channel));
 
         worker_on_disconnect(k->worker);
-        channel_close(&k->channel.fd);
+        close_fd(&k->channel.fd);
 }
 
 static void keeper_new(struct keeper *k, struct house *h, pid_t vmm) {

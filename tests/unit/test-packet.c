@@ -398,17 +398,6 @@ static void test_packet_await(void **state) {
 
 /* ---- where the kernel is an emulator's ---- */
 
-/* qemu-user's recvmsg(2) and setsockopt(2) are not the kernel's; by this one it gives itself away:
- * with no data to read the answer must be "not now", but it does not even ask. */
-static bool is_emulated(void) {
-        struct pair p = pair_new();
-        struct msghdr mh = {};
-        bool asked = recvmsg(p.b, &mh, MSG_PEEK | MSG_DONTWAIT) < 0;
-
-        pair_close(&p);
-        return !asked;
-}
-
 static const char *no_bare_recvmsg(void) {
         return is_emulated() ? "recvmsg(2) without a buffer returns 0 unasked (qemu-user)" : NULL;
 }

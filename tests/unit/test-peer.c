@@ -80,7 +80,18 @@ int __wrap_worker_new(struct worker **ret, struct workers *workers, pid_t pid,
         return r;
 }
 
+int __wrap_packet_discard(int fd);
 int __wrap_packet_refuse_fds(int fd);
+
+/* Not the real one, for qemu-user's recvmsg(2) cannot do that; see test-packet.c. */
+int __wrap_packet_discard(int fd) {
+        char packet[WIRE_SIZE_MAX];
+        ssize_t n;
+
+        while ((n = packet_recv(fd, packet, sizeof(packet))) > 0)
+                continue;
+        return (int)n;
+}
 
 int __wrap_packet_refuse_fds(int fd) {
         return -ENOPROTOOPT;
