@@ -227,6 +227,18 @@ static void test_journal_counts_lost_lines(void **state) {
         journal_stop(fd);
 }
 
+/* A path that fits no address: an error, and the journal's own socket hears nothing. */
+static void test_journal_path_too_long(void **state) {
+        struct journal_entry entry = {};
+        char path[sizeof(address.sun_path) + 1];
+
+        memset(path, 'x', sizeof(path) - 1);
+        path[sizeof(path) - 1] = '\0';
+        assert_int_equal(setenv("PVREAPER_JOURNAL_SOCKET", path, 1), 0);
+        assert_int_equal(journal_send(&entry), -ENAMETOOLONG);
+        assert_int_equal(setenv("PVREAPER_JOURNAL_SOCKET", address.sun_path, 1), 0);
+}
+
 /* ---- the whole ---- */
 
 static int teardown(void **state) {
@@ -258,6 +270,7 @@ int main(void) {
                 checked_test(test_journal_plain_line),
                 checked_test(test_journal_falls_back),
                 checked_test(test_journal_counts_lost_lines),
+                checked_test(test_journal_path_too_long),
         };
 
         return cmocka_run_group_tests(tests, setup, teardown);
