@@ -141,7 +141,7 @@ static void skipped(void **state) {
 }
 
 struct CMUnitTest fds_skippable(const char *why, const char *name, CMUnitTestFunction f) {
-        static char names[16][160];
+        static char names[64][160];
         static unsigned n;
 
         if (!why)

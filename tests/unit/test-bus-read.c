@@ -34,19 +34,28 @@ static const char *call(const char *method) {
 
 static const char *read_variant(sd_bus_message *m) {
         static char text[256];
-        const char *contents, *s;
-        uint64_t t = 0;
+        const char *contents;
+        union {
+                const char *s;
+                uint64_t t;
+                uint32_t u;
+                int i;
+        } basic;
         char type;
 
         assert_true(sd_bus_message_peek_type(m, &type, &contents) > 0 && type == 'v');
         assert_true(sd_bus_message_enter_container(m, 'v', contents) > 0);
-        if (contents[0] == 's') {
-                assert_true(sd_bus_message_read_basic(m, 's', &s) > 0);
-                (void)snprintf(text, sizeof(text), "%s", s);
-        } else {
-                assert_true(sd_bus_message_read_basic(m, contents[0], &t) > 0);
-                (void)snprintf(text, sizeof(text), "%" PRIu64, t);
-        }
+        assert_true(sd_bus_message_read_basic(m, contents[0], &basic) > 0);
+        if (contents[0] == 's')
+                (void)snprintf(text, sizeof(text), "%s", basic.s);
+        else if (contents[0] == 'b' || contents[0] == 'i')
+                (void)snprintf(text, sizeof(text), "%d", basic.i);
+        else if (contents[0] == 'u')
+                (void)snprintf(text, sizeof(text), "%" PRIu32, basic.u);
+        else if (contents[0] == 't')
+                (void)snprintf(text, sizeof(text), "%" PRIu64, basic.t);
+        else
+                fail_msg("no variant of type %s is expected", contents);
         return text;
 }
 

@@ -396,17 +396,21 @@ static void test_release_closes_alone(void **state) {
         end_closer(pid);
 }
 
+static const char *no_bare_recvmsg(void) {
+        return is_emulated() ? "recvmsg(2) without a buffer returns 0 unasked (qemu-user)" : NULL;
+}
+
 int main(void) {
-        static const struct CMUnitTest tests[] = {
+        const struct CMUnitTest tests[] = {
                 checked_test(test_release_answers),
                 checked_test(test_release_goes_nowhere),
-                checked_test(test_release_is_received),
-                checked_test(test_release_refused),
-                checked_test(test_release_of_two),
-                checked_test(test_release_closes_when_granted),
-                checked_test(test_release_closes_when_told),
-                checked_test(test_release_sent_away),
-                checked_test(test_release_closes_alone),
+                checked_test_unless(no_bare_recvmsg(), test_release_is_received),
+                checked_test_unless(no_bare_recvmsg(), test_release_refused),
+                checked_test_unless(no_bare_recvmsg(), test_release_of_two),
+                checked_test_unless(no_bare_recvmsg(), test_release_closes_when_granted),
+                checked_test_unless(no_bare_recvmsg(), test_release_closes_when_told),
+                checked_test_unless(no_bare_recvmsg(), test_release_sent_away),
+                checked_test_unless(no_bare_recvmsg(), test_release_closes_alone),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
