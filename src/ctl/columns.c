@@ -33,6 +33,7 @@ const struct column status_columns[] = {
         {"Lost", "lost", "Lost", FORMAT_NUMBER},
         {"Unreported", "unreported", "Unreported", FORMAT_NUMBER},
         {"Begun", "begun", "Begun", FORMAT_NUMBER},
+        {"Starved", "starved", "Starved", FORMAT_NUMBER},
         {"StartRate", "start_rate", "Starts per hour", FORMAT_NUMBER},
         {"CPUQuota", "cpu_quota", "CPU quota (us per s)", FORMAT_NUMBER},
         {"CPUBackend", "cpu_backend", "CPU cap by", FORMAT_TEXT},

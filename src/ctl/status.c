@@ -98,6 +98,7 @@ static void print_odd_workers(FILE *out, const struct status *s) {
                 const char *key, *text;
         } rows[] = {{"Found", "found after a restart, and not heard from since"},
                     {"Overdue", "overdue: not counted as running"},
+                    {"Starved", "so far began beyond max-concurrent, after starvation-timeout"},
                     {"Unenforced", "running without a CPU cap"},
                     {"Waiters", "waiting for memory"}};
 

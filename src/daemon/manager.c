@@ -153,6 +153,7 @@ void manager_apply(struct manager *m) {
                 governor_set_limits(&m->governor, now, mode, &limits);
         }
         unit_table_set_limits(&m->governor.units, now, &unit_limits);
+        governor_set_cpu_quota(&m->governor, cpu.quota);
         cap_set(m->cap, &cpu, m->config->cpus);
         adopt_apply(m->adopt);
         memory_changed(m->memory);
@@ -184,6 +185,7 @@ static void on_job_moved(void *userdata, struct job *job) {
         struct manager *m = userdata;
 
         m->ledger.tally.n_begun += job->state == JOB_RUNNING && job->ungoverned;
+        m->ledger.tally.n_starved += job->state == JOB_RUNNING && job->worker->slot.beyond;
         tell_job_changed(m, job);
 }
 

@@ -40,6 +40,7 @@ struct governor_limits policy_limits(const struct config *config, enum governor_
                 .start_rate = normal ? rate_of(config->start_rate) : 0,
                 .start_burst = config->start_burst,
                 .overdue_usec = config->overdue,
+                .starvation_usec = config->starvation_timeout,
         };
 }
 

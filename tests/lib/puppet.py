@@ -18,7 +18,7 @@ PUPPET = f"{harness.BUILD}/tests/standins/puppet"
 
 
 class Puppet:
-    beat_msec = 200  # it uses a little CPU time, so it is never overdue
+    beat_msec = 500  # how often it uses 1 ms of CPU time, so that it is never overdue
     version, flags = 1, 0  # of the protocol; the flags of its REGISTER are version 2's
 
     def __init__(self, case, name="puppet", mem=1 << 30, prefix=()):

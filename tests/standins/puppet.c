@@ -13,9 +13,9 @@
  *   thread   nothing: this worker has a thread more, which sleeps
  *   touch    nothing: it takes 512 MiB of memory, page by page
  *   burn     nothing but 20 ms of CPU time
- * Between two orders the worker sleeps. It wakes up every BEAT ms, so that it uses some CPU time
- * and is never overdue, or not at all if that is -1. It leaves at the end of stdin, the VMM with
- * it, and the second worker with its parent.
+ * Between two orders the worker sleeps. Every BEAT ms it uses 1 ms of CPU time, so that it is never
+ * overdue, or not at all if that is -1. It leaves at the end of stdin, the VMM with it, and the
+ * second worker with its parent.
  *
  * All of them share memory and TLS, so only one may run at a time: whoever asked waits for the
  * answer, after which its sender sleeps.
@@ -38,6 +38,7 @@
 
 #define STACK_SIZE (64 * 1024)
 #define BURN_NSEC  20000000
+#define BEAT_NSEC  1000000
 
 #define TOUCH_BYTES (512UL << 20)
 #define THREAD_FLAGS                                                                               \
@@ -100,14 +101,19 @@ static void second_worker_start(int flags) {
                 answer_send(&answer, -1);
 }
 
-static void burn(void) {
-        struct answer answer = {.pid = getpid()};
+static void use_cpu(long nsec) {
         struct timespec start, now;
 
         clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &start);
         do
                 clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-        while ((now.tv_sec - start.tv_sec) * 1000000000 + now.tv_nsec - start.tv_nsec < BURN_NSEC);
+        while ((now.tv_sec - start.tv_sec) * 1000000000 + now.tv_nsec - start.tv_nsec < nsec);
+}
+
+static void burn(void) {
+        struct answer answer = {.pid = getpid()};
+
+        use_cpu(BURN_NSEC);
         answer_send(&answer, -1);
 }
 
@@ -141,7 +147,7 @@ static ssize_t read_order(char *order, size_t size) {
         struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
 
         while (poll(&in, 1, beat_msec) <= 0)
-                ;
+                use_cpu(BEAT_NSEC);
         return read(STDIN_FILENO, order, size);
 }
 

@@ -74,7 +74,8 @@ static void on_ended(void *userdata, struct job *job) {
 
 void crew_begin(struct crew *crew, unsigned max_concurrent) {
         const struct governor_limits limits = {.max_concurrent = max_concurrent,
-                                               .overdue_usec = 60 * USEC_PER_SEC};
+                                               .overdue_usec = 60 * USEC_PER_SEC,
+                                               .starvation_usec = USEC_INFINITY};
         const struct unit_limits units = {.pool = {1000, 1000}, .most = {1000, 1000}};
 
         *crew = (struct crew){};

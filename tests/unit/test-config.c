@@ -93,7 +93,8 @@ static void assert_defaults(const struct config *c) {
         assert_int_equal(c->boost_max_concurrent, CONFIG_AUTO);
         assert_int_equal(c->start_rate, CONFIG_INFINITY);
         assert_int_equal(c->start_burst, 10);
-        assert_int_equal(c->overdue, CONFIG_INFINITY);
+        assert_int_equal(c->overdue, 12 * 3600 * USEC_PER_SEC);
+        assert_int_equal(c->starvation_timeout, 30 * USEC_PER_SEC);
         assert_int_equal(c->drain_time, 30 * USEC_PER_SEC);
         assert_int_equal(c->unit_connections, CONFIG_AUTO);
         assert_int_equal(c->unit_arrivals, 50 * 3600);

@@ -254,7 +254,7 @@ static void test_one_that_stands_still_makes_room(void **state) {
         begin_with(&h, k, 3);
         pass(&h, 0);
         for (unsigned i = 0; i < 12; i++) {
-                k[1].citizen->cgroup_cpu_usec++; /* it moves */
+                k[1].citizen->cgroup_cpu_usec += USEC_PER_MSEC * 2; /* it moves */
                 pass(&h, SEC);
         }
         assert_string_equal(worker_state_to_string(k[0].worker), "overdue");
@@ -296,7 +296,7 @@ static void test_it_ticks_for_one_that_is_away(void **state) {
         keeper_new(&k[0], &h, 100);
         worker_set_state(k[0].worker, WORKER_SENT_AWAY);
         pass(&h, 30 * SEC);
-        k[0].citizen->cgroup_cpu_usec++;
+        k[0].citizen->cgroup_cpu_usec += GOVERNOR_MOVE_USEC;
         pass(&h, 11 * SEC);
         assert_int_equal(k[0].worker->state, WORKER_AWAY);
         free_keepers(&h, k, 1);

@@ -163,6 +163,7 @@ static char *text_of(enum metrics_format format) {
         tally.n_found = 22;
         tally.n_ungoverned = 23;
         tally.n_begun = 24;
+        tally.n_starved = 26;
         tally.n_threaded = 25;
         tally_job(&tally, &job);
         metrics_print(out, &metrics, format);
@@ -208,6 +209,7 @@ static void test_samples(void **state) {
                 "\npvreaper_found_workers 22\n",
                 "\npvreaper_ungoverned_starts_total 23\n",
                 "\npvreaper_begun_jobs_total 24\n",
+                "\npvreaper_starved_jobs_total 26\n",
                 NULL,
         };
         _cleanup_(freep) char *open_text = text_of(METRICS_OPENMETRICS);

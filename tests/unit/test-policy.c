@@ -30,11 +30,13 @@ static void test_normal_limits(void **state) {
         c->start_rate = 60;
         c->start_burst = 5;
         c->overdue = 1234;
+        c->starvation_timeout = 77;
         l = policy_limits(c, GOVERNOR_NORMAL, 64);
         assert_int_equal(l.max_concurrent, 3);
         assert_int_equal(l.start_rate, 60);
         assert_int_equal(l.start_burst, 5);
         assert_int_equal(l.overdue_usec, 1234);
+        assert_int_equal(l.starvation_usec, 77);
         config_free(c);
 }
 

@@ -44,7 +44,7 @@ static void push(struct world *w, struct job *job, const char *unit) {
 static void assert_taken(struct world *w, struct job *job) {
         assert_ptr_equal(queue_next(&w->queue), job);
         assert_ptr_equal(queue_next(&w->queue), job); /* looking takes nothing */
-        queue_take(&w->queue, job);
+        queue_take(&w->queue, 0, job);
 }
 
 static void test_queue_empty(void **state) {
@@ -267,7 +267,7 @@ static void step_grant(struct world *w, struct naive *naive) {
 
         if (!job)
                 return;
-        queue_take(&w->queue, job);
+        queue_take(&w->queue, 0, job);
         naive_remove(naive, job);
         naive->since[unit_of(job)] = naive->next++;
 }

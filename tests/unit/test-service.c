@@ -59,11 +59,11 @@ static void pid1_says(enum pid1_news news) {
         pid1.tell(pid1.userdata, news);
 }
 
-/* All workers use all the CPU time there is, or none from then on. */
-static uint64_t stands_since;
+/* All workers use one part in so many of a CPU, or none from then on. */
+static uint64_t stands_since, part;
 
 int __wrap_worker_cpu_usec(const struct worker *worker, uint64_t *ret) {
-        *ret = stands_since > 0 ? stands_since : now_usec();
+        *ret = (stands_since > 0 ? stands_since : now_usec()) / part;
         return 0;
 }
 
@@ -71,6 +71,7 @@ int __wrap_worker_cpu_usec(const struct worker *worker, uint64_t *ret) {
 
 static void begin(void) {
         stands_since = 0;
+        part = 1;
         stage_begin(&stage);
         assert_true(service_new(&service, stage.manager) >= 0);
         service_ready(service);
@@ -260,6 +261,20 @@ static void test_the_systems_stop_waits_for_progress(void **state) {
         end();
 }
 
+/* A worker that wakes up now and then gets nothing done, for all that is seen of it. */
+static void test_a_twitch_does_not_hold_up_the_stop(void **state) {
+        const char *log;
+
+        begin();
+        part = 1100; /* a move takes a thousandth */
+        (void)stage_add_running(&stage);
+        terminate();
+        pid1_says(PID1_STOPS_SYSTEM);
+        assert_in_range(seconds_to_end(60, &log), 9, 15);
+        assert_non_null(strstr(log, "0 running and 0 queued are left, 1 silent"));
+        end();
+}
+
 static void test_a_drain_ends_with_the_work(void **state) {
         const char *log;
         struct worker *w;
@@ -410,6 +425,7 @@ int main(void) {
                 checked_test(test_interrupt_does_not_ask),
                 checked_test(test_the_sockets_stop_waits_for_drain_time),
                 checked_test(test_the_systems_stop_waits_for_progress),
+                checked_test(test_a_twitch_does_not_hold_up_the_stop),
                 checked_test(test_a_drain_ends_with_the_work),
                 checked_test(test_a_drain_waits_for_a_dead_vmms_worker),
                 checked_test(test_a_drain_without_sigterm_waits),

@@ -29,7 +29,8 @@ struct config {
         unsigned boost_max_concurrent; /* CONFIG_AUTO: as many as there are CPUs */
         uint64_t start_rate;           /* per hour; CONFIG_INFINITY: no limit, never 0 */
         unsigned start_burst;
-        uint64_t overdue; /* CONFIG_INFINITY: never */
+        uint64_t overdue;            /* CONFIG_INFINITY: never */
+        uint64_t starvation_timeout; /* CONFIG_INFINITY: no unit is starved */
         uint64_t drain_time;
         unsigned unit_connections; /* CONFIG_AUTO: the daemon chooses */
         uint64_t unit_arrivals;    /* connections, as start_rate */

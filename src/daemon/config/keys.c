@@ -71,9 +71,15 @@ const struct config_key config_keys[] = {
          .help = "How many teardowns may begin one after the other before start-rate holds them "
                  "back."},
         {"limits", "overdue", TIME_OR_INFINITY(USEC_PER_SEC, 365 * DAY), FIELD(overdue),
-         .live = true, .fallback = "infinity",
+         .live = true, .fallback = "12h",
          .help = "A worker that runs for longer than this does not count as running any more. It "
                  "is never killed."},
+        {"limits", "starvation-timeout", TIME_OR_INFINITY(USEC_PER_SEC, 365 * DAY),
+         FIELD(starvation_timeout), .live = true, .fallback = "30s",
+         .help = "A systemd unit whose turn it is, and that has no job that counts as running, "
+                 "waits for so long at most: then it gets one beyond max-concurrent. Of the jobs "
+                 "that were granted within this time at most max-concurrent run. infinity: the "
+                 "unit waits for as long as the others run."},
         {"limits", "drain-time", TIME(0, DAY), FIELD(drain_time), .live = true, .fallback = "30s",
          .help = "How long the stop of pv-reaper.socket may wait for jobs. 0: not at all."},
         {"limits", "unit-connections", NUMBER_OR_AUTO(1, COUNT_MAX), FIELD(unit_connections),

@@ -28,7 +28,7 @@ static unsigned faster(unsigned a, unsigned b) {
         return a == 0 || b == 0 ? 0 : (unsigned)max_u64(a, b);
 }
 
-/* overdue_usec is no limit of what a job may do: it is the mode's own. */
+/* The times are no limits of what a job may do: they are the mode's own. */
 static void apply(struct governor *g, uint64_t now) {
         const struct governor_limits *a = &g->limits[GOVERNOR_NORMAL];
         const struct governor_limits *b = &g->limits[governor_mode(g)];
@@ -38,13 +38,15 @@ static void apply(struct governor *g, uint64_t now) {
                 .start_rate = faster(a->start_rate, b->start_rate),
                 .start_burst = (unsigned)max_u64(a->start_burst, b->start_burst),
                 .overdue_usec = b->overdue_usec,
+                .starvation_usec = b->starvation_usec,
         };
         bucket_set(&g->starts, now, g->effective.start_rate, g->effective.start_burst);
 }
 
 void governor_init(struct governor *g, const struct governor_limits *limits,
                    const struct unit_limits *unit_limits) {
-        *g = (struct governor){.effective = *limits};
+        *g = (struct governor){.effective = *limits, .cpu_quota = USEC_INFINITY};
+        TAILQ_INIT(&g->granted);
         for (int i = GOVERNOR_NORMAL; i < _GOVERNOR_MODE_MAX; i++)
                 g->limits[i] = *limits;
         unit_table_init(&g->units, unit_limits);
@@ -63,6 +65,10 @@ void governor_set_limits(struct governor *g, uint64_t now, enum governor_mode mo
         apply(g, now);
 }
 
+void governor_set_cpu_quota(struct governor *g, uint64_t quota) {
+        g->cpu_quota = quota;
+}
+
 void governor_set_mode(struct governor *g, uint64_t now, enum governor_mode mode, bool on) {
         if (g->asked[mode] == on)
                 return;
@@ -75,13 +81,45 @@ unsigned governor_n_left(const struct governor *g) {
         return g->n_counted + g->queue.n_waiting;
 }
 
+static uint64_t later(uint64_t usec, uint64_t by) {
+        return by > USEC_INFINITY - usec ? USEC_INFINITY : usec + by;
+}
+
+/* When fewer than max_concurrent slots will have been granted within the last starvation_usec. */
+static uint64_t pace(const struct governor *g) {
+        unsigned n = g->effective.max_concurrent;
+        const struct slot *slot;
+
+        if (n == 0)
+                return USEC_INFINITY;
+        TAILQ_FOREACH_REVERSE(slot, &g->granted, slot_list, link) {
+                if (--n == 0)
+                        return later(slot->taken_at, g->effective.starvation_usec);
+        }
+        return 0;
+}
+
+/* The job of the unit that is starved first, and when it is. NULL: that will not be. */
+static struct job *starving(const struct governor *g, uint64_t *ret_at) {
+        struct job *job = queue_next_without_slot(&g->queue);
+
+        if (!job)
+                return NULL;
+        *ret_at =
+                max_u64(later(job->queued_for->line.since, g->effective.starvation_usec), pace(g));
+        return *ret_at == USEC_INFINITY ? NULL : job;
+}
+
 struct job *governor_next(const struct governor *g, uint64_t now, uint64_t *ret_wake_at) {
         struct job *job = queue_next(&g->queue);
+        uint64_t at = now;
 
         *ret_wake_at = USEC_INFINITY;
-        if (!job || g->n_counted >= g->effective.max_concurrent)
+        if (g->n_counted >= g->effective.max_concurrent)
+                job = starving(g, &at);
+        if (!job)
                 return NULL;
-        *ret_wake_at = bucket_ready_at(&g->starts, now, 1);
+        *ret_wake_at = max_u64(at, bucket_ready_at(&g->starts, now, 1));
         return *ret_wake_at <= now ? job : NULL;
 }
 
@@ -91,6 +129,7 @@ static void set_state(struct slot *slot, enum slot_state state) {
         struct governor *g = slot->governor;
         bool counted = slot->state == SLOT_COUNTED, counts = state == SLOT_COUNTED;
 
+        g->n_taken += (state != SLOT_FREE) - (slot->state != SLOT_FREE);
         slot->state = state;
         if (counted == counts)
                 return;
@@ -101,7 +140,11 @@ static void set_state(struct slot *slot, enum slot_state state) {
 
 /* unit: a reference, taken over. */
 static void take(struct slot *slot, struct governor *g, uint64_t now, struct unit *unit) {
-        *slot = (struct slot){.governor = g, .unit = unit, .taken_at = now, .moved_at = now};
+        *slot = (struct slot){.governor = g,
+                              .unit = unit,
+                              .taken_at = now,
+                              .window_at = now,
+                              .cpu_seen = USEC_INFINITY};
         set_state(slot, SLOT_COUNTED);
 }
 
@@ -111,18 +154,23 @@ int slot_begin(struct slot *slot, struct governor *g, uint64_t now, struct job *
         if (slot->state != SLOT_FREE)
                 return -EBUSY;
         unit_ref(unit);
-        queue_take(&g->queue, job);
+        queue_take(&g->queue, now, job);
         take(slot, g, now, unit);
         return 0;
 }
 
 int slot_grant(struct slot *slot, struct governor *g, uint64_t now, struct job *job) {
+        bool beyond = g->n_counted >= g->effective.max_concurrent;
         int r;
 
         r = slot_begin(slot, g, now, job);
-        if (r >= 0)
-                (void)bucket_take(&g->starts, now, 1);
-        return r;
+        if (r < 0)
+                return r;
+        (void)bucket_take(&g->starts, now, 1);
+        TAILQ_INSERT_TAIL(&g->granted, slot, link);
+        slot->granted = true;
+        slot->beyond = beyond;
+        return 0;
 }
 
 void slot_revoke(struct slot *slot) {
@@ -143,6 +191,9 @@ void slot_give(struct slot *slot) {
         if (slot->state == SLOT_FREE)
                 return;
         set_state(slot, SLOT_FREE);
+        if (slot->granted)
+                TAILQ_REMOVE(&slot->governor->granted, slot, link);
+        slot->granted = false;
         slot->unit = unit_unref(slot->unit);
 }
 
@@ -150,23 +201,40 @@ static bool lasts(uint64_t since, uint64_t now, uint64_t limit) {
         return limit != USEC_INFINITY && now > since && now - since >= limit;
 }
 
-void slot_moved(struct slot *slot, uint64_t now) {
-        slot->moved_at = now;
+/* A tenth of what its share of the quota is in GOVERNOR_STANDSTILL_USEC, if that is less. */
+static uint64_t enough(const struct governor *g) {
+        const uint64_t tenth = GOVERNOR_STANDSTILL_USEC / USEC_PER_SEC / 10;
+
+        return min_u64(GOVERNOR_MOVE_USEC, g->cpu_quota / g->n_taken * tenth);
+}
+
+/* Whether it moved just now. It stands still when a whole window passes without that. */
+static bool look(struct slot *slot, uint64_t now, uint64_t cpu_usec) {
+        bool known = cpu_usec != USEC_INFINITY, moved;
+
+        if (known && (slot->cpu_seen == USEC_INFINITY || slot->cpu_seen > cpu_usec))
+                slot->cpu_seen = cpu_usec;
+        moved = known && cpu_usec - slot->cpu_seen >= enough(slot->governor);
+        if (!moved && !lasts(slot->window_at, now, GOVERNOR_STANDSTILL_USEC))
+                return false;
+        slot->stands = !moved;
+        slot->window_at = now;
+        slot->cpu_seen = cpu_usec;
+        return moved;
 }
 
 bool slot_observe(struct slot *slot, uint64_t now, uint64_t cpu_usec) {
         enum slot_state before = slot->state, state = SLOT_COUNTED;
+        bool moved;
 
         if (before == SLOT_FREE)
                 return false;
-        if (cpu_usec != USEC_INFINITY && cpu_usec != slot->cpu_seen) {
-                slot->cpu_seen = cpu_usec;
-                slot->moved_at = now;
-        }
+        moved = look(slot, now, cpu_usec);
         if (lasts(slot->taken_at, now, slot->governor->effective.overdue_usec))
                 state = SLOT_OVERDUE;
-        else if (lasts(slot->moved_at, now, GOVERNOR_STANDSTILL_USEC))
+        else if (slot->stands)
                 state = SLOT_STANDING;
         set_state(slot, state);
+        slot->governor->n_moves += moved && state == SLOT_COUNTED;
         return state != before;
 }

@@ -5,18 +5,30 @@
  * How many jobs run, and how often one starts. Pure: no clock, no system call; times are µs of
  * CLOCK_MONOTONIC, passed in. The manager asks it whom to grant next and when to ask again.
  *
- * What holds: a job is granted only while fewer slots count than max_concurrent, and within any
- * time t at most start_burst + start_rate * t / 1 h jobs are granted, both as the limits are at
- * that moment. More slots than max_concurrent count only if they did already: after limits were
- * lowered, after a restart (workers that were found), when one that stood still moves again, or
- * when a worker says that it could not wait. Nobody is stopped for that; they are left to finish.
+ * What holds: a job is granted only while fewer slots count than max_concurrent, or to a starved
+ * unit; and within any time t at most start_burst + start_rate * t / 1 h jobs are granted, both as
+ * the limits are at that moment. Otherwise more slots than max_concurrent count only if they did
+ * already: after limits were lowered, after a restart (workers that were found), when one that
+ * stood still moves again, or when a worker says that it could not wait. Nobody is stopped for
+ * that; they are left to finish.
+ *
+ * A unit is starved when it has been in line for starvation_usec without a grant, and no slot of it
+ * counts. It is then granted beyond max_concurrent, but only while fewer than max_concurrent slots
+ * were granted within the last starvation_usec. So whatever the others do, the unit that is nth in
+ * line waits for at most starvation_usec * n / max_concurrent, rounded up; and where jobs take less
+ * time than starvation_usec, no more than max_concurrent run.
  */
 
 #include "daemon/governor/queue.h"
 #include "daemon/governor/unit.h"
 
-/* A worker whose CPU time stands still that long does not count. The log says it, too. */
+/*
+ * A worker that uses less CPU time than GOVERNOR_MOVE_USEC in GOVERNOR_STANDSTILL_USEC, a
+ * thousandth of a CPU, stands still, and does not count. If a quota leaves it less than ten times
+ * that, a tenth of its share will do. The log names the time, too.
+ */
 #define GOVERNOR_STANDSTILL_USEC (10 * USEC_PER_SEC)
+#define GOVERNOR_MOVE_USEC       (10 * USEC_PER_MSEC)
 
 /* A mode is in force from the highest of those that are asked for. */
 enum governor_mode {
@@ -32,7 +44,10 @@ struct governor_limits {
         unsigned start_rate; /* jobs per hour; 0: no limit */
         unsigned start_burst;
         uint64_t overdue_usec; /* who runs longer does not count any more; USEC_INFINITY: never */
+        uint64_t starvation_usec; /* USEC_INFINITY: nobody is starved */
 };
+
+TAILQ_HEAD(slot_list, slot);
 
 struct governor {
         /* owned */
@@ -43,8 +58,12 @@ struct governor {
         struct governor_limits limits[_GOVERNOR_MODE_MAX]; /* as configured */
         struct governor_limits effective;                  /* those in force */
         bool asked[_GOVERNOR_MODE_MAX];
+        uint64_t cpu_quota; /* of all that run, µs per s; USEC_INFINITY: none */
         struct bucket starts;
-        unsigned n_counted; /* slots that count */
+        unsigned n_counted;       /* slots that count */
+        unsigned n_taken;         /* slots that are not free */
+        struct slot_list granted; /* of them those that were granted, in that order */
+        uint64_t n_moves;         /* times that a slot that counts was seen to move */
 };
 
 /* All modes have the same limits at first. */
@@ -60,6 +79,10 @@ void governor_deinit(struct governor *governor);
  */
 void governor_set_limits(struct governor *governor, uint64_t now, enum governor_mode mode,
                          const struct governor_limits *limits);
+
+/* What all workers together may use, in µs per s; USEC_INFINITY (at first): as much as they like.
+ */
+void governor_set_cpu_quota(struct governor *governor, uint64_t quota);
 
 /* Asks for a mode, or does so no longer. GOVERNOR_NORMAL is always asked for. */
 void governor_set_mode(struct governor *governor, uint64_t now, enum governor_mode mode, bool on);
@@ -81,7 +104,7 @@ struct job *governor_next(const struct governor *governor, uint64_t now, uint64_
 enum slot_state {
         SLOT_FREE,
         SLOT_COUNTED,
-        SLOT_STANDING, /* taken, but its CPU time stands still: counts again when it moves */
+        SLOT_STANDING, /* taken, but its worker stands still: counts again when it moves */
         SLOT_OVERDUE,  /* taken for longer than overdue_usec: does not count, whatever it does */
 };
 
@@ -94,9 +117,14 @@ struct slot {
         struct governor *governor;
         struct unit *unit; /* a reference while taken */
         enum slot_state state;
-        uint64_t taken_at; /* GRANT, as far as known */
-        uint64_t cpu_seen; /* µs, when it last moved */
-        uint64_t moved_at;
+        uint64_t taken_at;  /* GRANT, as far as known */
+        uint64_t window_at; /* it has moved since if it used enough CPU time since */
+        uint64_t cpu_seen;  /* µs, at window_at; USEC_INFINITY: was not looked at yet */
+        bool stands;        /* it did not move in the window before */
+        bool granted;       /* it is in governor.granted */
+        bool beyond;        /* ... and was granted beyond max_concurrent */
+
+        TAILQ_ENTRY(slot) link; /* in governor.granted */
 };
 
 /*
@@ -130,6 +158,3 @@ void slot_give(struct slot *slot);
  * every slot that is taken; the first time right after it was.
  */
 bool slot_observe(struct slot *slot, uint64_t now, uint64_t cpu_usec);
-
-/* Its job got on by other evidence than CPU time: as if that had moved. */
-void slot_moved(struct slot *slot, uint64_t now);

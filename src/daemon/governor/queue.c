@@ -106,6 +106,11 @@ void queue_deinit(struct queue *q) {
                 free(q->heaps[i].units);
 }
 
+static void draw_ticket(struct queue *q, uint64_t now, struct unit *u) {
+        u->line.ticket = q->next_ticket++;
+        u->line.since = now;
+}
+
 int queue_push(struct queue *q, uint64_t now, struct job *job) {
         struct unit *u;
 
@@ -119,7 +124,7 @@ int queue_push(struct queue *q, uint64_t now, struct job *job) {
         TAILQ_INSERT_TAIL(&u->line.jobs[job->queued_first], job, unit_link);
         q->n_waiting++;
         if (u->line.at[HEAP_ANY] == 0)
-                u->line.ticket = q->next_ticket++;
+                draw_ticket(q, now, u);
         heap_add(q, HEAP_ANY, u);
         if (job->queued_first)
                 heap_add(q, HEAP_FIRST, u);
@@ -141,10 +146,10 @@ void queue_remove(struct queue *q, struct job *job) {
         job->queued_for = unit_unref(u);
 }
 
-void queue_take(struct queue *q, struct job *job) {
+void queue_take(struct queue *q, uint64_t now, struct job *job) {
         struct unit *u = job->queued_for;
 
-        u->line.ticket = q->next_ticket++;
+        draw_ticket(q, now, u);
         queue_unit_changed(q, u);
         queue_remove(q, job);
 }
@@ -153,6 +158,16 @@ struct job *queue_next(const struct queue *q) {
         if (q->memory_short && q->heaps[HEAP_FIRST].n > 0)
                 return first_of(q->heaps[HEAP_FIRST].units[1], true);
         return q->heaps[HEAP_ANY].n > 0 ? oldest_of(q->heaps[HEAP_ANY].units[1]) : NULL;
+}
+
+struct job *queue_next_without_slot(const struct queue *q) {
+        const struct unit *u = q->heaps[HEAP_ANY].n > 0 ? q->heaps[HEAP_ANY].units[1] : NULL;
+        struct job *first;
+
+        if (!u || u->n_counted > 0)
+                return NULL;
+        first = q->memory_short ? first_of(u, true) : NULL;
+        return first ? first : oldest_of(u);
 }
 
 void queue_set_memory_short(struct queue *q, bool memory_short) {

@@ -60,10 +60,13 @@ int queue_push(struct queue *queue, uint64_t now, struct job *job);
 void queue_remove(struct queue *queue, struct job *job);
 
 /* Takes off one that waits because it is granted: its unit goes to the end of the line. */
-void queue_take(struct queue *queue, struct job *job);
+void queue_take(struct queue *queue, uint64_t now, struct job *job);
 
 /* Whose turn it is, still in the queue, or NULL: nobody waits. */
 struct job *queue_next(const struct queue *queue);
+
+/* The same among units of which no slot counts, the longest in line first, memory short or not. */
+struct job *queue_next_without_slot(const struct queue *queue);
 
 void queue_set_memory_short(struct queue *queue, bool memory_short);
 

@@ -45,6 +45,7 @@ struct unit_limits {
 struct unit_line {
         struct job_list jobs[2]; /* waiting, by job.queued_first; oldest first */
         uint64_t ticket;         /* drawn when it begins to wait, and anew at each grant */
+        uint64_t since;          /* when it was drawn */
         unsigned at[2];          /* place in the queue's heaps, from 1; 0: not in there */
 };
 

@@ -160,6 +160,8 @@ static void print_counters(const struct writer *w, const struct metrics *m) {
                 "Jobs that ended and had begun without a grant.");
         counter(w, "begun_jobs", m->tally->n_begun,
                 "Jobs that began over the limit: their VMM needed the kernel's slot at once.");
+        counter(w, "starved_jobs", m->tally->n_starved,
+                "Jobs granted beyond max-concurrent: their unit had waited without a slot.");
         counter(w, "unreported_jobs", m->unreported,
                 "Jobs that ended while no daemon ran, with unknown result.");
         counter(w, "boosts", m->tally->n_boosts, "How often boost mode began.");

@@ -137,17 +137,14 @@ struct survey {
 };
 
 static struct survey look_at_workers(const struct manager *m) {
-        struct survey s = {};
+        struct survey s = {.progress = m->governor.n_moves + m->workers.n_gone};
         const struct worker *w;
 
-        for (unsigned i = 0; i < _JOB_STATE_MAX; i++)
-                s.progress += m->ledger.totals[i];
         TAILQ_FOREACH (w, &m->workers.list, link) {
                 bool asks = is_about_to_ask(w);
 
                 s.asking += asks;
                 s.silent += w->slot.state != SLOT_COUNTED && (asks || worker_is_overdue(w));
-                s.progress += w->slot.cpu_seen;
         }
         return s;
 }

@@ -94,6 +94,7 @@ static enum job_state end_of_lost(struct worker *w) {
 void worker_end(struct worker *w) {
         if (w->job)
                 job_end(w, end_of_lost(w));
+        w->workers->n_gone++;
         worker_free(w);
 }
 
@@ -235,8 +236,7 @@ void worker_on_progress(struct worker *w, uint64_t bytes_left) {
         if (!worker_running_job(w))
                 return;
         w->job->bytes_left = min_u64(bytes_left, w->job->bytes);
-        if (progress_tell(&w->job->progress, now, w->job->bytes_left))
-                slot_moved(&w->slot, now);
+        progress_tell(&w->job->progress, now, w->job->bytes_left);
 }
 
 void worker_on_disconnect(struct worker *w) {

@@ -221,15 +221,18 @@ void worker_set_state(struct worker *w, enum worker_state state) {
         workers_changed(w->workers);
 }
 
-/* There may be thousands of them: a look now and then. */
+/* There may be thousands of them: a look now and then. It moves as a slot does. */
 static void check_away(struct worker *w) {
         uint64_t now = loop_now(w->workers->event), cpu;
 
         if (now - w->away_since < GOVERNOR_STANDSTILL_USEC)
                 return;
         w->away_since = now;
-        if (worker_cpu_usec(w, &cpu) >= 0 && cpu != w->away_cpu)
+        if (worker_cpu_usec(w, &cpu) < 0)
+                return;
+        if (cpu > w->away_cpu && cpu - w->away_cpu >= GOVERNOR_MOVE_USEC)
                 worker_set_state(w, w->state == WORKER_FOUND_AWAY ? WORKER_FOUND : WORKER_AWAY);
+        w->away_cpu = cpu;
 }
 
 static void log_overdue(const struct worker *w) {
@@ -241,7 +244,7 @@ static void log_overdue(const struct worker *w) {
                                   "moves again and counts as running"},
                 [SLOT_STANDING] =
                         {LOG_WARNING, MESSAGE_WORKER_OVERDUE,
-                         "is overdue: no CPU time for 10 s; it no longer counts as running"},
+                         "is overdue: hardly any CPU time for 10 s; it no longer counts as running"},
                 [SLOT_OVERDUE] =
                         {LOG_WARNING, MESSAGE_WORKER_OVERDUE,
                          "is overdue: it runs for too long; it no longer counts as running"},

@@ -43,6 +43,7 @@ struct workers {
         /* state; read-only to others */
         struct worker_list list;
         unsigned n;
+        uint64_t n_gone;       /* workers whose process has ended */
         uint64_t next_job_id;  /* from 1 */
         uint64_t n_unreported; /* jobs that ended while no daemon was there to be told */
         bool purge;            /* a cgroup that is no worker's any more could not be removed yet */

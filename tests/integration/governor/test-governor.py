@@ -7,6 +7,7 @@ how much CPU it gets is measured in test-pace.py.
 
 import os
 import sys
+import time
 
 sys.path.insert(0, f"{sys.path[0]}/../../lib")
 
@@ -75,6 +76,27 @@ class Fairness(GovernorCase):
         modest.receive(GRANT)  # the second grant of all
         self.finish(modest)
         greedy[1].receive(GRANT)
+
+    def test_one_unit_does_not_stop_the_others(self):
+        """It has all slots and works without end: the other's job begins within the time promised,
+        which is counted, and what twitches has its slot no longer."""
+        self.need_cgroup()
+        self.configure(limits="max-concurrent=4\nstarvation-timeout=3s")
+        self.serve()
+        with self.in_unit("evil.scope"):
+            evil = [self.asks(f"evil-{i}") for i in range(8)]
+        for worker in evil[:4]:
+            worker.receive(GRANT)
+        with self.in_unit("good.scope"):
+            good = self.asks("good")
+        asked = time.monotonic()
+        good.receive(GRANT)
+        self.assertLess(time.monotonic() - asked, 5)
+        status = self.ctl_json("status")
+        self.assertEqual((status["running"], status["overdue"], status["starved"]), (5, 0, 1))
+        self.assertEqual(status["queued"], 4)  # the one unit has its share
+        self.finish(good)
+        self.assertIn("pvreaper_starved_jobs_total 1\n", self.ctl("metrics"))
 
     def in_unit(self, name):
         """What is started inside belongs to that unit."""
