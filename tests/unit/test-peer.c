@@ -31,6 +31,7 @@ static struct {
         pid_t pid;
         uint64_t starttime;
         const char *unit;
+        enum worker_sort sort;
         int error; /* why it may not be a worker */
         bool gone; /* it ended after it was looked at */
 } who;
@@ -77,6 +78,7 @@ int __wrap_worker_new(struct worker **ret, struct workers *workers, pid_t pid,
         r = worker_alloc(ret, workers, pid, stat->starttime);
         (*ret)->pidfd = take_fd(pidfd);
         (*ret)->unit = strdup(who.unit);
+        (*ret)->sort = who.sort;
         return r;
 }
 
@@ -398,7 +400,10 @@ static void test_who_may_not_be_a_worker(void **state) {
         shut_door(&d);
 }
 
-/* No new ones while the daemon drains; one that is known may come back. */
+/*
+ * No new ones while the daemon drains; one that is known may come back. That is also one that was
+ * sent away: later, with its VMM dead, it could not prove whose it is.
+ */
 static void test_who_comes_while_it_drains(void **state) {
         struct door d;
         int fd;
@@ -411,8 +416,26 @@ static void test_who_comes_while_it_drains(void **state) {
         fd = enter(&d);
         who.starttime = 2;
         expect_refused(&d, "is not governed: the daemon takes in no new VMs");
-        assert_int_equal(d.crew.workers.n, 1);
         close_fd(&fd);
+        assert_int_equal(d.crew.workers.n, 2);
+        assert_int_equal(TAILQ_LAST(&d.crew.workers.list, worker_list)->state, WORKER_SENT_AWAY);
+        assert_int_equal(d.crew.n_marks, 4); /* twice each: it registered, it was sent away */
+        governor_set_mode(&d.crew.governor, loop_now(d.crew.event), GOVERNOR_DRAINING, false);
+        who.error = -EPERM;
+        fd = enter(&d);
+        assert_int_equal(d.crew.workers.n, 2);
+        close_fd(&fd);
+        shut_door(&d);
+}
+
+static void test_a_closer_that_comes_while_it_drains_is_forgotten(void **state) {
+        struct door d;
+
+        open_door(&d);
+        governor_set_mode(&d.crew.governor, loop_now(d.crew.event), GOVERNOR_DRAINING, true);
+        who.sort = WORKER_CLOSER;
+        expect_refused(&d, "is not governed: the daemon takes in no new VMs");
+        assert_int_equal(d.crew.workers.n, 0);
         shut_door(&d);
 }
 
@@ -566,6 +589,7 @@ int main(void) {
                 checked_test(test_a_version_of_the_past),
                 checked_test(test_who_may_not_be_a_worker),
                 checked_test(test_who_comes_while_it_drains),
+                checked_test(test_a_closer_that_comes_while_it_drains_is_forgotten),
                 checked_test(test_a_worker_comes_back),
                 checked_test(test_who_is_sent_away),
                 checked_test(test_who_sends_fds),

@@ -74,7 +74,8 @@ int peer_send_away(struct peer *peer) {
 static int refuse(struct peer *peer, int why) {
         peer->peers->tally->n_threaded += why == -EUSERS;
         if (why == -ESHUTDOWN)
-                log_refused(peer, 0, "is not governed: the daemon takes in no new VMs");
+                log_refused(peer, 0,
+                            "is not governed: the daemon takes in no new VMs while it drains");
         else if (why == -EDQUOT)
                 log_refused(peer, 0,
                             "is not governed: its unit has too many connections or new ones");
@@ -96,6 +97,27 @@ static int handle_hello(struct peer *peer, const struct wire_hello *hello) {
         return 0;
 }
 
+/*
+ * Makes a worker also of a newcomer during a drain, which is then sent away: once its VMM is dead
+ * it could not prove any more whose it is. So after the drain, or in it, it is welcome as one that
+ * comes back. A closer is not kept: it has one job, and does that now.
+ */
+static int make_worker(struct peer *peer, struct worker **ret, const struct task_stat *stat,
+                       int *pidfd) {
+        struct workers *workers = peer->peers->workers;
+        int r;
+
+        r = worker_new(ret, workers, peer->pid, stat, pidfd);
+        if (r < 0 || governor_mode(workers->governor) != GOVERNOR_DRAINING)
+                return r;
+        if ((*ret)->sort == WORKER_CLOSER) {
+                *ret = worker_free(*ret);
+                return -ESHUTDOWN;
+        }
+        return 1;
+}
+
+/* 1: it is to be sent away. */
 static int find_or_make_worker(struct peer *peer, struct worker **ret) {
         struct workers *workers = peer->peers->workers;
         _cleanup_(close_fd) int pidfd = -1;
@@ -111,16 +133,13 @@ static int find_or_make_worker(struct peer *peer, struct worker **ret) {
         if (process_alive(pidfd) <= 0)
                 return -ESRCH;
         *ret = worker_find(workers, peer->pid, stat.starttime);
-        if (*ret)
-                return 0;
-        if (governor_mode(workers->governor) == GOVERNOR_DRAINING)
-                return -ESHUTDOWN;
-        return worker_new(ret, workers, peer->pid, &stat, &pidfd);
+        return *ret ? 0 : make_worker(peer, ret, &stat, &pidfd);
 }
 
 static int handle_register(struct peer *peer, const struct wire_register *reg) {
         union wire_message welcome = {};
         struct worker *w = NULL;
+        bool drains;
         int r;
 
         if (peer->worker)
@@ -128,12 +147,15 @@ static int handle_register(struct peer *peer, const struct wire_register *reg) {
         r = find_or_make_worker(peer, &w);
         if (r < 0)
                 return refuse(peer, r);
+        drains = r > 0;
         if (w->channel) /* it came back before we saw its old connection end */
                 w->channel->end(w->channel);
         w->channel = &peer->channel;
         peer->worker = w;
         peer->timeout = sd_event_source_disable_unref(peer->timeout);
         r = worker_on_register(w, reg);
+        if (r >= 0 && drains)
+                return refuse(peer, -ESHUTDOWN);
         return r < 0 ? r : channel_send(&peer->channel, &welcome, WIRE_WELCOME);
 }
 

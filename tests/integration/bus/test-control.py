@@ -153,6 +153,7 @@ class Methods(ControlCase):
         self.finish(workers[3])
         self.asks("later").receive(GRANT)
         self.change("Resume")  # nothing to call off
+        self.assertIn("late", [vm["name"] for vm in self.ctl_json("list")])
 
     def test_a_restart_ends_a_drain(self):
         daemon = self.daemon()

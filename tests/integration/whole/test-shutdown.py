@@ -109,6 +109,16 @@ class Memory(Shutdown):
         self.assertEqual(job["bytes_left"], 0)
         self.assertIsNone(job.get("eta_us"))
 
+    def test_a_vm_that_came_during_a_drain(self):
+        """After resume it is governed, also if its VMM is dead before it says anything again."""
+        daemon = self.daemon()
+        self.ctl("drain")
+        vmm = self.guest("anna", "anonymous 64M")
+        self.wait("it is sent away", lambda: "takes in no new VMs" in daemon.log())
+        self.ctl("resume")
+        vmm.kill()
+        self.job_is("done")
+
     def test_anonymous(self):
         self.check_held("anonymous 128M", size=128 * MIB)
 
