@@ -134,6 +134,49 @@ static void test_governor_rate_live(void **state) {
         teardown(&g, actors, 20);
 }
 
+/* A start-rate where there was none begins with its burst; a larger burst is there at once. */
+static void test_governor_burst_live(void **state) {
+        struct governor_limits limits = {1, 0, 10, USEC_INFINITY};
+        struct actor actors[20];
+        struct governor g;
+        uint64_t wake_at;
+
+        setup(&g, actors, 20, &limits);
+        assert_int_equal(dispatch(&g, 0, &wake_at), 1);
+        limits = (struct governor_limits){100, 360, 3, USEC_INFINITY};
+        governor_set_limits(&g, 1, GOVERNOR_NORMAL, &limits);
+        assert_int_equal(dispatch(&g, 1, &wake_at), 3);
+        assert_int_equal(wake_at, 1 + 10 * USEC_PER_SEC);
+        limits.start_burst = 5;
+        governor_set_limits(&g, 2, GOVERNOR_NORMAL, &limits);
+        assert_int_equal(dispatch(&g, 2, &wake_at), 2);
+        limits.start_burst = 1; /* what was in advance stays so */
+        governor_set_limits(&g, 3, GOVERNOR_NORMAL, &limits);
+        governor_set_limits(&g, 3, GOVERNOR_NORMAL, &limits);
+        assert_int_equal(dispatch(&g, 3, &wake_at), 0);
+        assert_int_equal(wake_at, 1 + 10 * USEC_PER_SEC);
+        teardown(&g, actors, 20);
+}
+
+/* While the boost lifts the rate nobody needs a burst, and it has had one afterwards. */
+static void test_governor_burst_set_in_a_boost(void **state) {
+        const struct governor_limits boost = {100, 0, 10, USEC_INFINITY};
+        struct governor_limits limits = {100, 360, 2, USEC_INFINITY};
+        struct actor actors[20];
+        struct governor g;
+        uint64_t wake_at;
+
+        setup(&g, actors, 20, &limits);
+        governor_set_limits(&g, 0, GOVERNOR_BOOST, &boost);
+        governor_set_mode(&g, 0, GOVERNOR_BOOST, true);
+        limits.start_burst = 10;
+        governor_set_limits(&g, 0, GOVERNOR_NORMAL, &limits);
+        governor_set_mode(&g, 0, GOVERNOR_BOOST, false);
+        assert_int_equal(dispatch(&g, 0, &wake_at), 0);
+        assert_int_equal(wake_at, 10 * USEC_PER_SEC);
+        teardown(&g, actors, 20);
+}
+
 static void assert_limits(const struct governor_limits *a, const struct governor_limits *b) {
         assert_int_equal(a->max_concurrent, b->max_concurrent);
         assert_int_equal(a->start_rate, b->start_rate);
@@ -562,6 +605,8 @@ int main(void) {
                 checked_test(test_governor_nobody_waits),
                 checked_test(test_governor_concurrency_live),
                 checked_test(test_governor_rate_live),
+                checked_test(test_governor_burst_live),
+                checked_test(test_governor_burst_set_in_a_boost),
                 checked_test(test_governor_modes),
                 checked_test(test_governor_boost_is_no_refill),
                 checked_test(test_slot_one_job_per_worker),

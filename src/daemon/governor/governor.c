@@ -59,10 +59,16 @@ void governor_deinit(struct governor *g) {
         unit_table_deinit(&g->units);
 }
 
+/* What an administrator adds to the burst is there at once; a mode that comes and goes adds none.
+ */
 void governor_set_limits(struct governor *g, uint64_t now, enum governor_mode mode,
                          const struct governor_limits *limits) {
+        unsigned before = g->limits[mode].start_rate != 0 ? g->limits[mode].start_burst : 0;
+
         g->limits[mode] = *limits;
         apply(g, now);
+        if (mode == GOVERNOR_NORMAL && governor_mode(g) == mode && limits->start_burst > before)
+                bucket_give(&g->starts, limits->start_burst - before);
 }
 
 void governor_set_cpu_quota(struct governor *g, uint64_t quota) {

@@ -75,7 +75,8 @@ void governor_deinit(struct governor *governor);
 
 /*
  * The limits of a mode; in force at once if it is. A mode never has less than GOVERNOR_NORMAL of
- * anything, whatever it was configured to.
+ * anything, whatever it was configured to. A larger start_burst, or one where there was no
+ * start_rate, is there at once if GOVERNOR_NORMAL is in force.
  */
 void governor_set_limits(struct governor *governor, uint64_t now, enum governor_mode mode,
                          const struct governor_limits *limits);
