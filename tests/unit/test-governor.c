@@ -12,66 +12,12 @@
 #include <string.h>
 #include <time.h>
 
+#include "actors.h"
 #include "daemon/governor/governor.h"
 #include "rng.h"
 
 #define MINUTE (60 * USEC_PER_SEC)
 #define HOUR   (60 * MINUTE)
-
-static const struct unit_limits no_limits = {.pool = {100000, 100000}};
-
-/* A worker, as far as the governor knows one. */
-struct actor {
-        struct job job;
-        struct slot slot;
-        char unit[24];
-        uint64_t cpu;
-};
-
-static void actor_init(struct actor *a, const char *unit) {
-        *a = (struct actor){};
-        (void)snprintf(a->unit, sizeof(a->unit), "%s", unit);
-        a->job.unit = a->unit;
-        a->job.worker = (struct worker *)a;
-}
-
-static void ask(struct governor *g, uint64_t now, struct actor *a) {
-        assert_int_equal(queue_push(&g->queue, now, &a->job), 0);
-}
-
-/* Grants as long as there is somebody to grant; how many. */
-static unsigned dispatch(struct governor *g, uint64_t now, uint64_t *ret_wake_at) {
-        struct job *job;
-        unsigned n = 0;
-
-        while ((job = governor_next(g, now, ret_wake_at))) {
-                struct actor *a = (struct actor *)job->worker;
-
-                assert_int_equal(slot_grant(&a->slot, g, now, job), 0);
-                n++;
-        }
-        return n;
-}
-
-static void setup(struct governor *g, struct actor *actors, unsigned n,
-                  const struct governor_limits *limits) {
-        char unit[24];
-
-        governor_init(g, limits, &no_limits);
-        for (unsigned i = 0; i < n; i++) {
-                (void)snprintf(unit, sizeof(unit), "unit-%u", i);
-                actor_init(&actors[i], unit);
-                ask(g, 0, &actors[i]);
-        }
-}
-
-static void teardown(struct governor *g, struct actor *actors, unsigned n) {
-        for (unsigned i = 0; i < n; i++)
-                slot_give(&actors[i].slot);
-        governor_deinit(g);
-        assert_int_equal(g->n_counted, 0);
-        assert_int_equal(g->units.n_units, 0);
-}
 
 /* ---- limits ---- */
 
@@ -109,71 +55,6 @@ static void test_governor_concurrency_live(void **state) {
         assert_int_equal(dispatch(&g, 2, &wake_at), 7);
         limits.max_concurrent = 0;
         governor_set_limits(&g, 3, GOVERNOR_NORMAL, &limits);
-        teardown(&g, actors, 20);
-}
-
-static void test_governor_rate_live(void **state) {
-        struct governor_limits limits = {100, 360, 2, USEC_INFINITY, USEC_INFINITY};
-        struct actor actors[20];
-        struct governor g;
-        uint64_t wake_at;
-
-        setup(&g, actors, 20, &limits);
-        assert_int_equal(dispatch(&g, 0, &wake_at), 2);
-        assert_int_equal(wake_at, 10 * USEC_PER_SEC);
-        assert_int_equal(dispatch(&g, wake_at - 1, &wake_at), 0);
-        assert_int_equal(dispatch(&g, wake_at, &wake_at), 1);
-        limits.start_rate = 3600;
-        governor_set_limits(&g, 10 * USEC_PER_SEC, GOVERNOR_NORMAL, &limits);
-        assert_int_equal(dispatch(&g, 10 * USEC_PER_SEC, &wake_at), 0);
-        assert_int_equal(wake_at, 11 * USEC_PER_SEC);
-        limits.max_concurrent = 3; /* no token helps then */
-        governor_set_limits(&g, 10 * USEC_PER_SEC, GOVERNOR_NORMAL, &limits);
-        assert_int_equal(dispatch(&g, 10 * USEC_PER_SEC, &wake_at), 0);
-        assert_int_equal(wake_at, USEC_INFINITY);
-        teardown(&g, actors, 20);
-}
-
-/* A start-rate where there was none begins with its burst; a larger burst is there at once. */
-static void test_governor_burst_live(void **state) {
-        struct governor_limits limits = {1, 0, 10, USEC_INFINITY};
-        struct actor actors[20];
-        struct governor g;
-        uint64_t wake_at;
-
-        setup(&g, actors, 20, &limits);
-        assert_int_equal(dispatch(&g, 0, &wake_at), 1);
-        limits = (struct governor_limits){100, 360, 3, USEC_INFINITY};
-        governor_set_limits(&g, 1, GOVERNOR_NORMAL, &limits);
-        assert_int_equal(dispatch(&g, 1, &wake_at), 3);
-        assert_int_equal(wake_at, 1 + 10 * USEC_PER_SEC);
-        limits.start_burst = 5;
-        governor_set_limits(&g, 2, GOVERNOR_NORMAL, &limits);
-        assert_int_equal(dispatch(&g, 2, &wake_at), 2);
-        limits.start_burst = 1; /* what was in advance stays so */
-        governor_set_limits(&g, 3, GOVERNOR_NORMAL, &limits);
-        governor_set_limits(&g, 3, GOVERNOR_NORMAL, &limits);
-        assert_int_equal(dispatch(&g, 3, &wake_at), 0);
-        assert_int_equal(wake_at, 1 + 10 * USEC_PER_SEC);
-        teardown(&g, actors, 20);
-}
-
-/* While the boost lifts the rate nobody needs a burst, and it has had one afterwards. */
-static void test_governor_burst_set_in_a_boost(void **state) {
-        const struct governor_limits boost = {100, 0, 10, USEC_INFINITY};
-        struct governor_limits limits = {100, 360, 2, USEC_INFINITY};
-        struct actor actors[20];
-        struct governor g;
-        uint64_t wake_at;
-
-        setup(&g, actors, 20, &limits);
-        governor_set_limits(&g, 0, GOVERNOR_BOOST, &boost);
-        governor_set_mode(&g, 0, GOVERNOR_BOOST, true);
-        limits.start_burst = 10;
-        governor_set_limits(&g, 0, GOVERNOR_NORMAL, &limits);
-        governor_set_mode(&g, 0, GOVERNOR_BOOST, false);
-        assert_int_equal(dispatch(&g, 0, &wake_at), 0);
-        assert_int_equal(wake_at, 10 * USEC_PER_SEC);
         teardown(&g, actors, 20);
 }
 
@@ -604,9 +485,6 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 checked_test(test_governor_nobody_waits),
                 checked_test(test_governor_concurrency_live),
-                checked_test(test_governor_rate_live),
-                checked_test(test_governor_burst_live),
-                checked_test(test_governor_burst_set_in_a_boost),
                 checked_test(test_governor_modes),
                 checked_test(test_governor_boost_is_no_refill),
                 checked_test(test_slot_one_job_per_worker),

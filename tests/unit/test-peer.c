@@ -400,9 +400,7 @@ static void test_who_may_not_be_a_worker(void **state) {
         shut_door(&d);
 }
 
-/*
- * No new ones while the daemon drains; one that is known may come back. That is also one that was
- * sent away: later, with its VMM dead, it could not prove whose it is.
+/* No new ones while the daemon drains; one that is known may come back, also if it was sent away.
  */
 static void test_who_comes_while_it_drains(void **state) {
         struct door d;

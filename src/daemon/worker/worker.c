@@ -244,10 +244,9 @@ static void log_overdue(const struct worker *w) {
                                   "moves again and counts as running"},
                 [SLOT_STANDING] =
                         {LOG_WARNING, MESSAGE_WORKER_OVERDUE,
-                         "is overdue: hardly any CPU time for 10 s; it no longer counts as running"},
-                [SLOT_OVERDUE] =
-                        {LOG_WARNING, MESSAGE_WORKER_OVERDUE,
-                         "is overdue: it runs for too long; it no longer counts as running"},
+                         "is overdue: hardly any CPU time for 10 s; it does not count as running"},
+                [SLOT_OVERDUE] = {LOG_WARNING, MESSAGE_WORKER_OVERDUE,
+                                  "is overdue: it runs for too long; it does not count as running"},
         };
         enum slot_state state = w->slot.state;
 
