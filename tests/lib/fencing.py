@@ -13,6 +13,7 @@ from harness import TIMEOUT
 from slow_disk import BLOCK, SlowDisk
 
 OLD, NEW, NOBODY = b"N", b"S", b"-"  # the dead QEMU's, its successor's
+LANDED_SECONDS = 0.5  # without the limit, all has landed by then
 DRAIN = {"PVREAPER_NATIVE_AIO": "drain", "PVREAPER_GRACE_MSEC": "600000"}
 
 
@@ -72,7 +73,9 @@ class FencingCase(qemu.QemuCase):
     def stale(self):
         """Blocks, after all that may land has landed."""
         self.disk.fill(NEW)
-        time.sleep(self.seconds() + 0.5)
+        self.disk.limit_writes(None)
+        time.sleep(LANDED_SECONDS)
+        self.disk.limit_writes(self.writes_per_second)
         print(f"{self.disk.count(OLD)} of {self.n_blocks} blocks are stale")
         return self.disk.count(OLD)
 

@@ -5,6 +5,7 @@
     disk.path                    the device
     disk.enter                   for preexec_fn: writes of this process and its children are slow
     disk.fill(b"S", blocks)      at once, as another host would: through the file behind the device
+    disk.limit_writes(None)      no limit from now on: writes that wait land at once
     disk.count(b"N", blocks)     how many of them have that content
     disk.is_locked()             somebody has it open, in QEMU's way
 
@@ -31,12 +32,7 @@ class SlowDisk:
             image.truncate(blocks * BLOCK)
         self.path = self.attach(case)
         self.cgroup = self.make_cgroup(case)
-        device = os.stat(self.path).st_rdev
-        number = f"{os.major(device)}:{os.minor(device)}"
-        if self.cgroup.startswith(V1):
-            self.limit("blkio.throttle.write_iops_device", f"{number} {writes_per_second}")
-        else:
-            self.limit("io.max", f"{number} wiops={writes_per_second}")
+        self.limit_writes(writes_per_second)
 
     def attach(self, case):
         if not harness.has_tool("losetup"):
@@ -71,6 +67,15 @@ class SlowDisk:
         except OSError:
             return False
         return True
+
+    def limit_writes(self, per_second):
+        """None: no limit."""
+        device = os.stat(self.path).st_rdev
+        number = f"{os.major(device)}:{os.minor(device)}"
+        if self.cgroup.startswith(V1):
+            self.limit("blkio.throttle.write_iops_device", f"{number} {per_second or 0}")
+        else:
+            self.limit("io.max", f"{number} wiops={per_second or 'max'}")
 
     def limit(self, file, value):
         with open(f"{self.cgroup}/{file}", "w", encoding="ascii") as f:
