@@ -126,7 +126,7 @@ class Stopping(BusCase):
         self.stop(vmm.keeper)
         vmm.kill()
         self.terminate()
-        time.sleep(1.5)
+        self.heard("EXTEND_TIMEOUT_USEC=30000000")  # it drains after SIGTERM, too
         self.assertIsNone(self.served.process.poll())
         os.kill(vmm.keeper, signal.SIGCONT)
         self.ends()
@@ -150,7 +150,7 @@ class Stopping(BusCase):
         self.draining()
         vmm.kill()
         self.terminate()
-        time.sleep(1.5)
+        self.heard("EXTEND_TIMEOUT_USEC=30000000")  # it drains after SIGTERM, too
         self.assertIsNone(self.served.process.poll())
         os.kill(vmm.keeper, signal.SIGCONT)
         self.ends()
