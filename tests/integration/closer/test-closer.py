@@ -91,7 +91,7 @@ class Release(CloserCase):
     def test_order_and_limit(self):
         """In the order of their requests, and never more than two at once."""
         self.daemon("--max-concurrent=2")
-        self.serve_slowly(500)
+        self.serve_slowly(300)
         names = [f"guest-{i}" for i in range(6)]
         for i, name in enumerate(names):
             self.close_vm(name)
@@ -170,7 +170,7 @@ class Deaths(CloserCase):
         """The new one counts it from its cgroup, and hears how it ended."""
         self.need_cgroup()
         daemon = self.daemon("--max-concurrent=1")
-        self.serve_slowly(2000, error=0)
+        self.serve_slowly(1000, error=0)
         closer = self.close_vm("guest")
         self.wait("it runs", lambda: self.state_of("guest") == "running")
         daemon.kill()
