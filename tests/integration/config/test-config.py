@@ -180,7 +180,7 @@ class Reloads(HostCase):
             self.drop_in("50", f"[limits]\nmax-concurrent={concurrent}\noverdue={i + 1}s\n"
                                f"[cpu]\ncpus=0,{i % 8000}\n")
             said = self.reload()
-            time.sleep(0.01)  # so that the VMs get somewhere, too
+            time.sleep(0.003)  # so that the VMs get somewhere, too
             refused += "the old one stays" in said
             self.assertIn("old one stays" if concurrent == "none" else
                           f"at most {concurrent} at once", said)
