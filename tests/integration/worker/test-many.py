@@ -107,8 +107,8 @@ class Jobs(Case):
                 self.assertEqual(len(self.ctl_json("jobs")), min(number, 1000))
             return resident_kib(daemon.pid)
 
-        before, full, later = work(1), work(3000), work(6000)
-        print(f"{before} KiB, after 3,000 jobs {full}, after 6,000 more {later}")
+        before, full, later = work(1), work(1500), work(3000)
+        print(f"{before} KiB, after 1,500 jobs {full}, after 3,000 more {later}")
         self.assertLess(full - before, 1000)
         self.assertLess(later - full, 64)
 
