@@ -79,9 +79,11 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
         bool again = false;
         struct worker *w;
 
+        enforce_hold(m->workers.enforce);
         TAILQ_FOREACH (w, &m->workers.list, link) {
                 again = worker_check_overdue(w) || again;
         }
+        enforce_settle(m->workers.enforce);
         again = cap_tick(m->cap) || again;
         if (m->workers.purge)
                 purge(m);
@@ -346,16 +348,25 @@ static void on_found(void *userdata, pid_t pid, uint64_t starttime) {
                 (void)log_warning_errno(r, "cannot count worker %d of an earlier daemon", (int)pid);
 }
 
+static int find_workers(struct manager *m) {
+        int r;
+
+        if (!m->cgroup)
+                return 0;
+        enforce_hold(m->workers.enforce);
+        r = cgroup_root_scan_keepers(m->cgroup, on_found, m);
+        if (r >= 0)
+                r = cgroup_root_scan_closers(m->cgroup, on_found, m);
+        enforce_settle(m->workers.enforce);
+        return r < 0 ? log_error_errno(r, "cannot read %s/jobs", m->cgroup->path) : 0;
+}
+
 int manager_start(struct manager *m, int *handoff_fd) {
         int r;
 
-        if (m->cgroup) {
-                r = cgroup_root_scan_keepers(m->cgroup, on_found, m);
-                if (r >= 0)
-                        r = cgroup_root_scan_closers(m->cgroup, on_found, m);
-                if (r < 0)
-                        return log_error_errno(r, "cannot read %s/jobs", m->cgroup->path);
-        }
+        r = find_workers(m);
+        if (r < 0)
+                return r;
         m->ledger.tally.n_found = m->workers.n;
         if (m->workers.n > 0)
                 (void)log_event(LOG_EVENT(LOG_INFO, MESSAGE_WORKERS_FOUND, 0,

@@ -429,7 +429,7 @@ static void test_a_keeper_is_found(void **state) {
         assert_int_equal(w->state, WORKER_FOUND);
         assert_int_equal(w->vmm_pid, 10);
         assert_int_equal(h.crew.governor.n_counted, 1);
-        assert_int_equal(crew_n_capped(&h.crew), 1);
+        assert_int_equal(crew_n_capped(&h.crew), 0); /* it has no job, as far as is known */
         assert_string_equal(worker_state_to_string(w), "found");
         town_kill(h.keeper);
         fake_time_pass(h.crew.event, 0);
@@ -472,6 +472,7 @@ static void test_what_was_running_is_resumed(void **state) {
         worker_free(last_worker(&h));
 
         assert_int_equal(find(&h, h.keeper), 0);
+        assert_int_equal(crew_n_capped(&h.crew), 1);
         assert_int_equal(last_worker(&h)->job->seq, 4);
         assert_int_equal(last_worker(&h)->job->state, JOB_RUNNING);
         h.keeper->cgroup_cpu_usec = 350;
@@ -504,6 +505,9 @@ static void test_who_is_not_counted(void **state) {
         begin(&h);
         assert_int_equal(worker_new_found(&w, &h.crew.workers, 77, 1), -ESRCH);
         assert_int_equal(worker_new_found(&w, &h.crew.workers, 11, 1), -ESRCH); /* another one */
+        assert_int_equal(admit(&h, h.keeper), 0);
+        assert_int_equal(find(&h, h.keeper), -EEXIST);
+        worker_free(last_worker(&h));
         h.keeper->n_threads = 2;
         capture_begin();
         assert_int_equal(find(&h, h.keeper), -EUSERS);

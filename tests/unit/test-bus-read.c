@@ -101,9 +101,10 @@ static unsigned count(void) {
 /* ---- what there is to read ---- */
 
 static struct worker *add_worker(const char *name) {
+        static uint64_t start;
         struct worker *w;
 
-        assert_int_equal(worker_alloc(&w, &c.stage.manager->workers, 1 << 30, 1), 0);
+        assert_int_equal(worker_alloc(&w, &c.stage.manager->workers, 1 << 30, ++start), 0);
         free(w->name);
         w->name = strdup(name);
         assert_non_null(w->name);

@@ -233,10 +233,12 @@ static void listen_to_signals(void) {
 
 /* One more VM, a property, each 10 ms. */
 static void add_workers(unsigned n) {
+        static uint64_t start;
+
         for (unsigned i = 0; i < n; i++) {
                 struct worker *w;
 
-                assert_int_equal(worker_alloc(&w, &c.stage.manager->workers, 1 << 30, i), 0);
+                assert_int_equal(worker_alloc(&w, &c.stage.manager->workers, 1 << 30, ++start), 0);
                 manager_changed(c.stage.manager);
                 control_pass(&c, 10 * USEC_PER_MSEC);
         }

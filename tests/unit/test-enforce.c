@@ -513,6 +513,42 @@ static void test_enforce_after_restart(void **state) {
                 check_back(i);
 }
 
+/* Each is asked once, whatever the number of them, and what was left makes room first. */
+static void test_enforce_many_at_once(void **state) {
+        set_policy(ENFORCE_DEADLINE, 60 * PERCENT);
+        host.admissible = 60 * PERCENT;
+        host.tasks[N_TASKS - 1] =
+                (struct sched_state){.policy = DEADLINE,
+                                     .sort = SCHED_SORT_DEADLINE,
+                                     .share = {.runtime_nsec = 6000000, .period_nsec = 10000000}};
+        enforce_hold(enforce);
+        for (int i = 0; i < N_TASKS; i++)
+                add(i);
+        assert_int_equal(host.n_set, 0);
+        enforce_settle(enforce);
+        assert_int_equal(host.n_set, N_TASKS);
+        for (int i = 0; i < N_TASKS; i++)
+                check_capped(i, 5 * PERCENT);
+        enforce_hold(enforce);
+        for (int i = 1; i < N_TASKS; i++)
+                enforce_remove(&tasks[i]);
+        check_back(1);
+        enforce_settle(enforce);
+        check_capped(0, 60 * PERCENT);
+        assert_int_equal(host.n_set, N_TASKS + 1);
+        assert_int_equal(enforce_get_counts(enforce).n_refused, 0);
+}
+
+static void test_enforce_has_cap(void **state) {
+        assert_false(enforce_has_cap(1));
+        host.tasks[0].sort = SCHED_SORT_DEADLINE;
+        assert_true(enforce_has_cap(1));
+        host.tasks[0].sort = SCHED_SORT_IDLE;
+        assert_true(enforce_has_cap(1));
+        host.tasks[0].sort = SCHED_SORT_REALTIME;
+        assert_false(enforce_has_cap(1));
+}
+
 int main(void) {
         const struct CMUnitTest tests_[] = {
                 scene(test_enforce_modes),
@@ -534,6 +570,8 @@ int main(void) {
                 scene(test_enforce_escape_is_noticed),
                 scene(test_enforce_dead),
                 scene(test_enforce_after_restart),
+                scene(test_enforce_many_at_once),
+                scene(test_enforce_has_cap),
         };
 
         return cmocka_run_group_tests(tests_, NULL, NULL);

@@ -59,6 +59,7 @@ struct enforce {
         /* state */
         struct task_list tasks;
         unsigned n_tasks;
+        bool held; /* between enforce_hold() and enforce_settle() */
         enum backend backend;
         char reason[256];
         bool limited; /* cpu.max, as written last */
@@ -83,11 +84,22 @@ static enum share_kind get_share(const struct enforce *e, struct share *ret) {
         return share_compute(ret, &e->host, e->policy.quota, e->policy.period_usec, e->n_tasks);
 }
 
+/* Those that had a share before us, first: in the order of the list the others find no room. */
+static void shrink(struct enforce *e, const struct share *share) {
+        struct enforce_task *t;
+
+        TAILQ_FOREACH (t, &e->tasks, link)
+                if (t->state == TASK_CAPPED)
+                        enforce_task_cap(t, share);
+}
+
 static void apply_all(struct enforce *e) {
         enum share_kind kind = SHARE_FREE;
         struct enforce_task *t;
         struct share share;
 
+        if (e->held)
+                return;
         if (e->backend == BACKEND_DEADLINE)
                 kind = get_share(e, &share);
         TAILQ_FOREACH (t, &e->tasks, link)
@@ -97,6 +109,19 @@ static void apply_all(struct enforce *e) {
                         enforce_task_fall_back(t, -EINVAL);
                 else
                         enforce_task_release(t);
+}
+
+void enforce_hold(struct enforce *e) {
+        e->held = true;
+}
+
+void enforce_settle(struct enforce *e) {
+        struct share share;
+
+        e->held = false;
+        if (e->backend == BACKEND_DEADLINE && get_share(e, &share) == SHARE_DEADLINE)
+                shrink(e, &share);
+        apply_all(e);
 }
 
 /* ---- who enforces ---- */
@@ -304,6 +329,13 @@ void enforce_tick(struct enforce *e) {
         if (loose || sched_count_cpus() != e->host.n_cpus)
                 sched_read_host(&e->host);
         update(e, loose);
+}
+
+bool enforce_has_cap(pid_t pid) {
+        struct sched_state state;
+
+        return sched_look(pid, &state) >= 0 &&
+               (state.sort == SCHED_SORT_DEADLINE || state.sort == SCHED_SORT_IDLE);
 }
 
 struct enforce_counts enforce_get_counts(const struct enforce *e) {

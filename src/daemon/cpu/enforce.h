@@ -61,11 +61,21 @@ void enforce_set_probe(struct enforce *enforce, enum probe_result result, const 
 void enforce_add(struct enforce *enforce, struct enforce_task *task, pid_t pid, int pidfd,
                  int policy);
 
+/*
+ * Between the two calls many workers are added or removed: shares are set at the second, once, the
+ * cap of an added one, too. It blocks as long as it takes to set them all.
+ */
+void enforce_hold(struct enforce *enforce);
+void enforce_settle(struct enforce *enforce);
+
 /* It is done, or gone: takes back what it was given, gives it to the others. No-op if not added. */
 void enforce_remove(struct enforce_task *task);
 
 /* About once a second, while there is a task: looks whether all have what they should. */
 void enforce_tick(struct enforce *enforce);
+
+/* Whether a cap is on a process that is not under enforcement: an earlier daemon left it. */
+bool enforce_has_cap(pid_t pid);
 
 struct enforce_counts enforce_get_counts(const struct enforce *enforce);
 

@@ -21,24 +21,29 @@
 #include "daemon/runtime/process.h"
 #include "daemon/worker/mark.h"
 
+/* To connect and to register takes less than 1 ms of CPU time, and is tried again and again. */
+#define COMING_BACK_USEC (10 * USEC_PER_MSEC)
+
 /* ---- life and death ---- */
 
 int worker_alloc(struct worker **ret, struct workers *ws, pid_t pid, uint64_t starttime) {
         struct worker *w = calloc(1, sizeof(*w));
+        int r = -ENOMEM;
 
         if (!w)
-                return -ENOMEM;
+                return r;
         w->workers = ws;
         w->pid = pid;
         w->starttime = starttime;
         w->pidfd = w->vmm_pidfd = -1;
         w->name = strdup("?");
-        if (!w->name) {
+        if (w->name)
+                r = workers_add(ws, w);
+        if (r < 0) {
+                free(w->name);
                 free(w);
-                return -ENOMEM;
+                return r;
         }
-        TAILQ_INSERT_TAIL(&ws->list, w, link);
-        ws->n++;
         *ret = w;
         return 0;
 }
@@ -64,8 +69,7 @@ struct worker *worker_free(struct worker *w) {
         charge_give(&w->charge);
         if (w->channel)
                 w->channel->end(w->channel);
-        TAILQ_REMOVE(&w->workers->list, w, link);
-        w->workers->n--;
+        workers_remove(w->workers, w);
         workers_quiet_changed(w->workers);
         if (w->cgroup)
                 w->workers->purge |= cgroup_leaf_remove(w->cgroup, w->workers->cgroup) < 0;
@@ -78,26 +82,6 @@ struct worker *worker_free(struct worker *w) {
         return NULL;
 }
 
-struct worker *worker_find(struct workers *ws, pid_t pid, uint64_t starttime) {
-        struct worker *w;
-
-        TAILQ_FOREACH (w, &ws->list, link)
-                if (w->pid == pid && w->starttime == starttime)
-                        return w;
-        return NULL;
-}
-
-/* The keeper of a VMM. Its pid alone does not tell: it may have been re-used. */
-struct worker *worker_find_keeper(struct workers *ws, pid_t vmm_pid) {
-        struct worker *w;
-
-        TAILQ_FOREACH (w, &ws->list, link)
-                if (w->sort != WORKER_HELPER && w->vmm_pid == vmm_pid &&
-                    process_same_mm(w->pid, vmm_pid) > 0 && process_alive(w->pidfd) > 0)
-                        return w;
-        return NULL;
-}
-
 int worker_charge_unit(struct worker *w) {
         struct unit_table *units = &w->workers->governor->units;
         struct unit *unit = unit_get(units, loop_now(w->workers->event), w->unit);
@@ -105,22 +89,6 @@ int worker_charge_unit(struct worker *w) {
 
         unit_unref(unit);
         return r;
-}
-
-uint64_t workers_bytes_to_clear(const struct workers *ws) {
-        uint64_t sum = 0;
-        struct worker *w;
-
-        TAILQ_FOREACH (w, &ws->list, link) {
-                uint64_t bytes = 0;
-
-                if (w->job)
-                        bytes = w->job->bytes_left == USEC_INFINITY ? w->job->bytes
-                                                                    : w->job->bytes_left;
-                /* Claims: a sum of lies must not wrap around to look small. */
-                sum = bytes > UINT64_MAX - sum ? UINT64_MAX : sum + bytes;
-        }
-        return sum;
 }
 
 /* ---- in words ---- */
@@ -181,25 +149,42 @@ bool worker_is_overdue(const struct worker *w) {
         return w->slot.state == SLOT_STANDING || w->slot.state == SLOT_OVERDUE;
 }
 
-static bool observe(struct worker *w) {
+/* USEC_INFINITY: it cannot be read. */
+static uint64_t get_bill(const struct worker *w) {
         uint64_t cpu;
 
-        if (worker_cpu_usec(w, &cpu) < 0)
-                cpu = USEC_INFINITY;
-        return slot_observe(&w->slot, loop_now(w->workers->event), cpu);
+        return worker_cpu_usec(w, &cpu) < 0 ? USEC_INFINITY : cpu;
+}
+
+/*
+ * One that was found and has no job may have nothing to do but to come back. There may be thousands
+ * of them, and each share of the quota makes all others smaller. So it has none until it has used
+ * more CPU time than to come back takes, unless an earlier daemon had capped it.
+ */
+static bool needs_no_cap(const struct worker *w, uint64_t bill) {
+        return w->state == WORKER_FOUND && !w->job && bill != USEC_INFINITY &&
+               bill - w->found_cpu < COMING_BACK_USEC && !enforce_has_cap(w->pid);
+}
+
+/* Its cap comes soon: a system call may be all that it does. */
+static bool observe(struct worker *w, uint64_t bill) {
+        if (!needs_no_cap(w, bill))
+                enforce_add(w->workers->enforce, &w->cap, w->pid, w->pidfd,
+                            w->sort == WORKER_CLOSER ? SCHED_OTHER : SCHED_BATCH);
+        return slot_observe(&w->slot, loop_now(w->workers->event), bill);
 }
 
 /* An earlier daemon granted it; since when, its mark may know. */
 static void take_slot(struct worker *w) {
         uint64_t since = w->job && w->job->granted_at != 0 ? w->job->granted_at : USEC_INFINITY;
+        uint64_t bill = get_bill(w);
 
-        if (w->slot.state == SLOT_FREE)
+        if (w->slot.state == SLOT_FREE) {
                 slot_take_found(&w->slot, w->workers->governor, loop_now(w->workers->event),
                                 w->unit, since);
-        (void)observe(w);
-        /* Soon: a system call may be all that it does. */
-        enforce_add(w->workers->enforce, &w->cap, w->pid, w->pidfd,
-                    w->sort == WORKER_CLOSER ? SCHED_OTHER : SCHED_BATCH);
+                w->found_cpu = bill;
+        }
+        (void)observe(w, bill);
 }
 
 static bool was_sent_away(const struct worker *w) {
@@ -207,6 +192,8 @@ static bool was_sent_away(const struct worker *w) {
 }
 
 void worker_set_state(struct worker *w, enum worker_state state) {
+        w->workers->n_adopted -= w->state == WORKER_ADOPTED;
+        w->workers->n_adopted += state == WORKER_ADOPTED;
         w->state = state;
         if (state >= WORKER_FOUND) {
                 take_slot(w);
@@ -260,7 +247,7 @@ static void log_overdue(const struct worker *w) {
 bool worker_check_overdue(struct worker *w) {
         if (was_sent_away(w))
                 check_away(w);
-        if (w->slot.state != SLOT_FREE && observe(w)) {
+        if (w->slot.state != SLOT_FREE && observe(w, get_bill(w))) {
                 log_overdue(w);
                 workers_changed(w->workers);
         }

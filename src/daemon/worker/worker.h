@@ -42,8 +42,10 @@ struct workers {
 
         /* state; read-only to others */
         struct worker_list list;
+        void *tree; /* the same, by pid and start time */
         unsigned n;
         uint64_t n_gone;       /* workers whose process has ended */
+        unsigned n_adopted;    /* of them WORKER_ADOPTED */
         uint64_t next_job_id;  /* from 1 */
         uint64_t n_unreported; /* jobs that ended while no daemon was there to be told */
         bool purge;            /* a cgroup that is no worker's any more could not be removed yet */
@@ -90,7 +92,7 @@ struct worker {
         struct cgroup_leaf *cgroup; /* NULL with --cgroup none, or if worker_stays() */
         struct job *job;            /* queued or running */
         struct slot slot;           /* taken while it runs, or was found running */
-        struct enforce_task cap;    /* while it runs, likewise */
+        struct enforce_task cap;    /* while it runs; found: if it works, see worker.c */
         struct charge charge;       /* of its unit's workers; found ones are not charged */
 
         /* state */
@@ -101,6 +103,7 @@ struct worker {
         bool says_quiet;               /* a claim: see quiet.h */
         uint64_t last_seq;             /* of the newest outcome we reported: repeats are ignored */
         uint64_t away_cpu, away_since; /* the bill when it was sent away, and the last look */
+        uint64_t found_cpu;            /* the bill when it was found */
         uint64_t adopted_cpu; /* the bill when it was adopted: all that follows is its job's */
 
         sd_event_source *exit_source;
@@ -118,12 +121,14 @@ static inline void workers_quiet_changed(struct workers *workers) {
         workers->quiet_changed(workers->userdata);
 }
 
-/* One that is in workers.list and nothing else yet. */
+/* One that is in workers.list and nothing else yet. -EEXIST: there is one. */
 int worker_alloc(struct worker **ret, struct workers *workers, pid_t pid, uint64_t starttime);
 
 /* Unlinks itself everywhere; a queued job is dropped, a running one must have ended. Takes NULL. */
 struct worker *worker_free(struct worker *worker);
 DEFINE_FREEP(worker)
+
+/* ---- roster.c: all of them ---- */
 
 struct worker *worker_find(struct workers *workers, pid_t pid, uint64_t starttime);
 
@@ -132,6 +137,12 @@ struct worker *worker_find_keeper(struct workers *workers, pid_t vmm_pid);
 
 /* What all of them still have to clear, by their own claims, in bytes. */
 uint64_t workers_bytes_to_clear(const struct workers *workers);
+
+/* For worker.c: into the list and out of it. -EEXIST: there is one; -ENOMEM. */
+int workers_add(struct workers *workers, struct worker *worker);
+void workers_remove(struct workers *workers, struct worker *worker);
+
+/* ---- one of them ---- */
 
 /* "keeper", "closer", "adopted" */
 const char *worker_sort_to_string(const struct worker *worker);
