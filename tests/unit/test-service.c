@@ -275,6 +275,41 @@ static void test_a_twitch_does_not_hold_up_the_stop(void **state) {
         end();
 }
 
+static void end_a_job(uint64_t queued_at) {
+        const struct job_owner owner = {.uuid = (const uint8_t[16]){}, .name = "vm"};
+        const struct wire_request request = {.kind = WIRE_KIND_REBOOT, .seq = 1};
+        struct job *job;
+
+        assert_int_equal(job_new(&job, &owner, 1, &request), 0);
+        job->queued_at = queued_at;
+        job->granted_at = now_usec();
+        job->state = JOB_SUPERSEDED;
+        stage.manager->workers.job_ended(stage.manager, job);
+}
+
+/* Who asks again and again holds nothing up; what waited when the stop began does. */
+static void test_a_stop_waits_for_what_was_asked_for_before(void **state) {
+        uint64_t before;
+        unsigned n = 0;
+
+        begin();
+        worker_set_state(stage_add_running(&stage), WORKER_AWAY); /* it is about to ask */
+        before = now_usec();
+        terminate();
+        pid1_says(PID1_STOPS_SYSTEM);
+        for (unsigned i = 0; i < 5; i++) {
+                pass(12 * USEC_PER_SEC);
+                assert_false(has_ended());
+                end_a_job(before);
+        }
+        for (; !has_ended() && n < 60; n++) {
+                pass(USEC_PER_SEC);
+                end_a_job(now_usec());
+        }
+        assert_in_range(n, 13, 17);
+        end();
+}
+
 static void test_a_drain_ends_with_the_work(void **state) {
         const char *log;
         struct worker *w;
@@ -426,6 +461,7 @@ int main(void) {
                 checked_test(test_the_sockets_stop_waits_for_drain_time),
                 checked_test(test_the_systems_stop_waits_for_progress),
                 checked_test(test_a_twitch_does_not_hold_up_the_stop),
+                checked_test(test_a_stop_waits_for_what_was_asked_for_before),
                 checked_test(test_a_drain_ends_with_the_work),
                 checked_test(test_a_drain_waits_for_a_dead_vmms_worker),
                 checked_test(test_a_drain_without_sigterm_waits),

@@ -41,6 +41,7 @@ struct service {
         /* state */
         struct drain drain;
         bool asked_to_drain; /* by an administrator, until it is taken back */
+        uint64_t n_ended;    /* jobs that were granted, and asked for before the drain began */
 
         sd_event_source *signal_sources[3];
         sd_event_source *look_source; /* once a second, when our stop waits for the work */
@@ -131,13 +132,12 @@ static bool is_about_to_ask(const struct worker *w) {
 }
 
 struct survey {
-        unsigned asking;   /* workers that are about to ask */
-        unsigned silent;   /* ... or have something to do, but neither count nor wait */
-        uint64_t progress; /* as of struct drain_work */
+        unsigned asking; /* workers that are about to ask */
+        unsigned silent; /* ... or have something to do, but neither count nor wait */
 };
 
 static struct survey look_at_workers(const struct manager *m) {
-        struct survey s = {.progress = m->governor.n_moves + m->workers.n_gone};
+        struct survey s = {};
         const struct worker *w;
 
         TAILQ_FOREACH (w, &m->workers.list, link) {
@@ -200,13 +200,21 @@ static int on_look(sd_event_source *source, uint64_t usec, void *userdata) {
         const struct survey survey = look_at_workers(m);
         const struct drain_work work = {
                 .n_left = governor_n_left(&m->governor) + survey.asking,
-                .progress = survey.progress,
+                .progress = m->governor.n_moves + m->workers.n_gone + s->n_ended,
                 .limit = m->config->drain_time,
         };
 
         loop_timer_in(source, LOOK_USEC);
         act(s, drain_look(&s->drain, &work, loop_now(m->event)));
         return 0;
+}
+
+/* Not those since: one worker can ask again and again, and get nothing done. */
+static void on_job_changed(void *userdata, struct job *job) {
+        struct service *s = userdata;
+
+        s->n_ended += job->state > JOB_RUNNING && !job->ungoverned && job->granted_at != 0 &&
+                      job->queued_at <= s->drain.began_at;
 }
 
 static void on_changed(void *userdata) {
@@ -349,7 +357,8 @@ int service_new(struct service **ret, struct manager *manager) {
         if (!s)
                 return -ENOMEM;
         s->manager = manager;
-        s->watcher = (struct manager_watcher){.changed = on_changed, .userdata = s};
+        s->watcher = (struct manager_watcher){
+                .changed = on_changed, .job_changed = on_job_changed, .userdata = s};
         manager_watch(manager, &s->watcher);
         r = notify_new(&s->notify, manager->event, describe, s);
         if (r >= 0 && getenv("NOTIFY_SOCKET"))

@@ -95,7 +95,7 @@ class Methods(ControlCase):
         self.assertEqual(limits["drain-time"], ("9s", "pv-reaperctl set"))
         self.assertEqual(limits["max-concurrent"][0], "1")
         self.assertRegex(limits["max-concurrent"][1], rf"^{self.config}:\d+$")
-        self.assertEqual(limits["overdue"], ("infinity", "default"))
+        self.assertEqual(limits["overdue"], ("12h", "default"))
         self.assertNotIn("handoff", limits)  # it cannot be changed
 
     def test_list_failures(self):

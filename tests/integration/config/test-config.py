@@ -75,7 +75,7 @@ class Files(HostCase):
         self.drop_in("50-x", "[cpu]\ncpu-quota=50%\n", RUN)
         self.drop_in("60-y", "[limits]\nmax-concurrent=22\n")
         places = self.places()
-        self.assertEqual(places["overdue"], ("default", "infinity"))
+        self.assertEqual(places["overdue"], ("default", "12h"))
         self.assertEqual(places["memory-low"], (f"{self.etc}/pv-reaper.conf:5", "10%"))
         self.assertEqual(places["cpu-quota"], (f"{RUN}/pv-reaper.conf.d/50-x.conf:2", "50%"))
         self.assertEqual(places["max-concurrent"],
