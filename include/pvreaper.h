@@ -33,6 +33,8 @@
  * - PVREAPER_SOCKET is the daemon's socket, instead of /run/pv-reaper/handoff.sock;
  * - PVREAPER_GRACE_MSEC is the time that a keeper waits for a daemon before it goes ahead by
  *   itself, instead of 60 s (reboot) and 5 s (shutdown);
+ * - PVREAPER_GRANT_GRACE_MSEC is the time that a keeper waits for the grant of a daemon that is
+ *   there, instead of a day;
  * - PVREAPER_RELEASE_SOCKET is the socket that pvr_release_vm_fd() connects to, instead of
  *   /run/pv-reaper/release.sock.
  */

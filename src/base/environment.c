@@ -38,8 +38,8 @@ static uint64_t with_jitter(uint64_t usec) {
         return usec + usec / 4 * (random % 1024) / 1024;
 }
 
-uint64_t environment_grace(uint64_t fallback) {
-        const char *text = secure_getenv("PVREAPER_GRACE_MSEC");
+uint64_t environment_grace(const char *variable, uint64_t fallback) {
+        const char *text = secure_getenv(variable);
         char *end = NULL;
         unsigned long long msec =
                 text && *text >= '0' && *text <= '9' ? strtoull(text, &end, 10) : 0;

@@ -19,5 +19,14 @@
 int environment_socket(struct sockaddr_un *ret, const char *path, const char *variable,
                        const char *fallback);
 
-/* PVREAPER_GRACE_MSEC or fallback, in µs, and at random up to a quarter more. */
-uint64_t environment_grace(uint64_t fallback);
+#define GRACE       "PVREAPER_GRACE_MSEC"       /* to wait for a daemon */
+#define GRANT_GRACE "PVREAPER_GRANT_GRACE_MSEC" /* to wait for the grant of one that is there */
+
+/*
+ * The default of GRANT_GRACE: longer than overdue= of pv-reaper.conf(5), after which no slot is
+ * another's any more.
+ */
+#define GRANT_GRACE_USEC (UINT64_C(86400) * 1000000)
+
+/* What the variable says, or fallback, in µs; and at random up to a quarter more. */
+uint64_t environment_grace(const char *variable, uint64_t fallback);

@@ -120,7 +120,8 @@ int work(struct release *release, int signals) {
         if (r < 0)
                 return r;
         w.vm_fd = take_fd(&release->vm_fd);
-        link_job_begin(&w.link, WIRE_KIND_CLOSE, w.link.mem, environment_grace(GRACE_USEC));
+        w.link.grant_grace = environment_grace(GRANT_GRACE, GRANT_GRACE_USEC);
+        link_job_begin(&w.link, WIRE_KIND_CLOSE, w.link.mem, environment_grace(GRACE, GRACE_USEC));
         for (uint64_t now = now_usec(); !is_over(&w, now); now = now_usec()) {
                 link_step(&w.link, now, true);
                 if (link_must_go_ahead(&w.link, now))

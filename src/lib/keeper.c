@@ -147,6 +147,13 @@ static void run_job(struct keeper *k, bool governed) {
         perform(k, governed);
 }
 
+/* Without a grant. If a daemon is there a reboot counts from now on; it takes BEGUN of no other. */
+static void go_ahead(struct keeper *k) {
+        if (k->link.kind == WIRE_KIND_REBOOT)
+                link_begun(&k->link);
+        run_job(k, false);
+}
+
 static void read_daemon(struct keeper *k) {
         enum link_event event;
 
@@ -235,10 +242,8 @@ static void on_bell(struct keeper *k) {
 
         if (rang && !k->link.kind && k->vm_fd >= 0)
                 link_job_begin(&k->link, WIRE_KIND_REBOOT, k->link.mem, k->grace_reboot_usec);
-        if (k->hurry && k->link.kind == WIRE_KIND_REBOOT) {
-                link_begun(&k->link);
-                run_job(k, false);
-        }
+        if (k->hurry && k->link.kind == WIRE_KIND_REBOOT)
+                go_ahead(k);
         k->hurry = false; /* nothing waits any more */
 }
 
@@ -272,7 +277,7 @@ static void step(struct keeper *k) {
                 begin_shutdown(k);
         link_step(&k->link, now, wants_link(k));
         if (link_must_go_ahead(&k->link, now))
-                run_job(k, false); /* model: keeper_fail_open */
+                go_ahead(k); /* model: keeper_fail_open */
         if (k->linger_until && !k->vmm_gone && now >= k->linger_until)
                 leave();
         wait_for_events(k);

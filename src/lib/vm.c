@@ -268,8 +268,9 @@ static int vm_init(struct pvr_vm *vm, const struct pvr_vm_options *options) {
                 memcpy(k->link.name, options->name, strnlen(options->name, sizeof(k->link.name)));
         if (options->uuid)
                 memcpy(k->link.uuid, options->uuid, sizeof(k->link.uuid));
-        k->grace_reboot_usec = environment_grace(GRACE_REBOOT_USEC);
-        k->grace_shutdown_usec = environment_grace(GRACE_SHUTDOWN_USEC);
+        k->grace_reboot_usec = environment_grace(GRACE, GRACE_REBOOT_USEC);
+        k->grace_shutdown_usec = environment_grace(GRACE, GRACE_SHUTDOWN_USEC);
+        k->link.grant_grace = environment_grace(GRANT_GRACE, GRANT_GRACE_USEC);
         filter_build(&k->filter);
         return 0;
 }

@@ -30,6 +30,7 @@ void link_init(struct link *l) {
         l->fd = -1;
         l->version = WIRE_VERSION;
         l->retry_delay = RETRY_MIN_USEC;
+        l->grant_grace = USEC_INFINITY;
 }
 
 void link_down(struct link *l) {
@@ -194,8 +195,16 @@ static uint64_t fail_open_at(const struct link *l) {
         return max_u64(l->job_since, l->clock_since) + l->grace;
 }
 
+/* USEC_INFINITY: it waits for its GRANT. */
+static uint64_t go_ahead_at(const struct link *l) {
+        uint64_t at = l->grant_grace > USEC_INFINITY - l->job_since ? USEC_INFINITY
+                                                                    : l->job_since + l->grant_grace;
+
+        return l->state == LINK_WELCOMED ? at : min_u64(at, fail_open_at(l));
+}
+
 bool link_must_go_ahead(const struct link *l, uint64_t now) {
-        return l->kind && l->state != LINK_WELCOMED && now >= fail_open_at(l);
+        return l->kind && now >= go_ahead_at(l);
 }
 
 uint64_t link_wakeup(const struct link *l, bool wanted) {
@@ -203,8 +212,8 @@ uint64_t link_wakeup(const struct link *l, bool wanted) {
 
         if (wants_up(l, wanted))
                 at = min_u64(at, l->retry_at);
-        if (l->kind && l->state != LINK_WELCOMED)
-                at = min_u64(at, fail_open_at(l));
+        if (l->kind)
+                at = min_u64(at, go_ahead_at(l));
         return at;
 }
 

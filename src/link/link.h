@@ -9,7 +9,8 @@
  * Fail-open (G5): a worker that got no WELCOME within the grace time goes ahead ungoverned. The
  * time counts from the job's start or the link's loss. If there never was a WELCOME and nobody
  * listens, the worker goes ahead at once. A successful connect() proves nothing: systemd's socket
- * accepts for a dead daemon.
+ * accepts for a dead daemon. With a daemon that is there, and does not grant, it goes ahead when
+ * the grant's grace time is over. That one counts from the job's start, whatever the link does.
  *
  * Nothing here blocks. System calls and arithmetic only, no allocation, no lock: a keeper may use
  * all of it.
@@ -39,7 +40,8 @@ struct link {
         char name[WIRE_NAME_MAX];
         uint8_t uuid[16];
         _Atomic uint64_t mem;
-        uint32_t flags; /* enum wire_flags; link_quiet() adds to it */
+        uint32_t flags;       /* enum wire_flags; link_quiet() adds to it */
+        uint64_t grant_grace; /* µs that any job waits for its GRANT; USEC_INFINITY: for ever */
 
         /* owned */
         int fd; /* to poll for POLLIN, or -1 */
@@ -68,7 +70,7 @@ struct link {
         uint64_t unreported;
 };
 
-/* For a zeroed struct; the rest of the identity is the caller's to fill in. */
+/* For a zeroed struct; the rest of the identity is the caller's to fill in. No grant_grace. */
 void link_init(struct link *link);
 
 /*
@@ -101,7 +103,7 @@ void link_step(struct link *link, uint64_t now, bool wanted);
 /* When to call link_step() and link_must_go_ahead() again, in µs; USEC_INFINITY: no such time. */
 uint64_t link_wakeup(const struct link *link, bool wanted);
 
-/* The grace time is over: nobody is there to govern the job. */
+/* A grace time is over: nobody is there to govern the job, or nobody does. */
 bool link_must_go_ahead(const struct link *link, uint64_t now);
 
 /*

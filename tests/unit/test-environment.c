@@ -55,7 +55,7 @@ static void test_environment_socket_length(void **state) {
 static void check_grace(const char *text, uint64_t expected) {
         (void)setenv("PVREAPER_GRACE_MSEC", text, 1);
         for (int i = 0; i < 100; i++) {
-                uint64_t usec = environment_grace(5 * USEC_PER_SEC);
+                uint64_t usec = environment_grace(GRACE, 5 * USEC_PER_SEC);
 
                 assert_in_range(usec, expected, expected + expected / 4);
         }
@@ -67,12 +67,13 @@ static void test_environment_grace(void **state) {
                 "1e3", "7 s", "x",  "86400001", "99999999999999999999999"};
 
         (void)unsetenv("PVREAPER_GRACE_MSEC");
-        assert_in_range(environment_grace(8), 8, 10);
+        assert_in_range(environment_grace(GRACE, 8), 8, 10);
         for (size_t i = 0; i < ARRAY_SIZE(nonsense); i++)
                 check_grace(nonsense[i], 5 * USEC_PER_SEC);
         check_grace("0", 0);
         check_grace("300", 300 * USEC_PER_MSEC);
         check_grace("86400000", 86400 * USEC_PER_SEC);
+        assert_in_range(environment_grace(GRANT_GRACE, 8), 8, 10); /* another variable */
         (void)unsetenv("PVREAPER_GRACE_MSEC");
 }
 

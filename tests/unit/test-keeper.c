@@ -24,6 +24,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include "base/environment.h"
 #include "base/kvm-pv.h"
 #include "base/util.h"
 #include "lib/vm.h"
@@ -334,6 +335,20 @@ static void test_keeper_hurries(void **state) {
         tear_down();
 }
 
+/* The daemon is there, and never grants. */
+static void test_keeper_waits_no_longer(void **state) {
+        assert_int_equal(setenv(GRANT_GRACE, "100", 1), 0);
+        set_up_welcomed();
+        assert_int_equal(unsetenv(GRANT_GRACE), 0);
+        assert_int_equal(pvr_vm_handoff(vm), 0);
+        assert_int_equal(daemon_hear(WIRE_REQUEST).request.seq, 1);
+        assert_int_equal(daemon_hear(WIRE_BEGUN).begun.seq, 1);
+        assert_int_equal(daemon_hear(WIRE_DONE).done.outcome.ungoverned, 1);
+        assert_in_range(next_outcome().waited_us, 100 * 1000, 20 * USEC_PER_SEC);
+        assert_int_equal(kernel.n_performs, 1);
+        tear_down();
+}
+
 /* ... or a thread does, if the keeper does not move. */
 static void test_keeper_is_slow_to_hurry(void **state) {
         set_up_welcomed();
@@ -586,6 +601,7 @@ int main(void) {
                 checked_test_unless(no_keeper(), test_keeper_disable_async),
                 checked_test_unless(no_keeper(), test_keeper_hurries),
                 checked_test_unless(no_keeper(), test_keeper_is_slow_to_hurry),
+                checked_test_unless(no_keeper(), test_keeper_waits_no_longer),
                 checked_test_unless(no_keeper(), test_keeper_heir_performs),
                 checked_test_unless(no_keeper(), test_keeper_heir_finds_nothing),
                 checked_test_unless(no_keeper(), test_keeper_dies_inside_perform),

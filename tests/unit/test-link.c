@@ -482,6 +482,31 @@ static void test_link_grace_from_the_loss(void **state) {
         tear_down();
 }
 
+/* A daemon that is there, and grants nothing. The clock is the job's, whatever the link does. */
+static void test_link_grace_of_the_grant(void **state) {
+        const uint64_t hour = 3600 * USEC_PER_SEC;
+
+        set_up_welcomed();
+        begin();
+        link_step(&l, now, true);
+        assert_true(l.requested);
+        assert_false(link_must_go_ahead(&l, now + 1000000 * hour));
+        l.grant_grace = hour;
+        assert_int_equal(link_wakeup(&l, true), START + hour);
+        assert_false(link_must_go_ahead(&l, START + hour - 1));
+        assert_true(link_must_go_ahead(&l, START + hour));
+        now += hour - USEC_PER_SEC;
+        lose();
+        assert_true(
+                link_must_go_ahead(&l, now)); /* it was lost just now: the other one is not over */
+        link_job_drop(&l);
+        assert_false(link_must_go_ahead(&l, now));
+        begin();
+        assert_false(link_must_go_ahead(&l, now + GRACE - 1));
+        assert_true(link_must_go_ahead(&l, now + GRACE));
+        tear_down();
+}
+
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 checked_test(test_link_registers),
@@ -501,6 +526,7 @@ int main(void) {
                 checked_test(test_link_nobody_listens),
                 checked_test(test_link_grace_from_the_start),
                 checked_test(test_link_grace_from_the_loss),
+                checked_test(test_link_grace_of_the_grant),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
