@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -239,10 +240,39 @@ static void test_without_an_acceptor(void **state) {
         assert_null(acceptor_free(NULL));
 }
 
+static int on_other(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
+        *(unsigned *)userdata = door.n;
+        return sd_event_source_set_enabled(source, SD_EVENT_OFF);
+}
+
+/* In a flood an end of a worker, or a client of the bus, is not behind those that connect. */
+static void test_others_come_first(void **state) {
+        const int64_t priorities[] = {0, 1, 10};
+        struct house h;
+
+        begin(&h, 100);
+        for (size_t i = 0; i < ARRAY_SIZE(priorities); i++) {
+                _cleanup_(close_fd) int fd = eventfd(1, EFD_CLOEXEC);
+                unsigned n_before = door.n, n_accepted = UINT32_MAX;
+                sd_event_source *source = NULL;
+
+                assert_int_equal(
+                        sd_event_add_io(h.event, &source, fd, EPOLLIN, on_other, &n_accepted), 0);
+                assert_int_equal(sd_event_source_set_priority(source, priorities[i]), 0);
+                connect_some(&h, 10);
+                (void)pass(&h, 0);
+                assert_int_equal(n_accepted, n_before);
+                assert_int_equal(door.n, n_before + 10);
+                sd_event_source_disable_unref(source);
+        }
+        end(&h);
+}
+
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 checked_test(test_all_are_accepted),
                 checked_test(test_a_few_at_a_time),
+                checked_test(test_others_come_first),
                 checked_test(test_it_is_full),
                 checked_test(test_it_stays_full),
                 checked_test(test_it_is_out_of_fds),

@@ -4,6 +4,10 @@
  * Accepting. Owns the listener. When it is full, or out of something, nothing is accepted until a
  * peer goes or a second has passed: what connects meanwhile waits in the backlog, and its grace
  * time runs.
+ *
+ * Accepting comes after all else: each connection costs several looks into /proc before it can be
+ * refused, so one unit that connects again and again could keep the loop from the ends of workers
+ * and from pv-reaperctl. The others' share of the loop is limited elsewhere, by packets per unit.
  */
 
 #include "daemon/worker/accept.h"
@@ -20,6 +24,7 @@
 #define FDS_PER_PEER 4 /* socket, pidfds of worker and VMM, cgroup directory */
 #define FDS_RESERVED 128
 #define ACCEPT_BATCH 16 /* connections per wake-up: a flood of them must not hold the loop */
+#define PRIORITY     (SD_EVENT_PRIORITY_NORMAL + 20) /* the bus, before us, is at + 10 */
 
 struct acceptor {
         struct peers *peers;
@@ -108,6 +113,8 @@ int acceptor_new(struct acceptor **ret, struct peers *peers, int *fd) {
         a->fd = take_fd(fd);
         (void)packet_refuse_fds(a->fd);
         r = sd_event_add_io(peers->event, &a->source, a->fd, EPOLLIN, on_connection, a);
+        if (r >= 0)
+                r = sd_event_source_set_priority(a->source, PRIORITY);
         if (r >= 0)
                 r = loop_add_timer(&a->pause_timer, peers->event, on_pause_end, a);
         if (r < 0)
