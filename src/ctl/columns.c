@@ -87,6 +87,15 @@ const struct column job_columns[] = {
         {},
 };
 
+const struct column change_columns[] = {
+        {"Key", "key", "KEY", FORMAT_TEXT},
+        {"Before", "before", "BEFORE", FORMAT_TEXT},
+        {"Now", "now", "NOW", FORMAT_TEXT},
+        {"Origin", "origin", "FROM", FORMAT_TEXT},
+        {"NoEffect", "no_effect", "NO EFFECT", FORMAT_TEXT},
+        {},
+};
+
 const struct column limit_columns[] = {
         {"Key", "key", "KEY", FORMAT_TEXT},
         {"Value", "value", "VALUE", FORMAT_TEXT},

@@ -9,3 +9,4 @@ extern const struct column status_columns[];
 extern const struct column vm_columns[];
 extern const struct column job_columns[];
 extern const struct column limit_columns[];
+extern const struct column change_columns[]; /* of what SetLimits and Reload changed */

@@ -195,18 +195,6 @@ static int append_settings(sd_bus_message *call, char **settings, int n) {
         return r < 0 ? r : sd_bus_message_close_container(call);
 }
 
-int connection_set(struct connection *connection, char **settings, int n) {
-        _cleanup_(messagep_unref) sd_bus_message *call = NULL, *reply = NULL;
-        int r;
-
-        r = new_call(connection, "SetLimits", &call);
-        if (r >= 0)
-                r = append_settings(call, settings, n);
-        if (r < 0)
-                return say_error(r, "cannot call SetLimits");
-        return call_bus(connection, call, TIMEOUT_SEC * USEC_PER_SEC, &reply);
-}
-
 int connection_adopt(struct connection *connection, uint32_t pid) {
         _cleanup_(messagep_unref) sd_bus_message *call = NULL, *reply = NULL;
         int r;
@@ -288,6 +276,29 @@ int connection_call(struct connection *connection, const char *method, struct re
         r = new_call(connection, method, &call);
         if (r < 0)
                 return say_error(r, "cannot call %s", method);
+        return fetch(connection, call, connection_read_reply, ret);
+}
+
+int connection_get_status(struct connection *connection, struct record_list *ret) {
+        int r;
+
+        r = connection_call(connection, "GetStatus", ret);
+        if (r < 0)
+                return r;
+        if (ret->n_records != 1)
+                return say_error(-EBADMSG, "the daemon sent a malformed answer to GetStatus");
+        return 0;
+}
+
+int connection_set(struct connection *connection, char **settings, int n, struct record_list *ret) {
+        _cleanup_(messagep_unref) sd_bus_message *call = NULL;
+        int r;
+
+        r = new_call(connection, "SetLimits", &call);
+        if (r >= 0)
+                r = append_settings(call, settings, n);
+        if (r < 0)
+                return say_error(r, "cannot call SetLimits");
         return fetch(connection, call, connection_read_reply, ret);
 }
 

@@ -23,6 +23,9 @@ DEFINE_FREEP(connection)
 /* Calls a method without arguments that returns aa{sv}, or a{sv}, which makes a list of one. */
 int connection_call(struct connection *connection, const char *method, struct record_list *ret);
 
+/* Makes a list of one record. */
+int connection_get_status(struct connection *connection, struct record_list *ret);
+
 /* Each record has the strings Key, Value and Origin. */
 int connection_get_limits(struct connection *connection, struct record_list *ret);
 
@@ -35,8 +38,11 @@ int connection_get_text(struct connection *connection, const char *method, char 
 /* Calls a method that takes and returns nothing. */
 int connection_tell(struct connection *connection, const char *method);
 
-/* Changes limits. settings: n times "KEY=VALUE". The daemon takes all of them or none. */
-int connection_set(struct connection *connection, char **settings, int n);
+/*
+ * Changes limits. settings: n times "KEY=VALUE". The daemon takes all of them or none. ret: what
+ * changed by it, as Reload returns it.
+ */
+int connection_set(struct connection *connection, char **settings, int n, struct record_list *ret);
 
 /* Asks the daemon to adopt a QEMU's helper. pid: of the helper. */
 int connection_adopt(struct connection *connection, uint32_t pid);

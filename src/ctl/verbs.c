@@ -42,17 +42,6 @@ static int show_list(const struct options *options, FILE *out, const char *metho
 
 /* ---- status ---- */
 
-static int fetch_status(struct connection *connection, struct record_list *ret) {
-        int r;
-
-        r = connection_call(connection, "GetStatus", ret);
-        if (r < 0)
-                return r;
-        if (ret->n_records != 1)
-                return say_error(-EBADMSG, "the daemon sent a malformed answer to GetStatus");
-        return 0;
-}
-
 static int show_status(const struct options *options, FILE *out, const struct status *status) {
         const struct json_part parts[] = {{"limits", limit_columns, status->limits},
                                           {"failures", job_columns, status->failures},
@@ -74,7 +63,7 @@ int verb_status(const struct options *options, FILE *out) {
 
         r = connection_new(&connection, options->socket);
         if (r >= 0)
-                r = fetch_status(connection, &list);
+                r = connection_get_status(connection, &list);
         if (r >= 0)
                 r = connection_get_limits(connection, &limits);
         if (r >= 0)
@@ -229,56 +218,7 @@ int verb_show(const struct options *options, FILE *out) {
         return show_vm(options, out, connection);
 }
 
-/* ---- changing ---- */
-
-/* Prints nothing in text, like systemctl. With JSON it prints the status after the change. */
-static int show_change(const struct options *options, FILE *out, struct connection *connection) {
-        _cleanup_(record_list_deinit) struct record_list list = {};
-        int r;
-
-        if (options->json == JSON_OFF)
-                return 0;
-        r = fetch_status(connection, &list);
-        if (r < 0)
-                return r;
-        r = json_print_record(out, status_columns, list.records, options->json);
-        return r < 0 ? say_error(r, "cannot show the status") : 0;
-}
-
-static int tell(const struct options *options, FILE *out, const char *method) {
-        _cleanup_(connection_freep) struct connection *connection = NULL;
-        int r;
-
-        r = connection_new(&connection, options->socket);
-        if (r >= 0)
-                r = connection_tell(connection, method);
-        return r < 0 ? r : show_change(options, out, connection);
-}
-
-int verb_drain(const struct options *options, FILE *out) {
-        return tell(options, out, "Drain");
-}
-
-int verb_resume(const struct options *options, FILE *out) {
-        return tell(options, out, "Resume");
-}
-
-int verb_reload(const struct options *options, FILE *out) {
-        return tell(options, out, "Reload");
-}
-
-int verb_set(const struct options *options, FILE *out) {
-        _cleanup_(connection_freep) struct connection *connection = NULL;
-        int r;
-
-        for (int i = 0; i < options->n_args; i++)
-                if (!strchr(options->args[i], '='))
-                        return say_usage("set: expected KEY=VALUE, not \"%s\"", options->args[i]);
-        r = connection_new(&connection, options->socket);
-        if (r >= 0)
-                r = connection_set(connection, options->args, options->n_args);
-        return r < 0 ? r : show_change(options, out, connection);
-}
+/* ---- wait-memory ---- */
 
 static int show_available(const struct options *options, FILE *out, uint64_t available) {
         static const struct column columns[] = {{"Available", "available_bytes", NULL, FORMAT_SIZE},

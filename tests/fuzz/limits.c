@@ -18,7 +18,9 @@
 
 static unsigned n_applied;
 
-void manager_apply(struct manager *manager) {
+void service_configure(struct service *service, struct config *wanted,
+                       const struct service_caller *caller) {
+        config_take_live(((struct manager *)service)->config, wanted, caller->listener);
         n_applied++;
 }
 
@@ -51,10 +53,10 @@ const char *adopt_answer_to_string(enum adopt_answer answer) {
         return "";
 }
 
-void service_drain(struct service *service) {
+void service_drain(struct service *service, const char *who) {
 }
 
-int service_resume(struct service *service) {
+int service_resume(struct service *service, const char *who) {
         return 0;
 }
 
@@ -62,7 +64,7 @@ const char *service_drain_reason(const struct service *service) {
         return NULL;
 }
 
-int service_reload(struct service *service) {
+int service_reload(struct service *service, const struct service_caller *caller) {
         return 0;
 }
 
@@ -158,7 +160,7 @@ static void wait_for(struct bus_object *o, const uint8_t *data) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         struct manager m = {};
-        struct bus_object o = {.manager = &m};
+        struct bus_object o = {.manager = &m, .service = (struct service *)&m};
         char *text = calloc(1, size + 2);
 
         check(text && config_new(&m.config) == 0);

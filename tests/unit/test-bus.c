@@ -97,6 +97,63 @@ static void test_set_limits_refuses_what_does_not_go_together(void **state) {
         end();
 }
 
+static void test_set_limits_says_why_not(void **state) {
+        begin();
+        assert_string_equal(SET("memory-high", "1G", "memory-low", "2G"), "InvalidSetting");
+        assert_string_equal(c.why, "memory-high (now 1G) must not be below memory-low (now 2G)");
+        assert_string_equal(SET("cpus", "0,4095"), "InvalidSetting");
+        assert_string_equal(c.why, "cpus=0,4095: this host has no CPU 4095");
+        end();
+}
+
+/* The first change in the answer; "": none. */
+static const char *first_change(void) {
+        static char text[256];
+        size_t n = 0;
+
+        text[0] = '\0';
+        assert_true(sd_bus_message_enter_container(c.reply, 'a', "a{sv}") >= 0);
+        if (sd_bus_message_enter_container(c.reply, 'a', "{sv}") <= 0)
+                return text;
+        while (sd_bus_message_enter_container(c.reply, 'e', "sv") > 0) {
+                const char *key, *value;
+
+                assert_true(sd_bus_message_read(c.reply, "sv", &key, "s", &value) > 0);
+                n += (size_t)snprintf(text + n, sizeof(text) - n, "%s=%s;", key, value);
+                assert_true(sd_bus_message_exit_container(c.reply) > 0);
+        }
+        return text;
+}
+
+static void test_set_limits_says_what_changed_and_who(void **state) {
+        char who[64];
+        const char *log;
+
+        begin();
+        capture_begin();
+        assert_string_equal(SET("max_concurrent", "6"), ""); /* an underscore will do */
+        log = capture_end();
+        (void)snprintf(who, sizeof(who), "by uid %u, pid %d\n", geteuid(), getpid());
+        assert_non_null(strstr(log, "max-concurrent: 6 instead of 4 (pv-reaperctl set), "));
+        assert_non_null(strstr(log, who));
+        assert_string_equal(first_change(),
+                            "Key=max-concurrent;Before=4;Now=6;Origin=pv-reaperctl set;");
+        assert_string_equal(SET("max-concurrent", "6"), "");
+        assert_string_equal(first_change(), "");
+        end();
+}
+
+static void test_set_limits_says_that_a_value_has_no_effect(void **state) {
+        begin();
+        assert_string_equal(SET("start-burst", "3"), "");
+        assert_non_null(strstr(first_change(), "NoEffect=while start-rate is infinity;"));
+        assert_string_equal(SET("start-burst", "4", "start-rate", "6"), "");
+        assert_null(strstr(first_change(), "NoEffect"));
+        assert_string_equal(call("Reload"), "");
+        assert_non_null(strstr(first_change(), "Key=start-rate;Before=6;Now=infinity;"));
+        end();
+}
+
 static void test_set_limits_lasts_until_a_reload(void **state) {
         begin();
         assert_string_equal(SET("max-concurrent", "6"), "");
@@ -443,6 +500,9 @@ int main(void) {
                 checked_test(test_set_limits_takes_all_or_nothing),
                 checked_test(test_set_limits_refuses_what_needs_a_restart),
                 checked_test(test_set_limits_refuses_what_does_not_go_together),
+                checked_test(test_set_limits_says_why_not),
+                checked_test(test_set_limits_says_what_changed_and_who),
+                checked_test(test_set_limits_says_that_a_value_has_no_effect),
                 checked_test(test_set_limits_lasts_until_a_reload),
                 checked_test(test_drain_and_resume_by_method),
                 checked_test(test_resume_is_refused_while_we_are_stopped),

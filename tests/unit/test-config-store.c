@@ -169,7 +169,7 @@ static void test_store_take_live(void **state) {
         set_all(wanted);
         assert_int_equal(config_copy(&copy, wanted), 0);
         capture_begin();
-        config_take_live(running, wanted);
+        config_take_live(running, wanted, NULL);
         assert_string_equal(
                 capture_end(),
                 "pv-reaperd: handoff in section [sockets] has changed; a restart applies it\n"
@@ -206,7 +206,7 @@ static void test_store_take_live_moved(void **state) {
         set(wanted, "drain-time", "0.5min");
         assert_int_equal(config_copy(&copy, wanted), 0);
         capture_begin();
-        config_take_live(running, wanted);
+        config_take_live(running, wanted, NULL);
         assert_string_equal(capture_end(), "");
         assert_same(running, copy);
 }

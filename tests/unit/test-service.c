@@ -18,6 +18,7 @@
 
 static struct stage stage;
 static struct service *service;
+static const struct service_caller somebody = {.who = "uid 7"};
 
 /* ---- PID 1, and workers ---- */
 
@@ -151,7 +152,7 @@ static void test_status_follows_the_work(void **state) {
         assert_string_equal(stage_said(&stage), "STATUS=idle with 1 VM; 4 done, 2 failed\n");
         pass(60 * USEC_PER_SEC);
         assert_string_equal(stage_said(&stage), "");
-        service_drain(service);
+        service_drain(service, "uid 7");
         pass(USEC_PER_SEC);
         assert_string_equal(stage_said(&stage),
                             "STATUS=draining: idle with 1 VM; 4 done, 2 failed\n");
@@ -384,15 +385,17 @@ static void test_a_stop_that_is_called_off(void **state) {
 
 static void test_an_administrator_drains_and_resumes(void **state) {
         begin();
-        service_drain(service);
         capture_begin();
-        service_drain(service);
+        service_drain(service, "uid 7");
+        assert_non_null(strstr(capture_end(), "asked for a drain (uid 7): no new VMs"));
+        capture_begin();
+        service_drain(service, "uid 7");
         assert_string_equal(capture_end(), "");
         assert_int_equal(mode(), GOVERNOR_DRAINING);
         assert_string_equal(service_drain_reason(service), "administrator");
         pass(300 * USEC_PER_SEC);
         assert_false(has_ended());
-        assert_int_equal(service_resume(service), 0);
+        assert_int_equal(service_resume(service, "uid 7"), 0);
         assert_int_equal(mode(), GOVERNOR_NORMAL);
         assert_null(service_drain_reason(service));
         end();
@@ -400,10 +403,10 @@ static void test_an_administrator_drains_and_resumes(void **state) {
 
 static void test_what_is_being_stopped_is_not_resumed(void **state) {
         begin();
-        service_drain(service);
+        service_drain(service, "uid 7");
         pid1_says(PID1_STOPS_SOCKET);
         assert_string_equal(service_drain_reason(service), "pv-reaper.socket");
-        assert_int_equal(service_resume(service), -EBUSY);
+        assert_int_equal(service_resume(service, "uid 7"), -EBUSY);
         assert_int_equal(mode(), GOVERNOR_DRAINING);
         pid1_says(PID1_STOPS_NOTHING); /* and the administrator has taken his back */
         assert_int_equal(mode(), GOVERNOR_NORMAL);
@@ -412,7 +415,7 @@ static void test_what_is_being_stopped_is_not_resumed(void **state) {
 
 static void test_an_administrators_drain_outlives_a_stop(void **state) {
         begin();
-        service_drain(service);
+        service_drain(service, "uid 7");
         pid1_says(PID1_STOPS_SOCKET);
         pid1_says(PID1_STOPS_NOTHING);
         assert_int_equal(mode(), GOVERNOR_DRAINING);
@@ -435,13 +438,31 @@ static void test_hangup_reloads(void **state) {
         end();
 }
 
+static void test_a_reload_logs_what_changed_and_who(void **state) {
+        const char *log;
+
+        begin();
+        stage.reload_key = "start-burst";
+        stage.reload_value = "7";
+        capture_begin();
+        assert_int_equal(service_reload(service, &somebody), 0);
+        log = capture_end();
+        assert_non_null(strstr(log, "start-burst: 7 instead of 10 (test), by uid 7; "
+                                    "no effect while start-rate is infinity\n"));
+        assert_null(strstr(log, "max-concurrent:"));
+        capture_begin();
+        assert_int_equal(service_reload(service, &somebody), 0);
+        assert_null(strstr(capture_end(), "instead of"));
+        end();
+}
+
 static void test_a_reload_that_fails_changes_nothing(void **state) {
         const char *log;
 
         begin();
         stage.reload_key = NULL;
         capture_begin();
-        assert_int_equal(service_reload(service), -EINVAL);
+        assert_int_equal(service_reload(service, &somebody), -EINVAL);
         log = capture_end();
         assert_non_null(strstr(log, "the configuration cannot be used, the old one stays"));
         assert_int_equal(stage.manager->governor.effective.max_concurrent, 4);
@@ -471,6 +492,7 @@ int main(void) {
                 checked_test(test_what_is_being_stopped_is_not_resumed),
                 checked_test(test_an_administrators_drain_outlives_a_stop),
                 checked_test(test_hangup_reloads),
+                checked_test(test_a_reload_logs_what_changed_and_who),
                 checked_test(test_a_reload_that_fails_changes_nothing),
         };
 

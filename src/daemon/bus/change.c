@@ -9,22 +9,100 @@
 #include "daemon/bus/change.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "daemon/adopt/adopt.h"
+#include "daemon/bus/dict.h"
 #include "daemon/bus/error.h"
 #include "daemon/bus/object.h"
 #include "daemon/manager.h"
-#include "daemon/runtime/log.h"
 #include "daemon/service/service.h"
 
-static int set_one(struct config *config, const char *key, const char *value, sd_bus_error *error) {
+/* ---- who asks ---- */
+
+#define CALLER_MAX 64
+
+/* On a bus only its name there is known without waiting for an answer. */
+static const char *caller_of(sd_bus_message *call, char buffer[static CALLER_MAX]) {
+        sd_bus *link = sd_bus_message_get_bus(call);
+        sd_bus_creds *creds = NULL;
+        pid_t pid = 0;
+        uid_t uid;
+
+        (void)snprintf(buffer, CALLER_MAX, "%s", sd_bus_message_get_sender(call) ?: "somebody");
+        if (sd_bus_is_bus_client(link) > 0 ||
+            sd_bus_get_owner_creds(link, SD_BUS_CREDS_EUID | SD_BUS_CREDS_PID, &creds) < 0)
+                return buffer;
+        (void)sd_bus_creds_get_pid(creds, &pid);
+        if (sd_bus_creds_get_euid(creds, &uid) >= 0)
+                (void)snprintf(buffer, CALLER_MAX, "uid %u, pid %d", uid, (int)pid);
+        sd_bus_creds_unref(creds);
+        return buffer;
+}
+
+/* ---- what changes: the answer is a list of it ---- */
+
+static const struct bus_field change_fields[] = {
+        BUS_MEMBER_AS('s', "Key", struct config_change, key),
+        BUS_MEMBER_AS('s', "Before", struct config_change, before),
+        BUS_MEMBER_AS('s', "Now", struct config_change, now),
+        BUS_MEMBER_AS('s', "Origin", struct config_change, origin),
+        BUS_MEMBER_AS('s', "NoEffect", struct config_change, note),
+        {},
+};
+
+struct answer {
+        sd_bus_message *m; /* owned */
+        int r;             /* the first error */
+        struct config_listener listener;
+};
+
+static void on_change(void *userdata, const struct config_change *change) {
+        struct answer *a = userdata;
+
+        if (a->r >= 0)
+                a->r = bus_append_dict(a->m, change_fields, (void *)(uintptr_t)change);
+}
+
+static int answer_begin(struct answer *ret, sd_bus_message *call) {
+        *ret = (struct answer){.listener = {on_change, ret}};
+        ret->r = sd_bus_message_new_method_return(call, &ret->m);
+        if (ret->r >= 0)
+                ret->r = sd_bus_message_open_container(ret->m, SD_BUS_TYPE_ARRAY, "a{sv}");
+        return ret->r;
+}
+
+static int answer_send(struct answer *a) {
+        if (a->r >= 0)
+                a->r = sd_bus_message_close_container(a->m);
+        return a->r < 0 ? a->r : sd_bus_send(NULL, a->m, NULL);
+}
+
+static void answer_deinit(struct answer *a) {
+        sd_bus_message_unref(a->m);
+}
+
+/* ---- SetLimits ---- */
+
+/* Keys have dashes; C and Python have taught people to write underscores. */
+static void use_dashes(const char *key, char *ret, size_t size) {
+        (void)snprintf(ret, size, "%s", key);
+        for (char *c = ret; *c; c++)
+                if (*c == '_')
+                        *c = '-';
+}
+
+static int set_one(struct config *config, const char *text, const char *value,
+                   sd_bus_error *error) {
+        char key[64];
         struct config_setting setting = {.key = key, .value = value, .file = "pv-reaperctl set"};
         const char *why = NULL;
         int r;
 
+        use_dashes(text, key, sizeof(key));
         if (!config_is_live(key))
                 return sd_bus_error_setf(error, BUS_ERROR_SETTING,
-                                         "no key %s can be changed while the daemon runs", key);
+                                         "no key %s can be changed while the daemon runs", text);
         r = config_set(config, &setting, &why);
         if (r < 0 && r != -ENOMEM)
                 return sd_bus_error_setf(error, BUS_ERROR_SETTING, "%s=%s: must be %s", key, value,
@@ -32,8 +110,23 @@ static int set_one(struct config *config, const char *key, const char *value, sd
         return r;
 }
 
+/* In a list such as 0-3,8; -1: it is empty. */
+static long highest_cpu(const char *list) {
+        long highest = -1;
+
+        while (*list) {
+                char *end;
+                long n = strtol(list, &end, 10);
+
+                highest = n > highest ? n : highest;
+                list = *end ? end + 1 : end;
+        }
+        return highest;
+}
+
 static int set_all(struct config *config, sd_bus_message *call, sd_bus_error *error) {
         const char *key, *value;
+        char why[512];
         int r;
 
         r = sd_bus_message_enter_container(call, SD_BUS_TYPE_ARRAY, "(ss)");
@@ -46,43 +139,50 @@ static int set_all(struct config *config, sd_bus_message *call, sd_bus_error *er
         }
         if (r < 0)
                 return r;
-        if (config_check(config) < 0)
-                return sd_bus_error_set(
-                        error, BUS_ERROR_SETTING,
-                        "The values exclude each other; the daemon's log says which");
+        if (config_check_silently(config, why, sizeof(why)) < 0)
+                return sd_bus_error_set(error, BUS_ERROR_SETTING, why);
+        if (highest_cpu(config->cpus) >= sysconf(_SC_NPROCESSORS_CONF))
+                return sd_bus_error_setf(error, BUS_ERROR_SETTING,
+                                         "cpus=%s: this host has no CPU %ld", config->cpus,
+                                         highest_cpu(config->cpus));
         return 0;
 }
 
 int bus_method_set_limits(sd_bus_message *call, void *userdata, sd_bus_error *error) {
         _cleanup_(config_freep) struct config *wanted = NULL;
+        _cleanup_(answer_deinit) struct answer answer = {};
         struct bus_object *o = userdata;
-        struct manager *m = o->manager;
+        char who[CALLER_MAX];
         int r;
 
-        r = config_copy(&wanted, m->config);
+        r = config_copy(&wanted, o->manager->config);
         if (r < 0)
                 return r;
         r = set_all(wanted, call, error);
+        if (r >= 0)
+                r = answer_begin(&answer, call);
         if (r < 0)
                 return r;
-        config_take_live(m->config, wanted);
-        manager_apply(m);
-        log_info("limits were changed over D-Bus: at most %u at once",
-                 m->governor.effective.max_concurrent);
-        return sd_bus_reply_method_return(call, NULL);
+        service_configure(o->service, wanted,
+                          &(struct service_caller){caller_of(call, who), &answer.listener});
+        return answer_send(&answer);
 }
+
+/* ---- the others ---- */
 
 int bus_method_drain(sd_bus_message *call, void *userdata, sd_bus_error *error) {
         struct bus_object *o = userdata;
+        char who[CALLER_MAX];
 
-        service_drain(o->service);
+        service_drain(o->service, caller_of(call, who));
         return sd_bus_reply_method_return(call, NULL);
 }
 
 int bus_method_resume(sd_bus_message *call, void *userdata, sd_bus_error *error) {
         struct bus_object *o = userdata;
+        char who[CALLER_MAX];
 
-        if (service_resume(o->service) < 0)
+        if (service_resume(o->service, caller_of(call, who)) < 0)
                 return sd_bus_error_setf(error, BUS_ERROR_STOPPING,
                                          "%s is being stopped: this drain cannot be ended",
                                          service_drain_reason(o->service));
@@ -90,13 +190,21 @@ int bus_method_resume(sd_bus_message *call, void *userdata, sd_bus_error *error)
 }
 
 int bus_method_reload(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        _cleanup_(answer_deinit) struct answer answer = {};
         struct bus_object *o = userdata;
+        char who[CALLER_MAX];
+        int r;
 
-        if (service_reload(o->service) < 0)
+        r = answer_begin(&answer, call);
+        if (r < 0)
+                return r;
+        r = service_reload(o->service,
+                           &(struct service_caller){caller_of(call, who), &answer.listener});
+        if (r < 0)
                 return sd_bus_error_set(error, BUS_ERROR_CONFIG,
                                         "The configuration has an error, and the old one stays; "
-                                        "the daemon's log says which");
-        return sd_bus_reply_method_return(call, NULL);
+                                        "pv-reaperd --check-config says where");
+        return answer_send(&answer);
 }
 
 /*

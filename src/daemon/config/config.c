@@ -205,33 +205,107 @@ uint64_t config_memory_high(const struct config *config) {
                        : high;
 }
 
-static int clash(const struct config *config, const char *a, const char *b, const char *what) {
-        const struct config_origin *first = origin_of(config, a), *second = origin_of(config, b);
-        char at[512], beside[512];
+struct clash {
+        bool is;
+        const char *a, *b, *what; /* keys */
+};
 
-        log_error("%s: %s=%s: %s %s=%s (%s)", config_describe_origin(first, at, sizeof(at)), a,
-                  first->text, what, b, second->text,
-                  config_describe_origin(second, beside, sizeof(beside)));
-        return -EINVAL;
+#define CLASHES 4
+
+static void find_clashes(const struct config *c, struct clash ret[static CLASHES]) {
+        static const char below[] = "must not be below";
+        const struct clash clashes[CLASHES] = {
+                {c->boost_max_concurrent != CONFIG_AUTO &&
+                         c->boost_max_concurrent < c->max_concurrent,
+                 "boost-max-concurrent", "max-concurrent", below},
+                {c->boost_cpu_quota < c->cpu_quota, "boost-cpu-quota", "cpu-quota", below},
+                {config_memory_high(c) < c->memory_low, "memory-high", "memory-low", below},
+                {c->cpu_enforce == ENFORCE_DEADLINE && *c->cpus, "cpus", "cpu-enforce",
+                 "cannot be together with"},
+        };
+
+        memcpy(ret, clashes, sizeof(clashes));
 }
 
-int config_check(const struct config *c) {
+static void log_clash(const struct config *config, const struct clash *clash) {
+        const struct config_origin *a = origin_of(config, clash->a),
+                                   *b = origin_of(config, clash->b);
+        char at[512], beside[512];
+
+        log_error("%s: %s=%s: %s %s=%s (%s)", config_describe_origin(a, at, sizeof(at)), clash->a,
+                  a->text, clash->what, clash->b, b->text,
+                  config_describe_origin(b, beside, sizeof(beside)));
+}
+
+int config_check(const struct config *config) {
+        struct clash clashes[CLASHES];
         int r = 0;
 
-        if (c->boost_max_concurrent != CONFIG_AUTO && c->boost_max_concurrent < c->max_concurrent)
-                r = clash(c, "boost-max-concurrent", "max-concurrent", "must not be below");
-        if (c->boost_cpu_quota < c->cpu_quota)
-                r = clash(c, "boost-cpu-quota", "cpu-quota", "must not be below");
-        if (config_memory_high(c) < c->memory_low)
-                r = clash(c, "memory-high", "memory-low", "must not be below");
-        if (c->cpu_enforce == ENFORCE_DEADLINE && *c->cpus)
-                r = clash(c, "cpus", "cpu-enforce", "cannot be together with");
+        find_clashes(config, clashes);
+        for (size_t i = 0; i < CLASHES; i++)
+                if (clashes[i].is) {
+                        log_clash(config, &clashes[i]);
+                        r = -EINVAL;
+                }
         return r;
+}
+
+int config_check_silently(const struct config *config, char *ret_why, size_t size) {
+        struct clash clashes[CLASHES];
+
+        find_clashes(config, clashes);
+        for (size_t i = 0; i < CLASHES; i++)
+                if (clashes[i].is) {
+                        (void)snprintf(ret_why, size, "%s (now %s) %s %s (now %s)", clashes[i].a,
+                                       origin_of(config, clashes[i].a)->text, clashes[i].what,
+                                       clashes[i].b, origin_of(config, clashes[i].b)->text);
+                        return -EINVAL;
+                }
+        return 0;
+}
+
+/* ---- does a value act? ---- */
+
+const char *config_no_effect(const struct config *c, const char *key) {
+        const struct {
+                bool is;
+                const char *key, *why;
+        } rows[] = {
+                {c->start_rate == CONFIG_INFINITY, "start-burst", "while start-rate is infinity"},
+                {c->unit_arrivals == CONFIG_INFINITY, "unit-arrivals-burst",
+                 "while unit-arrivals is infinity"},
+                {c->memory_low == 0, "memory-high", "while memory-low is 0"},
+                {c->cpu_enforce == ENFORCE_OFF, "cpu-quota", "while cpu-enforce is off"},
+                {c->cpu_enforce == ENFORCE_OFF, "boost-cpu-quota", "while cpu-enforce is off"},
+                {c->cpu_idle, "cpu-weight", "while cpu-idle is yes"},
+                {!c->adopt_qemu, "adopt-interval", "while qemu is no"},
+        };
+
+        for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+                if (rows[i].is && strcmp(rows[i].key, key) == 0)
+                        return rows[i].why;
+        return NULL;
 }
 
 /* ---- another one over the one in force ---- */
 
-void config_take_live(struct config *running, struct config *wanted) {
+static void tell_change(const struct config *before, const struct config *now,
+                        const struct config_key *key, const struct config_listener *listener) {
+        size_t i = (size_t)(key - config_keys);
+        char origin[512];
+        const struct config_change change = {
+                .key = key->key,
+                .before = before->origins[i].text,
+                .now = now->origins[i].text,
+                .origin = config_describe_origin(&now->origins[i], origin, sizeof(origin)),
+                .note = key->live ? config_no_effect(now, key->key) : "until a restart",
+        };
+
+        listener->changed(listener->userdata, &change);
+}
+
+void config_take_live(struct config *running, struct config *wanted,
+                      const struct config_listener *listener) {
         for (size_t i = 0; i < n_config_keys; i++) {
                 const struct config_key *key = &config_keys[i];
 
@@ -241,5 +315,12 @@ void config_take_live(struct config *running, struct config *wanted) {
                 else
                         log_warning("%s in section [%s] has changed; a restart applies it",
                                     key->key, key->section);
+        }
+        for (size_t i = 0; i < n_config_keys && listener; i++) {
+                const struct config_key *key = &config_keys[i];
+
+                if (!is_same(running, wanted, key))
+                        tell_change(key->live ? wanted : running, key->live ? running : wanted, key,
+                                    listener);
         }
 }

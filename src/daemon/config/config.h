@@ -100,14 +100,34 @@ int config_set(struct config *config, const struct config_setting *setting, cons
 /* Do the values go together? -EINVAL, and each pair that does not is logged, with its places. */
 int config_check(const struct config *config);
 
+/* The same, not logged: the first pair that does not is named in the buffer. */
+int config_check_silently(const struct config *config, char *ret_why, size_t size);
+
+/* Why the value of a key has no effect beside the others: a sentence's end; NULL: it has one. */
+const char *config_no_effect(const struct config *config, const char *key);
+
 /* Whether a running daemon can change the key; false also if there is none of that name. */
 bool config_is_live(const char *key);
 
 /* The boost ends when there is more memory than this. */
 uint64_t config_memory_high(const struct config *config);
 
+/* A key with another value than before. The texts are good during the call. */
+struct config_change {
+        const char *key, *before, *now;
+        const char *origin; /* of what is now */
+        const char *note;   /* why it has no effect; NULL: it has one */
+};
+
+struct config_listener {
+        void (*changed)(void *userdata, const struct config_change *change);
+        void *userdata;
+};
+
 /*
  * Moves what a running daemon can change from wanted to running, and warns of each other key that
- * differs. wanted then holds what was in force before: drop it.
+ * differs. The listener, if there is one, hears of each that differs. wanted then holds what was in
+ * force before: drop it.
  */
-void config_take_live(struct config *running, struct config *wanted);
+void config_take_live(struct config *running, struct config *wanted,
+                      const struct config_listener *listener);

@@ -58,6 +58,9 @@
 #define MESSAGE_CONFIG_RELOADED "da9ea17d1e9946e389bdb95e9cb0777d" /* PV_MAX_CONCURRENT */
 #define MESSAGE_CONFIG_REFUSED  "ffa9913244a249c68e7835542552fb79" /* */
 
+/* A key of the configuration has another value, and who asked for that. */
+#define MESSAGE_KEY_CHANGED "a389b97fc14949ccad449dee0eee9e22" /* PV_KEY PV_OLD PV_NEW PV_WHO */
+
 /* A peer was refused, or disconnected for what it sent. */
 #define MESSAGE_PEER_REFUSED "cfc2a2d6548b4684ad66e8a34c8b4564" /* PV_PID */
 

@@ -264,13 +264,38 @@ static int on_interrupt(sd_event_source *source, const struct signalfd_siginfo *
 }
 
 static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata) {
-        (void)service_reload(userdata);
+        (void)service_reload(userdata, &(struct service_caller){.who = "SIGHUP"});
         return 0;
 }
 
 /* ---- what an administrator asks for ---- */
 
-int service_reload(struct service *s) {
+static const char *or_nothing(const char *text) {
+        return *text ? text : "nothing";
+}
+
+static void on_config_change(void *userdata, const struct config_change *c) {
+        const struct service_caller *caller = userdata;
+
+        (void)log_event(LOG_EVENT(LOG_INFO, MESSAGE_KEY_CHANGED, 0, LOG_TEXT("PV_KEY", c->key),
+                                  LOG_TEXT("PV_OLD", c->before), LOG_TEXT("PV_NEW", c->now),
+                                  LOG_TEXT("PV_WHO", caller->who)),
+                        "%s: %s instead of %s (%s), by %s%s%s", c->key, or_nothing(c->now),
+                        or_nothing(c->before), c->origin, caller->who,
+                        c->note ? "; no effect " : "", c->note ? c->note : "");
+        if (caller->listener)
+                caller->listener->changed(caller->listener->userdata, c);
+}
+
+void service_configure(struct service *s, struct config *wanted,
+                       const struct service_caller *caller) {
+        const struct config_listener listener = {on_config_change, (void *)(uintptr_t)caller};
+
+        config_take_live(s->manager->config, wanted, &listener);
+        manager_apply(s->manager);
+}
+
+int service_reload(struct service *s, const struct service_caller *caller) {
         struct manager *m = s->manager;
         struct config *config = NULL;
         int r;
@@ -281,9 +306,8 @@ int service_reload(struct service *s) {
                 (void)log_event(LOG_EVENT(LOG_ERR, MESSAGE_CONFIG_REFUSED, 0),
                                 "the configuration cannot be used, the old one stays");
         } else {
-                config_take_live(m->config, config);
+                service_configure(s, config, caller);
                 config_free(config);
-                manager_apply(m);
                 (void)log_event(LOG_EVENT(LOG_INFO, MESSAGE_CONFIG_RELOADED, 0,
                                           LOG_NUMBER("PV_MAX_CONCURRENT",
                                                      m->governor.effective.max_concurrent)),
@@ -294,22 +318,27 @@ int service_reload(struct service *s) {
         return r;
 }
 
-void service_drain(struct service *s) {
+void service_drain(struct service *s, const char *who) {
+        char why[128];
+
         if (s->asked_to_drain)
                 return;
         s->asked_to_drain = true;
         manager_set_mode(s->manager, GOVERNOR_DRAINING, true);
-        log_begun(s, "an administrator asked for a drain");
+        (void)snprintf(why, sizeof(why), "an administrator asked for a drain (%s)", who);
+        log_begun(s, why);
 }
 
-int service_resume(struct service *s) {
+int service_resume(struct service *s, const char *who) {
         bool was = s->asked_to_drain;
+        char why[128];
 
         s->asked_to_drain = false;
         if (is_draining(s))
                 return -EBUSY;
+        (void)snprintf(why, sizeof(why), "an administrator ended the drain (%s)", who);
         if (was)
-                resume(s, "an administrator ended the drain");
+                resume(s, why);
         return 0;
 }
 

@@ -7,8 +7,16 @@
 
 #include "base/util.h"
 
+struct config;
+struct config_listener;
 struct manager;
 struct service;
+
+/* Somebody who asks for something. */
+struct service_caller {
+        const char *who;                        /* for the log: "uid 0, pid 77" */
+        const struct config_listener *listener; /* of what changes; NULL: none */
+};
 
 /* From here on signals are obeyed. They must be blocked. */
 int service_new(struct service **ret, struct manager *manager);
@@ -23,11 +31,15 @@ void service_ready(struct service *service);
  */
 const char *service_drain_reason(const struct service *service);
 
-/* Drains until service_resume(), or until the daemon ends. */
-void service_drain(struct service *service);
+/* Drains until service_resume(), or until the daemon ends. who: for the log. */
+void service_drain(struct service *service, const char *who);
 
 /* -EBUSY: still draining, for something is being stopped. */
-int service_resume(struct service *service);
+int service_resume(struct service *service, const char *who);
 
 /* Reads the configuration again. Negative: it cannot be used (logged), the old one stays. */
-int service_reload(struct service *service);
+int service_reload(struct service *service, const struct service_caller *caller);
+
+/* Another configuration is in force from now on; wanted holds what was before. */
+void service_configure(struct service *service, struct config *wanted,
+                       const struct service_caller *caller);

@@ -48,7 +48,8 @@ class ControlCase(PeerCase):
         worker.receive(DONE_ACK)
 
     def change(self, method):
-        self.assertEqual(bus.call(self.address, method), (0, None, ""))
+        status, _, error = bus.call(self.address, method)
+        self.assertEqual((status, error), (0, ""))
 
 
 class Methods(ControlCase):
