@@ -82,6 +82,17 @@ static int answer_status(sd_bus_message *reply) {
         return sd_bus_message_close_container(reply);
 }
 
+static int append_change(sd_bus_message *reply) {
+        (void)sd_bus_message_open_container(reply, 'a', "a{sv}");
+        (void)sd_bus_message_open_container(reply, 'a', "{sv}");
+        (void)append_text(reply, "Key", "max-concurrent");
+        (void)append_text(reply, "Before", "4");
+        (void)append_text(reply, "Now", "8");
+        (void)append_text(reply, "Origin", "runtime");
+        (void)sd_bus_message_close_container(reply);
+        return sd_bus_message_close_container(reply);
+}
+
 /* One that takes arguments: reads and notes them. false: it is none of these. */
 static bool read_arguments(sd_bus_message *m, const char *member, sd_bus_message *reply) {
         const char *key, *value;
@@ -98,6 +109,7 @@ static bool read_arguments(sd_bus_message *m, const char *member, sd_bus_message
                    sd_bus_message_enter_container(m, 'a', "(ss)") > 0) {
                 while (sd_bus_message_read(m, "(ss)", &key, &value) > 0)
                         (void)dprintf(calls, "%s:%s,", key, value);
+                (void)append_change(reply);
         } else {
                 return false;
         }
@@ -125,6 +137,8 @@ static int answer(sd_bus_message *m, const char *member, sd_bus_message *reply) 
                 return sd_bus_message_append(reply, "a(sss)", 1, "max-concurrent", "4", "runtime");
         if (strcmp(member, "GetMetrics") == 0)
                 return sd_bus_message_append(reply, "s", "pvreaper_x 1\n");
+        if (strcmp(member, "Reload") == 0)
+                return answer_list(reply, member);
         if (strcmp(member, "Drain") == 0) /* it has a word of its own */
                 return sd_bus_message_append(reply, "s", "extra");
         if (strcmp(member, "Resume") == 0)
@@ -353,11 +367,12 @@ static void test_ctl_verbs_changes(void **state) {
         set_up();
         (void)run(verb_reload, 0, NULL);
         assert_string_equal(take_asked(), "Reload()\n");
-        assert_string_equal(printed, "");
+        assert_string_equal(printed, "nothing changed\n");
         (void)run(verb_adopt, 0, "123");
         assert_string_equal(take_asked(), "Adopt(123)\n");
         (void)run(verb_set, 0, "max-concurrent=8=");
         assert_string_equal(take_asked(), "SetLimits(max-concurrent:8=,)\n");
+        assert_string_equal(printed, "max-concurrent: 8 instead of 4 (runtime)\n");
         options.json = JSON_SHORT;
         (void)run(verb_drain, 0, NULL);
         assert_string_equal(take_asked(), "Drain()\nGetStatus()\n");
