@@ -18,7 +18,7 @@ from service import ServiceCase  # noqa: E402
 
 STAND_IN = f"{harness.BUILD}/tests/standins/teardown-helper"
 # All that a helper does takes long enough to be looked at: 1 GiB in 4K pages is some 30 ms of CPU.
-SLOW = "[cpu]\ncpu-enforce=deadline\ncpu-quota=1%\n"
+SLOW = "[cpu]\ncpu-enforce=deadline\ncpu-quota=2%\n"
 
 
 def name_of(pid):
