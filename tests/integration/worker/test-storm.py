@@ -25,8 +25,8 @@ STORM_SECONDS = 240
 
 
 class Storm(Case):
-    # 4 GiB: PREPARE 10 ms, PERFORM 40 ms at least, so that 200 of them outlast the kills
-    vmm_env = {"PVSIM_NS_PER_PAGE": "20", "PVSIM_MIN_MS": "400"}
+    # 4 GiB: PREPARE 10 ms, PERFORM 250 ms, so that 200 of them outlast the kills
+    vmm_env = {"PVSIM_NS_PER_PAGE": "20", "PVSIM_MIN_MS": "250"}
     daemon_options = ("--max-concurrent", str(MAX_CONCURRENT))
 
     def setUp(self):
@@ -40,7 +40,7 @@ class Storm(Case):
     def kill_daemons(self, daemon):
         """Kills it KILLS times at random moments; returns the one that lives."""
         for _ in range(KILLS):
-            time.sleep(self.random.uniform(0, 3))
+            time.sleep(self.random.uniform(0, 1.5))
             daemon.kill()
             away = self.random.uniform(0, RESTART_SECONDS - 1)
             time.sleep(self.random.choice((0, 0.05, 0.5, away)))
