@@ -81,7 +81,7 @@ class QuietCase(PeerCase):
         for pid in pids:
             os.symlink(f"/proc/{pid}", f"{self.proc}/{pid}")
 
-    def wait_quiet(self, *arguments, timeout="0.3", program=harness.CTL, **popen):
+    def wait_quiet(self, *arguments, timeout="0.1", program=harness.CTL, **popen):
         """The exit status of pv-reaperctl wait-quiet; what it said is in self.said."""
         done = subprocess.run([program, "--socket", self.control, "wait-quiet", "--timeout",
                                timeout, *arguments], stderr=subprocess.PIPE, check=False,
@@ -114,7 +114,7 @@ class Claims(QuietCase):
             self.assertEqual(self.said, f"pv-reaperctl: {what} is not quiet yet\n")
         with self.somebody_waits("raw"), self.somebody_waits("--pid", str(worker.process.pid)):
             self.end_vmm(worker)
-            time.sleep(0.3)
+            self.wait("its VMM is dead", lambda: not harness.is_alive(worker.process.pid))
             self.assertEqual(self.known(worker), (False, "drain"))
             worker.say(QUIET, 0)
         self.assertEqual(self.known(worker), (True, "drain"))
@@ -454,7 +454,7 @@ class Proc(QuietCase):
         self.assertEqual(self.wait_quiet("raw", timeout="10", **nobody), QUIET_NOW)
 
     def slow_device(self):
-        """A loop device, and what to do before exec so that each 4 KiB take a second."""
+        """A loop device, and what to do before exec so that each 4 KiB take a third of a second."""
         group = f"/sys/fs/cgroup/blkio/{os.path.basename(self.directory)}"
         try:
             os.mkdir(group)
@@ -466,7 +466,7 @@ class Proc(QuietCase):
         self.addCleanup(subprocess.run, ["losetup", "--detach", loop.strip()], check=True)
         number = os.stat(loop.strip()).st_rdev
         with open(f"{group}/blkio.throttle.write_bps_device", "w", encoding="ascii") as file:
-            file.write(f"{os.major(number)}:{os.minor(number)} 4096")
+            file.write(f"{os.major(number)}:{os.minor(number)} 12288")
 
         def enter():
             with open(f"{group}/cgroup.procs", "w", encoding="ascii") as file:
