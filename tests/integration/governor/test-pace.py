@@ -113,7 +113,7 @@ class Quota(GovernorCase):
         vm = self.long_job(1500)
         self.assertNotEqual(policy_of(vm.keeper), SCHED_DEADLINE)
         self.reload(**self.cap("10%"))
-        self.assertAlmostEqual(self.share_used(vm.keeper, 1), 0.10, delta=0.02)
+        self.assertAlmostEqual(self.share_used(vm.keeper, 1.5), 0.10, delta=0.02)
         self.reload(**self.cap("40%"))
         self.assertAlmostEqual(self.share_used(vm.keeper, 1), 0.40, delta=0.04)
         self.reload()
