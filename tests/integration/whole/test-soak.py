@@ -31,12 +31,12 @@ from memory_bill import MemoryBill
 from pauses import Pauses
 from raw import fds_at_rest, resident_kib
 
-SECONDS = float(os.environ.get("PVR_SOAK_SECONDS", "120"))
+SECONDS = float(os.environ.get("PVR_SOAK_SECONDS", "60"))
 SEED = int(os.environ.get("PVR_SOAK_SEED", str(random.randrange(1 << 32))))
 VMS = 50
 STANDINS = 5
 MAX_CONCURRENT = 4
-PACE = 0.15  # seconds from one event to the next, on average
+PACE = 0.05  # seconds from one event to the next, on average
 REST_EVERY = max(5, SECONDS / 12)
 TOUCHED = 4 << 20  # of each VM's memory
 GRACE_MSEC = 3000  # and up to a quarter more
@@ -60,8 +60,8 @@ def is_our_keeper(pid):
 
 
 class Soak(Case):
-    # 4 GiB: PREPARE 10 ms, PERFORM 20 ms of CPU time in 200 ms
-    vmm_env = {"PVSIM_NS_PER_PAGE": "20", "PVSIM_MIN_MS": "200",
+    # 4 GiB: PREPARE 10 ms, PERFORM 20 ms of CPU time in 100 ms
+    vmm_env = {"PVSIM_NS_PER_PAGE": "20", "PVSIM_MIN_MS": "100",
                "PVREAPER_GRACE_MSEC": str(GRACE_MSEC)}
     daemon_options = ("--max-concurrent", str(MAX_CONCURRENT))
 
