@@ -99,6 +99,7 @@ class Lies(HostileCase):
 
     def test_stops_itself(self):
         """With the only slot. It is not waited for for ever, and loses nothing by it."""
+        self.configure("overdue=1s\n")
         daemon = self.serve("--max-concurrent", "1")
         liar, honest = self.worker("liar"), self.worker("honest")
         liar.take_slot()
