@@ -41,7 +41,7 @@ class End(QemuCase):
         self.puppet.take_slot()
 
     def check(self, way, *arguments, **keywords):
-        vm = self.qemu("-name", "guest=anna", *arguments, memory=MEMORY,
+        vm = self.qemu("-name", "guest=anna", *arguments,
                        preexec_fn=self.cgroups.enter("machine"), **keywords)
         self.registered(2)
         place = self.cgroups.of(vm.keeper) if self.cgroups.top else None
