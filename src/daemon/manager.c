@@ -61,11 +61,13 @@ static void tick_on(struct manager *m) {
         loop_timer_start(m->tick_source, loop_now(m->event) + TICK_USEC);
 }
 
-/* A process is still in it. Unless that is a worker that we know, the purge is repeated. */
+/* A worker that we know reads its own bill, when its end has come to us. */
 static void on_left(void *userdata, pid_t pid, uint64_t starttime) {
         struct manager *m = userdata;
 
-        m->workers.purge = m->workers.purge || !worker_find(&m->workers, pid, starttime);
+        if (!worker_find(&m->workers, pid, starttime) &&
+            worker_new_left(&m->workers, pid, starttime) < 0)
+                m->workers.purge = true;
 }
 
 static void purge(struct manager *m) {
@@ -313,10 +315,20 @@ int manager_new(struct manager **ret, struct config *config, const struct config
         return 0;
 }
 
+/* What a worker has it keeps, and its cgroup is the next daemon's to read: as after kill -9. */
+static void leave(struct manager *m) {
+        struct worker *w;
+
+        m->workers.leaving = true;
+        TAILQ_FOREACH (w, &m->workers.list, link)
+                enforce_leave(&w->cap);
+}
+
 struct manager *manager_free(struct manager *m) {
         if (!m)
                 return NULL;
         m->acceptor = acceptor_free(m->acceptor);
+        leave(m);
         while (!TAILQ_EMPTY(&m->peers.list))
                 peer_free(TAILQ_FIRST(&m->peers.list));
         while (!TAILQ_EMPTY(&m->workers.list))
@@ -343,8 +355,10 @@ static void on_found(void *userdata, pid_t pid, uint64_t starttime) {
         int r;
 
         r = worker_new_found(&w, &m->workers, pid, starttime);
+        if (r == -ESRCH)
+                r = worker_new_left(&m->workers, pid, starttime);
         m->workers.purge = m->workers.purge || r < 0;
-        if (r < 0 && r != -ESRCH)
+        if (r < 0)
                 (void)log_warning_errno(r, "cannot count worker %d of an earlier daemon", (int)pid);
 }
 

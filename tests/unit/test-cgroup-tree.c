@@ -333,10 +333,9 @@ static void test_tree_scan_keepers(void **state) {
         for (unsigned i = 0; i < 2; i++) { /* no call goes on where another one ended */
                 found[0] = '\0';
                 assert_int_equal(cgroup_root_scan_keepers(root, on_found, found), 0);
-                assert_string_equal(found, "5-6 ");
+                assert_true(strcmp(found, "5-6 3-4 ") == 0 || strcmp(found, "3-4 5-6 ") == 0);
         }
-        assert_false(exists("jobs/vm-3-4"));
-        assert_true(exists("jobs/vm-5-6") && exists("jobs/other") && exists("jobs/vm-1-1"));
+        assert_true(exists("jobs/vm-3-4")); /* its mark was not read yet */
         tear_down();
 }
 

@@ -320,6 +320,32 @@ static void test_what_is_left_is_removed_later(void **state) {
         end(&h);
 }
 
+/* Its end has not come to us yet: its bill must not go with its cgroup. */
+static void test_the_purge_leaves_known_workers_alone(void **state) {
+        struct citizen *left;
+        struct keeper k[1];
+        struct house h;
+
+        begin_with(&h, k, 1);
+        (void)pass(&h, 0);
+        k[0].citizen->cgroup_cpu_usec = 700;
+        assert_int_equal(sd_event_source_set_enabled(k[0].worker->exit_source, SD_EVENT_OFF), 0);
+        town_bury(k[0].citizen);
+        left = town_add(60, 1);
+        strcpy(left->cgroup, "/town/jobs/vm-60-1060");
+        strcpy(left->mark, "done=0 job=1 kind=1 bytes=4096 queued=1 granted=2 cpu=3 unit=x");
+        town_bury(left);
+        h.m->workers.purge = true;
+        assert_non_null(strstr(pass(&h, SEC), "(pid 60, unit x) lost"));
+        assert_string_equal(left->cgroup, "");
+        assert_string_not_equal(k[0].citizen->cgroup, "");
+        assert_false(h.m->workers.purge);
+        assert_int_equal(sd_event_source_set_enabled(k[0].worker->exit_source, SD_EVENT_ON), 0);
+        assert_non_null(strstr(pass(&h, 0), "CPU 0.000700 s"));
+        assert_string_equal(k[0].citizen->cgroup, "");
+        free_keepers(&h, k, 1);
+}
+
 /* ---- who is told ---- */
 
 static void test_watchers_are_told(void **state) {
@@ -545,8 +571,9 @@ static void test_the_end_with_work(void **state) {
         assert_int_equal(connect(client, (void *)&address, sizeof(address)), 0);
         pass(&h, 0);
         assert_int_equal(h.m->peers.n, 1);
-        town.remove_error = -EBUSY; /* they go on without us */
+        town_bury(k[0].citizen); /* its end is the next daemon's to read */
         free_keepers(&h, k, 3);
+        assert_int_equal(town.n_cgroups, 3);
         close_fd(&client);
 }
 
@@ -582,6 +609,7 @@ int main(void) {
                 checked_test(test_it_ticks_only_with_work),
                 checked_test(test_it_ticks_for_one_that_is_away),
                 checked_test(test_what_is_left_is_removed_later),
+                checked_test(test_the_purge_leaves_known_workers_alone),
                 checked_test(test_watchers_are_told),
                 checked_test(test_jobs_are_remembered),
                 checked_test(test_short_memory_lets_more_run),

@@ -9,6 +9,7 @@
 #include "fds.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -130,11 +131,55 @@ static void test_mark_long_unit(void **state) {
         assert_int_equal(mark_parse(&back, text), 0);
 }
 
+/* ---- the card ---- */
+
+static void test_card_round_trip(void **state) {
+        struct card cards[] = {
+                {},
+                {.vmm_pid = INT_MAX, .vmm_starttime = UINT64_MAX, .uuid = {1, 2, 3}},
+                {.vmm_pid = 1, .name = " a name=b uuid="},
+                {.vmm_pid = 1},
+        };
+
+        memset(cards[3].name, 'n', sizeof(cards[3].name) - 1);
+        memset(cards[3].uuid, 0xff, sizeof(cards[3].uuid));
+        for (size_t i = 0; i < ARRAY_SIZE(cards); i++) {
+                char text[CARD_SIZE_MAX];
+                struct card back;
+
+                card_format(&cards[i], text);
+                assert_int_equal(card_parse(&back, text), 0);
+                assert_int_equal(back.vmm_pid, cards[i].vmm_pid);
+                assert_int_equal(back.vmm_starttime, cards[i].vmm_starttime);
+                assert_memory_equal(back.uuid, cards[i].uuid, sizeof(back.uuid));
+                assert_string_equal(back.name, cards[i].name);
+        }
+}
+
+static void test_card_foreign(void **state) {
+        static const char *const texts[] = {
+                "",
+                "vmm=1 start=2 uuid=-",
+                "vmm=-1 start=2 uuid=- name=x",
+                "vmm=1 start=2 uuid=12 name=x",
+                "start=1 vmm=2 uuid=- name=x",
+                "vmm=1 start=2 uuid=- name="
+                "0123456789012345678901234567890123456789012345678901234567890123456789",
+        };
+        struct card back = {.vmm_pid = 99};
+
+        for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+                assert_int_equal(card_parse(&back, texts[i]), -EBADMSG);
+                assert_int_equal(back.vmm_pid, 99);
+        }
+}
+
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 checked_test(test_mark_round_trip), checked_test(test_mark_of_old),
                 checked_test(test_mark_cut),        checked_test(test_mark_foreign),
-                checked_test(test_mark_long_unit),
+                checked_test(test_mark_long_unit),  checked_test(test_card_round_trip),
+                checked_test(test_card_foreign),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

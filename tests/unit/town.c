@@ -17,13 +17,19 @@
 
 struct town town;
 
-struct citizen *town_find(pid_t pid) {
+static struct citizen *find(pid_t pid) {
         struct citizen *c;
 
         LIST_FOREACH(c, &town.citizens, link)
         if (c->pid == pid)
                 return c;
         return NULL;
+}
+
+struct citizen *town_find(pid_t pid) {
+        struct citizen *c = find(pid);
+
+        return c && !c->gone ? c : NULL;
 }
 
 struct citizen *town_add(pid_t pid, pid_t ppid) {
@@ -54,6 +60,11 @@ void town_kill(struct citizen *c) {
         assert_int_equal(eventfd_write(c->life, 1), 0);
         c->memory = 0;
         c->rss = 0;
+}
+
+void town_bury(struct citizen *c) {
+        town_kill(c);
+        c->gone = true;
 }
 
 int town_open(pid_t pid) {
@@ -203,6 +214,8 @@ int __wrap_cgroup_root_scan_closers(struct cgroup_root *root, cgroup_found_fn fo
                                     void *userdata);
 int __wrap_cgroup_leaf_new(struct cgroup_leaf **ret, struct cgroup_root *root, pid_t pid,
                            uint64_t starttime);
+int __wrap_cgroup_leaf_open(struct cgroup_leaf **ret, struct cgroup_root *root, pid_t pid,
+                            uint64_t starttime);
 int __wrap_cgroup_leaf_open_closer(struct cgroup_leaf **ret, struct cgroup_root *root, pid_t pid);
 int __wrap_cgroup_leaf_take_nodes(struct cgroup_leaf *leaf, struct cgroup_root *root,
                                   const char *nodes, enum cgroup_fit fit);
@@ -214,6 +227,8 @@ int __wrap_cgroup_leaf_cpu_usec(struct cgroup_leaf *leaf, uint64_t *ret);
 int __wrap_cgroup_leaf_remove(struct cgroup_leaf *leaf, struct cgroup_root *root);
 int __wrap_cgroup_leaf_set_mark(struct cgroup_leaf *leaf, const char *text);
 int __wrap_cgroup_leaf_get_mark(struct cgroup_leaf *leaf, char *buffer, size_t size);
+int __wrap_cgroup_leaf_set_card(struct cgroup_leaf *leaf, const char *text);
+int __wrap_cgroup_leaf_get_card(struct cgroup_leaf *leaf, char *buffer, size_t size);
 
 int __wrap_cgroup_root_new(struct cgroup_root **ret, const char *path) {
         (void)snprintf(town.asked, sizeof(town.asked), "%s", path ? path : "(auto)");
@@ -244,7 +259,7 @@ static struct citizen *owner_of(const struct cgroup_leaf *leaf) {
         int pid = 0;
 
         assert_int_equal(sscanf(leaf->name, "vm-%d-", &pid), 1);
-        c = town_find(pid);
+        c = find(pid);
         assert_non_null(c);
         return c;
 }
@@ -279,16 +294,27 @@ int __wrap_cgroup_root_scan_closers(struct cgroup_root *root, cgroup_found_fn fo
         return scan(true, found, userdata);
 }
 
-int __wrap_cgroup_leaf_new(struct cgroup_leaf **ret, struct cgroup_root *root, pid_t pid,
-                           uint64_t starttime) {
+static int leaf_new_keeper(struct cgroup_leaf **ret, pid_t pid, uint64_t starttime) {
         char path[64];
 
-        if (town.new_error < 0)
-                return town.new_error;
-        town.n_cgroups++;
         (void)snprintf(path, sizeof(path), "/town/jobs/vm-%d-%llu", (int)pid,
                        (unsigned long long)starttime);
         return leaf_new(ret, path, false);
+}
+
+int __wrap_cgroup_leaf_new(struct cgroup_leaf **ret, struct cgroup_root *root, pid_t pid,
+                           uint64_t starttime) {
+        if (town.new_error < 0)
+                return town.new_error;
+        town.n_cgroups++;
+        return leaf_new_keeper(ret, pid, starttime);
+}
+
+int __wrap_cgroup_leaf_open(struct cgroup_leaf **ret, struct cgroup_root *root, pid_t pid,
+                            uint64_t starttime) {
+        const struct citizen *c = find(pid);
+
+        return c && *c->cgroup ? leaf_new_keeper(ret, pid, starttime) : -ENOENT;
 }
 
 int __wrap_cgroup_leaf_open_closer(struct cgroup_leaf **ret, struct cgroup_root *root, pid_t pid) {
@@ -343,8 +369,11 @@ int __wrap_cgroup_leaf_cpu_usec(struct cgroup_leaf *leaf, uint64_t *ret) {
 }
 
 int __wrap_cgroup_leaf_remove(struct cgroup_leaf *leaf, struct cgroup_root *root) {
-        if (!leaf->foreign && town.remove_error == 0)
+        if (!leaf->foreign && town.remove_error == 0) {
                 town.n_cgroups--;
+                if (owner_of(leaf)->gone)
+                        owner_of(leaf)->cgroup[0] = '\0';
+        }
         return leaf->foreign ? 0 : town.remove_error;
 }
 
@@ -359,5 +388,19 @@ int __wrap_cgroup_leaf_get_mark(struct cgroup_leaf *leaf, char *buffer, size_t s
         if (leaf->foreign || !*owner_of(leaf)->mark)
                 return -ENODATA;
         (void)snprintf(buffer, size, "%s", owner_of(leaf)->mark);
+        return 0;
+}
+
+int __wrap_cgroup_leaf_set_card(struct cgroup_leaf *leaf, const char *text) {
+        if (leaf->foreign)
+                return -EOPNOTSUPP;
+        (void)snprintf(owner_of(leaf)->card, CARD_SIZE_MAX, "%s", text);
+        return 0;
+}
+
+int __wrap_cgroup_leaf_get_card(struct cgroup_leaf *leaf, char *buffer, size_t size) {
+        if (leaf->foreign || !*owner_of(leaf)->card)
+                return -ENODATA;
+        (void)snprintf(buffer, size, "%s", owner_of(leaf)->card);
         return 0;
 }

@@ -29,11 +29,12 @@ struct citizen {
 
         /* what became of it */
         char cgroup[64]; /* "": where it was born */
-        char mark[MARK_SIZE_MAX];
+        char mark[MARK_SIZE_MAX], card[CARD_SIZE_MAX];
         uint64_t cgroup_cpu_usec; /* the bill of its cgroup */
         bool limited, killed;
 
-        int life; /* an eventfd, as its pidfds are */
+        bool gone; /* see town_bury() */
+        int life;  /* an eventfd, as its pidfds are */
         LIST_ENTRY(citizen) link;
 };
 
@@ -64,6 +65,9 @@ struct citizen *town_find(pid_t pid);
 
 /* Dead from now on, as its pidfds say, and a zombie until the end. */
 void town_kill(struct citizen *citizen);
+
+/* Dead, and no zombie any more; its cgroup stays until somebody removes it. */
+void town_bury(struct citizen *citizen);
 
 /* A pidfd, which is the caller's; -1 and errno. */
 int town_open(pid_t pid);

@@ -61,7 +61,7 @@ struct cgroup_root *cgroup_root_free(struct cgroup_root *root);
 
 typedef void (*cgroup_found_fn)(void *userdata, pid_t pid, uint64_t starttime);
 
-/* Removes the keepers' cgroups that are empty; calls found for the worker of each of the others. */
+/* For each keeper's cgroup, whether somebody is in it or not. found may remove it. */
 int cgroup_root_scan_keepers(struct cgroup_root *root, cgroup_found_fn found, void *userdata);
 
 /* For each process in a closer's cgroup. */
@@ -73,6 +73,10 @@ int cgroup_root_scan_closers(struct cgroup_root *root, cgroup_found_fn found, vo
  */
 int cgroup_leaf_new(struct cgroup_leaf **ret, struct cgroup_root *root, pid_t pid,
                     uint64_t starttime);
+
+/* Opens the keeper's cgroup, and changes nothing. -ENOENT: there is none. */
+int cgroup_leaf_open(struct cgroup_leaf **ret, struct cgroup_root *root, pid_t pid,
+                     uint64_t starttime);
 
 /*
  * Opens the closer's cgroup in which pid is, and makes none; leaf->foreign is then true. -ENOENT:
@@ -132,11 +136,14 @@ int cgroup_leaf_cpu_usec(struct cgroup_leaf *leaf, uint64_t *ret);
 int cgroup_leaf_remove(struct cgroup_leaf *leaf, struct cgroup_root *root);
 
 /*
- * The mark: a short text that lives as long as the cgroup. -ENODATA: none; -EOPNOTSUPP: the kernel
- * is too old, or, from set_mark, the cgroup is foreign.
+ * Short texts that live as long as the cgroup: the mark, about its job, and the card, about the
+ * worker. -ENODATA: none; -EOPNOTSUPP: the kernel is too old, or, from the set functions, the
+ * cgroup is foreign.
  */
 int cgroup_leaf_set_mark(struct cgroup_leaf *leaf, const char *text);
 int cgroup_leaf_get_mark(struct cgroup_leaf *leaf, char *buffer, size_t size);
+int cgroup_leaf_set_card(struct cgroup_leaf *leaf, const char *text);
+int cgroup_leaf_get_card(struct cgroup_leaf *leaf, char *buffer, size_t size);
 
 /*
  * Writes a value into a file of PATH/jobs, for all workers together. -ENOENT: no such controller.

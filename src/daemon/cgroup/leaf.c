@@ -23,6 +23,7 @@
 #include "daemon/runtime/process.h"
 
 #define MARK_NAME   "user.pvreaper"
+#define CARD_NAME   "user.pvreaper.vm"
 #define LEAF_FORMAT "vm-%d-%" PRIu64
 
 #define CLOSER_PREFIX "pv-reaper-closer@"
@@ -162,14 +163,35 @@ static int leaf_open(struct cgroup_leaf *leaf, int parent) {
         return leaf->dir < 0 ? negative_errno() : 0;
 }
 
+/* As leaf_alloc(). */
+static int leaf_alloc_keeper(struct cgroup_leaf **ret, struct cgroup_root *root, pid_t pid,
+                             uint64_t starttime) {
+        char name[48];
+
+        (void)snprintf(name, sizeof(name), LEAF_FORMAT, (int)pid, starttime);
+        return leaf_alloc(ret, root->jobs_path, name);
+}
+
+int cgroup_leaf_open(struct cgroup_leaf **ret, struct cgroup_root *root, pid_t pid,
+                     uint64_t starttime) {
+        _cleanup_(cgroup_leaf_freep) struct cgroup_leaf *leaf = NULL;
+        int r;
+
+        r = leaf_alloc_keeper(&leaf, root, pid, starttime);
+        if (r >= 0)
+                r = leaf_open(leaf, root->jobs);
+        if (r < 0)
+                return r;
+        *ret = take_ptr(&leaf);
+        return 0;
+}
+
 int cgroup_leaf_new(struct cgroup_leaf **ret, struct cgroup_root *root, pid_t pid,
                     uint64_t starttime) {
         _cleanup_(cgroup_leaf_freep) struct cgroup_leaf *leaf = NULL;
-        char name[48];
         int r;
 
-        (void)snprintf(name, sizeof(name), LEAF_FORMAT, (int)pid, starttime);
-        r = leaf_alloc(&leaf, root->jobs_path, name);
+        r = leaf_alloc_keeper(&leaf, root, pid, starttime);
         if (r < 0)
                 return r;
         if (mkdirat(root->jobs, leaf->name, 0755) < 0 && errno != EEXIST)
@@ -270,17 +292,33 @@ int cgroup_leaf_kill(struct cgroup_leaf *leaf) {
         return leaf->foreign ? -EPERM : cgroup_write_at(leaf->dir, "cgroup.kill", "1");
 }
 
-int cgroup_leaf_set_mark(struct cgroup_leaf *leaf, const char *text) {
+static int set_text(struct cgroup_leaf *leaf, const char *name, const char *text) {
         if (leaf->foreign)
                 return -EOPNOTSUPP;
-        return fsetxattr(leaf->dir, MARK_NAME, text, strlen(text), 0) < 0 ? negative_errno() : 0;
+        return fsetxattr(leaf->dir, name, text, strlen(text), 0) < 0 ? negative_errno() : 0;
 }
 
-int cgroup_leaf_get_mark(struct cgroup_leaf *leaf, char *buffer, size_t size) {
-        ssize_t n = fgetxattr(leaf->dir, MARK_NAME, buffer, size - 1);
+static int get_text(struct cgroup_leaf *leaf, const char *name, char *buffer, size_t size) {
+        ssize_t n = fgetxattr(leaf->dir, name, buffer, size - 1);
 
         if (n < 0)
                 return negative_errno();
         buffer[n] = '\0';
         return 0;
+}
+
+int cgroup_leaf_set_mark(struct cgroup_leaf *leaf, const char *text) {
+        return set_text(leaf, MARK_NAME, text);
+}
+
+int cgroup_leaf_get_mark(struct cgroup_leaf *leaf, char *buffer, size_t size) {
+        return get_text(leaf, MARK_NAME, buffer, size);
+}
+
+int cgroup_leaf_set_card(struct cgroup_leaf *leaf, const char *text) {
+        return set_text(leaf, CARD_NAME, text);
+}
+
+int cgroup_leaf_get_card(struct cgroup_leaf *leaf, char *buffer, size_t size) {
+        return get_text(leaf, CARD_NAME, buffer, size);
 }

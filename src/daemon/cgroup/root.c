@@ -167,14 +167,11 @@ struct scan {
         void *userdata;
 };
 
-/* The kernel lets it be removed when no process is in it. */
 static void scan_keeper(struct scan *scan, const char *name) {
         uint64_t starttime;
         int pid;
 
-        if (sscanf(name, "vm-%d-%" SCNu64, &pid, &starttime) != 2)
-                return;
-        if (unlinkat(scan->root->jobs, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+        if (sscanf(name, "vm-%d-%" SCNu64, &pid, &starttime) == 2)
                 scan->found(scan->userdata, pid, starttime);
 }
 

@@ -310,6 +310,15 @@ void enforce_remove(struct enforce_task *t) {
                 write_cpu_max(e, true);
 }
 
+void enforce_leave(struct enforce_task *t) {
+        if (!t->enforce)
+                return;
+        TAILQ_REMOVE(&t->enforce->tasks, t, link);
+        t->enforce->n_tasks--;
+        free(t->cpus);
+        *t = (struct enforce_task){};
+}
+
 void enforce_tick(struct enforce *e) {
         struct enforce_task *t;
         bool loose = false;
@@ -394,11 +403,8 @@ struct enforce *enforce_free(struct enforce *e) {
 
         if (!e)
                 return NULL;
-        while ((t = TAILQ_FIRST(&e->tasks)) != NULL) {
-                TAILQ_REMOVE(&e->tasks, t, link);
-                enforce_task_release(t);
-                t->enforce = NULL;
-        }
+        while ((t = TAILQ_FIRST(&e->tasks)) != NULL)
+                enforce_leave(t);
         free(e);
         return NULL;
 }

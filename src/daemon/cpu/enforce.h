@@ -47,7 +47,8 @@ struct enforce;
 /* With no quota, and the probe pending. */
 int enforce_new(struct enforce **ret, const struct enforce_cgroup *cgroup);
 
-/* Takes back what it gave. Takes NULL. */
+/* What it gave stays in force: workers outlive us, and the next daemon takes it over. Takes NULL.
+ */
 struct enforce *enforce_free(struct enforce *enforce);
 
 /* All of these take effect at once, on running workers, too. */
@@ -60,6 +61,9 @@ void enforce_set_probe(struct enforce *enforce, enum probe_result result, const 
  */
 void enforce_add(struct enforce *enforce, struct enforce_task *task, pid_t pid, int pidfd,
                  int policy);
+
+/* No more under enforcement, and keeps what it was given. No-op if not added. */
+void enforce_leave(struct enforce_task *task);
 
 /*
  * Between the two calls many workers are added or removed: shares are set at the second, once, the

@@ -28,8 +28,10 @@ static void overtake_helper(const struct worker *keeper) {
                 return;
         TAILQ_FOREACH (w, &keeper->workers->list, link)
                 if (w->state == WORKER_ADOPTED && w->vmm_pid == keeper->vmm_pid &&
-                    worker_vmm_alive(w))
+                    worker_vmm_alive(w)) {
                         worker_set_state(w, WORKER_OVERTAKEN);
+                        worker_mark(w);
+                }
 }
 
 /*
@@ -72,18 +74,22 @@ static bool is_worker(struct workers *ws, pid_t pid) {
 }
 
 /*
- * The VMM by pidfd, and its unit, if it is the one whose address space the worker shares. The mark
- * of one that was found has the unit already: three reads less, for each of thousands.
+ * The VMM by pidfd, and its unit, if it is the one whose address space the worker shares. Of one
+ * that was found mark and card know the unit and who the VMM is: four reads less, for each of
+ * thousands.
  */
 static int find_vmm(struct worker *w, pid_t ppid) {
         _cleanup_(close_fd) int pidfd = process_open(ppid);
         _cleanup_(freep) char *unit = NULL;
+        struct task_stat stat = {.starttime = w->vmm.starttime};
         int r = 0;
 
         if (pidfd < 0)
                 return pidfd;
         if (!w->unit)
                 r = process_unit(ppid, &unit);
+        if (r >= 0 && w->vmm.pid != ppid)
+                r = process_read_stat(ppid, &stat);
         if (r < 0)
                 return r;
         /* Last, and then is it still alive: what was read by number before was about this one. */
@@ -96,6 +102,7 @@ static int find_vmm(struct worker *w, pid_t ppid) {
         if (r <= 0)
                 return r < 0 ? r : -ESRCH;
         w->vmm_pid = ppid;
+        w->vmm = (struct process_id){ppid, stat.starttime};
         w->vmm_pidfd = take_fd(&pidfd);
         if (unit)
                 w->unit = take_ptr(&unit);
@@ -190,6 +197,11 @@ int worker_new(struct worker **ret, struct workers *ws, pid_t pid, const struct 
         return 0;
 }
 
+/* It may be a zombie, and stay one as long as its parent likes. */
+static bool is_dead(const struct task_stat *stat) {
+        return stat->state == 'Z' || stat->state == 'X';
+}
+
 /* Who and where it is. An earlier daemon may have ended between its move and the look at it. */
 static int find_again(struct worker *w, bool *ret_away) {
         struct task_stat stat;
@@ -201,7 +213,7 @@ static int find_again(struct worker *w, bool *ret_away) {
         r = process_read_stat(w->pid, &stat);
         if (r < 0)
                 return r;
-        if (stat.starttime != w->starttime)
+        if (stat.starttime != w->starttime || is_dead(&stat))
                 return -ESRCH;
         r = find_closer(w, stat.ppid);
         if (r != 0)
@@ -248,5 +260,47 @@ int worker_new_found(struct worker **ret, struct workers *ws, pid_t pid, uint64_
         if (r < 0)
                 return r;
         *ret = take_ptr(&w);
+        return 0;
+}
+
+/* ---- who ended unseen ---- */
+
+static bool lives(const struct process_id *id) {
+        struct task_stat stat;
+
+        return process_read_stat(id->pid, &stat) >= 0 && stat.starttime == id->starttime &&
+               !is_dead(&stat);
+}
+
+/* Its VMM, if that is alive. By number first, then by a pidfd that says so. */
+static void find_vmm_left(struct worker *w) {
+        if (w->vmm.pid > 0)
+                w->vmm_pidfd = process_open(w->vmm.pid);
+        if (w->vmm_pidfd >= 0 && !lives(&w->vmm))
+                close_fd(&w->vmm_pidfd);
+        if (w->vmm_pidfd < 0)
+                w->vmm_pidfd = -1;
+}
+
+int worker_new_left(struct workers *ws, pid_t pid, uint64_t starttime) {
+        _cleanup_(worker_freep) struct worker *w = NULL;
+        const struct process_id id = {pid, starttime};
+        bool away;
+        int r;
+
+        if (lives(&id))
+                return -EBUSY;
+        r = worker_alloc(&w, ws, pid, starttime);
+        if (r >= 0)
+                r = cgroup_leaf_open(&w->cgroup, ws->cgroup, pid, starttime);
+        if (r < 0)
+                return r == -ENOENT ? 0 : r;
+        away = worker_restore(w);
+        find_vmm_left(w);
+        if (w->sort == WORKER_HELPER && !w->job && !away && !worker_vmm_alive(w))
+                r = worker_begin_unseen(w);
+        if (r < 0)
+                return r;
+        worker_end_unseen(take_ptr(&w));
         return 0;
 }

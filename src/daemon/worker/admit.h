@@ -17,5 +17,12 @@ struct task_stat;
 int worker_new(struct worker **ret, struct workers *workers, pid_t pid,
                const struct task_stat *stat, int *pidfd);
 
-/* A worker found in our cgroups after a restart; counts from now on. */
+/* A worker found in our cgroups after a restart; counts from now on. -ESRCH: it is gone. */
 int worker_new_found(struct worker **ret, struct workers *workers, pid_t pid, uint64_t starttime);
+
+/*
+ * One that is gone and left its cgroup. What the cgroup says of a job that ran is reported; then
+ * the cgroup is removed, or workers.purge is set. -EBUSY: it lives, and nothing is done; other
+ * errors: nothing was reported.
+ */
+int worker_new_left(struct workers *workers, pid_t pid, uint64_t starttime);

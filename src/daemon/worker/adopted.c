@@ -47,7 +47,7 @@ static int on_look(sd_event_source *source, uint64_t usec, void *userdata) {
 /* ---- its job ---- */
 
 /* since: when its VMM died, or 0 if nobody saw it. */
-static int begin(struct worker *w, uint64_t since) {
+static int make_job(struct worker *w, uint64_t since) {
         const struct wire_request request = {
                 .seq = ONLY_JOB, .kind = JOB_KIND_ADOPTED, .mem = w->mem};
         int r;
@@ -59,6 +59,19 @@ static int begin(struct worker *w, uint64_t since) {
         w->job->queued_at = w->job->granted_at = since;
         w->job->waited_usec = 0;
         w->job->cpu_base = w->adopted_cpu;
+        return 0;
+}
+
+int worker_begin_unseen(struct worker *w) {
+        return make_job(w, 0);
+}
+
+static int begin(struct worker *w, uint64_t since) {
+        int r;
+
+        r = make_job(w, since);
+        if (r < 0)
+                return r;
         worker_set_state(w, WORKER_RUNNING); /* and the cap with it: first of all, it is at work */
         worker_mark(w);
         return 0;
@@ -122,11 +135,15 @@ static int take_name(struct worker *w) {
 }
 
 static int adopt(struct worker *w) {
+        struct task_stat vmm;
         int r;
 
         r = process_unit(w->vmm_pid, &w->unit);
+        if (r >= 0)
+                r = process_read_stat(w->vmm_pid, &vmm);
         if (r < 0)
                 return r;
+        w->vmm = (struct process_id){w->vmm_pid, vmm.starttime};
         r = take_name(w);
         if (r < 0)
                 return r;
@@ -165,6 +182,7 @@ int worker_new_adopted(struct worker **ret, struct workers *ws, struct helper *h
                 return r;
         worker_set_state(w, WORKER_ADOPTED);
         look_at_memory(w);
+        worker_sign(w);
         worker_mark(w);
         *ret = take_ptr(&w);
         return 0;

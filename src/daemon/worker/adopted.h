@@ -18,5 +18,8 @@ struct helper {
  */
 int worker_new_adopted(struct worker **ret, struct workers *workers, struct helper *helper);
 
+/* One that is gone: its one job, of which nothing is known but the bill. */
+int worker_begin_unseen(struct worker *worker);
+
 /* An adopted one that was found after a restart, and restored. */
 int worker_resume_adopted(struct worker *worker);

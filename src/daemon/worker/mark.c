@@ -4,7 +4,8 @@
  * The text of a mark: numbers by name in a fixed order, the unit last, since it may hold anything.
  * mark_parse() gives back exactly what mark_format() wrote. Newer names (AWAY, ...) are written
  * only where they say something, so that older daemons understand all other marks. A daemon that
- * does not understand a mark goes without, and says "unknown" where it would have needed it.
+ * does not understand a mark goes without, and says "unknown" where it would have needed it. The
+ * card is a text of its own for the same reason.
  */
 
 #include "daemon/worker/mark.h"
@@ -12,6 +13,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "base/uuid.h"
 
 #define AWAY    " away=1"
 #define ADOPTED " adopted=1"
@@ -56,5 +59,31 @@ int mark_parse(struct mark *ret, const char *text) {
                 return -EBADMSG;
         memcpy(m.unit, text, strlen(text) + 1);
         *ret = m;
+        return 0;
+}
+
+/* ---- the card ---- */
+
+void card_format(const struct card *c, char buffer[static CARD_SIZE_MAX]) {
+        char uuid[UUID_TEXT_SIZE];
+        const char *text = uuid_format(c->uuid, uuid);
+
+        (void)snprintf(buffer, CARD_SIZE_MAX, "vmm=%d start=%" PRIu64 " uuid=%s name=%s",
+                       (int)c->vmm_pid, c->vmm_starttime, text ? text : "-", c->name);
+}
+
+int card_parse(struct card *ret, const char *text) {
+        char uuid[UUID_TEXT_SIZE];
+        struct card c = {};
+        int n = -1;
+
+        if (sscanf(text, "vmm=%d start=%" SCNu64 " uuid=%36s name=%n", &c.vmm_pid, &c.vmm_starttime,
+                   uuid, &n) != 3 ||
+            n < 0 || c.vmm_pid < 0 || strlen(text + n) >= sizeof(c.name))
+                return -EBADMSG;
+        if (strcmp(uuid, "-") != 0 && !uuid_parse(uuid, c.uuid))
+                return -EBADMSG;
+        memcpy(c.name, text + n, strlen(text + n) + 1);
+        *ret = c;
         return 0;
 }

@@ -2,12 +2,15 @@
 #pragma once
 
 /*
- * The mark on a worker's cgroup: what the next daemon needs to know of its job and could not find
- * out. A line of text in an extended attribute; it goes with the cgroup. These two functions are
- * pure; cgroup.h reads and writes the attribute.
+ * Mark and card of a worker's cgroup: what the next daemon needs to know of its job, and of itself,
+ * and could not find out. Each is a line of text in an extended attribute; it goes with the cgroup.
+ * These functions are pure; cgroup.h reads and writes the attributes.
  */
 
+#include <sys/types.h>
+
 #include "base/util.h"
+#include "base/wire.h"
 
 #define MARK_SIZE_MAX 512
 
@@ -33,3 +36,17 @@ void mark_format(const struct mark *mark, char buffer[static MARK_SIZE_MAX]);
 
 /* -EBADMSG: it is no mark; *ret is left alone. */
 int mark_parse(struct mark *ret, const char *text);
+
+#define CARD_SIZE_MAX 256
+
+struct card {
+        pid_t vmm_pid; /* 0: not known */
+        uint64_t vmm_starttime;
+        uint8_t uuid[16];             /* all zero: none */
+        char name[WIRE_NAME_MAX + 1]; /* as worker.name is */
+};
+
+void card_format(const struct card *card, char buffer[static CARD_SIZE_MAX]);
+
+/* -EBADMSG: it is no card; *ret is left alone. */
+int card_parse(struct card *ret, const char *text);

@@ -98,6 +98,19 @@ void worker_end(struct worker *w) {
         worker_free(w);
 }
 
+void worker_end_unseen(struct worker *w) {
+        enum job_state state;
+
+        if (!w->job) {
+                worker_free(w);
+                return;
+        }
+        state = w->vmm.pid > 0 ? end_of_lost(w) : JOB_LOST;
+        w->job->granted_at = 0; /* since when it does not run any more nobody knows */
+        job_end(w, state);
+        worker_free(w);
+}
+
 static int on_exit_of_process(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
         struct worker *w = userdata;
 
@@ -152,6 +165,7 @@ int worker_on_register(struct worker *w, const struct wire_register *reg) {
         /* Whoever registers is not running: a grant it had was lost, and it asks again. */
         worker_drop_job(w);
         worker_set_state(w, WORKER_IDLE);
+        worker_sign(w);
         worker_mark(w);
         workers_quiet_changed(w->workers);
         if (reg->last.seq != 0)
@@ -286,6 +300,7 @@ static void take_back(struct worker *w) {
         w->job->cpu_base = USEC_INFINITY;
         slot_revoke(&w->slot);
         worker_set_state(w, WORKER_WAITING);
+        worker_mark(w); /* else the next daemon would take it for running */
         w->channel->end(w->channel);
 }
 

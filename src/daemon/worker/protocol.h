@@ -27,3 +27,6 @@ int worker_serve(struct worker *worker);
 
 /* Its process is gone: ends a job that it had, and frees it. */
 void worker_end(struct worker *worker);
+
+/* Likewise of one that went while no daemon looked, and was restored from its cgroup. */
+void worker_end_unseen(struct worker *worker);

@@ -71,7 +71,7 @@ struct worker *worker_free(struct worker *w) {
                 w->channel->end(w->channel);
         workers_remove(w->workers, w);
         workers_quiet_changed(w->workers);
-        if (w->cgroup)
+        if (w->cgroup && !w->workers->leaving)
                 w->workers->purge |= cgroup_leaf_remove(w->cgroup, w->workers->cgroup) < 0;
         cgroup_leaf_free(w->cgroup);
         close_fd(&w->pidfd);
@@ -300,7 +300,7 @@ void worker_start_job(struct worker *w) {
 void worker_mark(struct worker *w) {
         const struct job *j = worker_running_job(w);
         struct mark mark = {.done = w->last_seq,
-                            .away = was_sent_away(w),
+                            .away = was_sent_away(w) || w->state == WORKER_OVERTAKEN,
                             .adopted = w->sort == WORKER_HELPER,
                             .quiet = w->says_quiet};
         char text[MARK_SIZE_MAX];
@@ -326,12 +326,45 @@ void worker_mark(struct worker *w) {
                 (void)log_warning_errno(r, "cannot mark %s", w->cgroup->path);
 }
 
+void worker_sign(struct worker *w) {
+        struct card card = {.vmm_pid = w->vmm.pid, .vmm_starttime = w->vmm.starttime};
+        char text[CARD_SIZE_MAX];
+        int r;
+
+        if (!w->cgroup || w->cgroup->foreign)
+                return;
+        memcpy(card.uuid, w->uuid, sizeof(card.uuid));
+        (void)snprintf(card.name, sizeof(card.name), "%s", w->name);
+        card_format(&card, text);
+        r = cgroup_leaf_set_card(w->cgroup, text);
+        if (r < 0 && r != -EOPNOTSUPP)
+                (void)log_warning_errno(r, "cannot mark %s", w->cgroup->path);
+}
+
+/* Without a card its name is "?" until it registers. */
+static void restore_card(struct worker *w) {
+        char text[CARD_SIZE_MAX], *name;
+        struct card card;
+
+        if (cgroup_leaf_get_card(w->cgroup, text, sizeof(text)) < 0 || card_parse(&card, text) < 0)
+                return;
+        name = worker_escape_name(card.name, sizeof(card.name));
+        if (!name)
+                return;
+        free(w->name);
+        w->name = name;
+        memcpy(w->uuid, card.uuid, sizeof(w->uuid));
+        w->vmm = (struct process_id){card.vmm_pid, card.vmm_starttime};
+}
+
 /* What an earlier daemon knew of this worker; nothing, if there is no mark. */
 bool worker_restore(struct worker *w) {
         struct wire_request request;
         char text[MARK_SIZE_MAX];
         struct mark mark;
 
+        if (w->cgroup)
+                restore_card(w);
         if (!w->cgroup || cgroup_leaf_get_mark(w->cgroup, text, sizeof(text)) < 0 ||
             mark_parse(&mark, text) < 0)
                 return false;

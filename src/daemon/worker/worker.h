@@ -49,12 +49,19 @@ struct workers {
         uint64_t next_job_id;  /* from 1 */
         uint64_t n_unreported; /* jobs that ended while no daemon was there to be told */
         bool purge;            /* a cgroup that is no worker's any more could not be removed yet */
+        bool leaving;          /* the daemon ends: a worker's cgroup is the next daemon's to read */
 };
 
 enum worker_sort {
         WORKER_KEEPER, /* shares its address space with a VMM */
         WORKER_CLOSER, /* known by systemd's cgroup for its unit; it stays there, and has no VMM */
         WORKER_HELPER, /* a stock QEMU's, adopted: it knows nothing of us, see adopt.h */
+};
+
+/* A process for all time, as long as the host is up. */
+struct process_id {
+        pid_t pid;
+        uint64_t starttime;
 };
 
 /*
@@ -79,9 +86,10 @@ struct worker {
         /* identity */
         pid_t pid;
         uint64_t starttime;
-        pid_t vmm_pid;    /* its parent when it was verified; 0: found, not seen alive since */
-        uint8_t uuid[16]; /* a claim */
-        char *name;       /* a claim, escaped; owned */
+        pid_t vmm_pid;         /* its parent when it was verified; 0: found, not seen alive since */
+        struct process_id vmm; /* the same, dead or alive; pid 0: not known */
+        uint8_t uuid[16];      /* a claim */
+        char *name;            /* a claim, escaped; owned */
         enum worker_sort sort;
         char *unit;   /* of the VMM or closer, verified; owned; may be NULL */
         uint64_t mem; /* bytes, a claim; of an adopted one what was seen last */
@@ -205,10 +213,14 @@ static inline struct job *worker_running_job(const struct worker *worker) {
         return worker->job && worker->job->state == JOB_RUNNING ? worker->job : NULL;
 }
 
-/* Notes on its cgroup what the next daemon should know. */
+/* Notes on its cgroup what the next daemon should know of its job, and of itself. */
 void worker_mark(struct worker *worker);
+void worker_sign(struct worker *worker);
 
-/* Takes from the mark on its cgroup what an earlier daemon knew of it. Whether it sent it away. */
+/*
+ * Takes from card and mark on its cgroup what an earlier daemon knew of it; a job that ran, runs.
+ * Whether that daemon sent it away.
+ */
 bool worker_restore(struct worker *worker);
 
 /* ---- place.c: where it lives ---- */
