@@ -26,6 +26,7 @@
 #include "daemon/worker/quiet.h"
 
 #define TICK_USEC (1 * USEC_PER_SEC)
+#define TELL_USEC (60 * USEC_PER_SEC) /* at most one line of a sort of them */
 
 /* ---- who watches ---- */
 
@@ -76,6 +77,33 @@ static void purge(struct manager *m) {
                 m->workers.purge = true;
 }
 
+/* A line for each unit, once a minute at most. */
+static void tell_untold(struct manager *m) {
+        struct unit *unit;
+        unsigned n;
+
+        while ((unit = unit_take_untold(&m->governor.units, &n))) {
+                (void)log_event(LOG_EVENT(LOG_WARNING, MESSAGE_JOBS_UNTOLD, 0,
+                                          LOG_TEXT("PV_UNIT", unit->name),
+                                          LOG_NUMBER("PV_JOBS", n)),
+                                "%u jobs of unit %s ended without a grant, and are not told one by "
+                                "one",
+                                n, unit->name ? unit->name : "unknown");
+                unit_unref(unit);
+        }
+}
+
+/* Whether there will be something. */
+static bool look_at_untold(struct manager *m) {
+        uint64_t now = loop_now(m->event);
+
+        if (now - m->told_at >= TELL_USEC && !TAILQ_EMPTY(&m->governor.units.untold)) {
+                tell_untold(m);
+                m->told_at = now;
+        }
+        return !TAILQ_EMPTY(&m->governor.units.untold);
+}
+
 static int on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
         struct manager *m = userdata;
         bool again = false;
@@ -89,7 +117,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
         again = cap_tick(m->cap) || again;
         if (m->workers.purge)
                 purge(m);
-        again = again || m->workers.purge;
+        again = look_at_untold(m) || again || m->workers.purge;
         tell_changed(m);
         if (again)
                 tick_on(m);
@@ -112,7 +140,8 @@ static int on_dispatch(sd_event_source *source, void *userdata) {
 
         while ((job = governor_next(&m->governor, loop_now(m->event), &wake_at)))
                 worker_grant(job->worker);
-        if (m->governor.n_counted > 0 || m->workers.purge)
+        if (m->governor.n_counted > 0 || m->workers.purge ||
+            !TAILQ_EMPTY(&m->governor.units.untold))
                 tick_on(m);
         loop_timer_at(m->start_source, wake_at);
         memory_changed(m->memory);
@@ -181,8 +210,9 @@ static void on_memory_short(void *userdata, bool is_short) {
 static void on_job_ended(void *userdata, struct job *job) {
         struct manager *m = userdata;
 
-        ledger_add(&m->ledger, job);
-        tell_job_changed(m, job);
+        job = ledger_add(&m->ledger, job);
+        if (job)
+                tell_job_changed(m, job);
 }
 
 static void on_job_moved(void *userdata, struct job *job) {
@@ -333,6 +363,7 @@ struct manager *manager_free(struct manager *m) {
                 peer_free(TAILQ_FIRST(&m->peers.list));
         while (!TAILQ_EMPTY(&m->workers.list))
                 worker_free(TAILQ_FIRST(&m->workers.list));
+        tell_untold(m);
         ledger_deinit(&m->ledger);
         governor_deinit(&m->governor);
         m->tick_source = sd_event_source_disable_unref(m->tick_source);

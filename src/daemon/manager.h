@@ -59,6 +59,7 @@ struct manager {
         struct workers workers;
         struct ledger ledger;
         uint64_t started_at;
+        uint64_t told_at; /* the sums of what was not told one by one */
 
         sd_event_source *tick_source; /* once a second, while something is to be looked at */
         sd_event_source *dispatch_source;

@@ -12,6 +12,13 @@
 #define PACKETS_PER_SEC 5000
 #define PACKETS_BURST   10000
 
+/*
+ * Of one unit, without a grant: as many as the history remembers, for a unit full of guests which
+ * went ahead while no daemon ran; and no more than a reader of the log can follow.
+ */
+#define OUTCOMES_PER_SEC 1
+#define OUTCOMES_BURST   1000
+
 #define SEC_PER_HOUR 3600U
 
 /* What cpu-quota=auto is of each CPU where weight does not act: pv-reaper.conf(5) says why. */
@@ -57,6 +64,8 @@ struct unit_limits policy_unit_limits(const struct config *config, unsigned max)
                 .arrivals_burst = config->unit_arrivals_burst,
                 .packets_per_sec = PACKETS_PER_SEC,
                 .packets_burst = PACKETS_BURST,
+                .outcomes_per_sec = OUTCOMES_PER_SEC,
+                .outcomes_burst = OUTCOMES_BURST,
         };
 }
 

@@ -253,6 +253,33 @@ static void test_unit_many(void **state) {
         unit_table_deinit(&t);
 }
 
+/* What is not told is a sum, which is told even if nothing else is left of the unit. */
+static void test_unit_outcomes_are_summed(void **state) {
+        const struct unit_limits limits = {
+                .pool = {1000, 1000}, .outcomes_per_sec = 1, .outcomes_burst = 10};
+        struct unit_table t;
+        struct unit *u;
+        unsigned n = 0;
+
+        unit_table_init(&t, &limits);
+        assert_null(unit_take_untold(&t, &n));
+        u = unit_get(&t, 0, "a");
+        for (unsigned i = 0; i < 15; i++)
+                n += unit_tells(u, 0);
+        assert_int_equal(n, 10);
+        assert_true(unit_tells(u, USEC_PER_SEC));
+        assert_false(unit_tells(u, USEC_PER_SEC));
+        unit_unref(u);
+        unit_unref(unit_get(&t, 1000 * USEC_PER_SEC, "b")); /* looks whom to forget */
+        u = unit_take_untold(&t, &n);
+        assert_string_equal(u->name, "a");
+        assert_int_equal(n, 6);
+        assert_null(unit_take_untold(&t, &n));
+        assert_false(unit_tells(u, USEC_PER_SEC));
+        unit_unref(u);
+        unit_table_deinit(&t); /* and nothing of it is left */
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 checked_test(test_unit_same_name_same_unit),
@@ -264,6 +291,7 @@ int main(void) {
                 checked_test(test_unit_packets_per_unit),
                 checked_test(test_unit_new_rates_for_all),
                 checked_test(test_unit_many),
+                checked_test(test_unit_outcomes_are_summed),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

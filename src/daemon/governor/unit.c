@@ -29,6 +29,7 @@ static void unit_init(struct unit *u, struct unit_table *table) {
                 TAILQ_INIT(&u->line.jobs[i]);
         bucket_init(&u->arrivals, USEC_PER_SEC, limits->arrivals_per_sec, limits->arrivals_burst);
         bucket_init(&u->packets, USEC_PER_SEC, limits->packets_per_sec, limits->packets_burst);
+        bucket_init(&u->outcomes, USEC_PER_SEC, limits->outcomes_per_sec, limits->outcomes_burst);
 }
 
 static void unit_forget(struct unit *u) {
@@ -59,10 +60,16 @@ static struct unit *unit_make(struct unit_table *table, const char *name) {
 void unit_table_init(struct unit_table *table, const struct unit_limits *limits) {
         *table = (struct unit_table){.limits = *limits};
         TAILQ_INIT(&table->idle);
+        TAILQ_INIT(&table->untold);
         unit_init(&table->shared, table);
 }
 
 void unit_table_deinit(struct unit_table *table) {
+        struct unit *u;
+        unsigned n;
+
+        while ((u = unit_take_untold(table, &n)))
+                unit_unref(u);
         while (!TAILQ_EMPTY(&table->idle))
                 unit_forget(TAILQ_FIRST(&table->idle));
 }
@@ -78,6 +85,7 @@ static void set_rates(struct unit *u, const struct walk *walk) {
 
         bucket_set(&u->arrivals, walk->now, limits->arrivals_per_sec, limits->arrivals_burst);
         bucket_set(&u->packets, walk->now, limits->packets_per_sec, limits->packets_burst);
+        bucket_set(&u->outcomes, walk->now, limits->outcomes_per_sec, limits->outcomes_burst);
 }
 
 static void on_unit(const void *node, VISIT visit, void *userdata) {
@@ -97,7 +105,8 @@ void unit_table_set_limits(struct unit_table *table, uint64_t now,
 /* ---- references ---- */
 
 static bool has_history(const struct unit *u, uint64_t now) {
-        return !bucket_is_full(&u->arrivals, now) || !bucket_is_full(&u->packets, now);
+        return !bucket_is_full(&u->arrivals, now) || !bucket_is_full(&u->packets, now) ||
+               !bucket_is_full(&u->outcomes, now);
 }
 
 static void forget_idle(struct unit_table *table, uint64_t now) {
@@ -139,6 +148,25 @@ bool unit_arrives(struct unit *u, uint64_t now) {
 
 uint64_t unit_packet(struct unit *u, uint64_t now) {
         return bucket_reserve(&u->packets, now, 1);
+}
+
+bool unit_tells(struct unit *u, uint64_t now) {
+        if (bucket_take(&u->outcomes, now, 1))
+                return true;
+        if (u->n_untold++ == 0)
+                TAILQ_INSERT_TAIL(&u->table->untold, unit_ref(u), untold_link);
+        return false;
+}
+
+struct unit *unit_take_untold(struct unit_table *table, unsigned *ret) {
+        struct unit *u = TAILQ_FIRST(&table->untold);
+
+        if (!u)
+                return NULL;
+        TAILQ_REMOVE(&table->untold, u, untold_link);
+        *ret = u->n_untold;
+        u->n_untold = 0;
+        return u;
 }
 
 int charge_take(struct charge *charge, struct unit *u, enum unit_quota quota) {

@@ -18,6 +18,8 @@
  * - arrivals, i.e. connections per second: each costs a look into /proc, before we know anything.
  * - packets per second: a thousand connections must not get a thousand turns of the loop for one
  *   of somebody else's. Bytes need no limit: packets are small and of fixed size (wire.h).
+ * - outcomes without a grant that are told one by one: each is a line of the log and a place in the
+ *   history, and costs the worker a packet. Those beyond are told in one sum.
  * Requests per second need none of their own: they are packets, and what they ask for, a slot, is
  * given in turns (queue.h).
  */
@@ -39,6 +41,7 @@ struct unit_limits {
         unsigned most[_UNIT_QUOTA_MAX]; /* what a single one may have; 0: see charge_take() */
         uint32_t arrivals_per_sec, arrivals_burst; /* 0 per second: no limit */
         uint32_t packets_per_sec, packets_burst;
+        uint32_t outcomes_per_sec, outcomes_burst;
 };
 
 /* queue.c's: a unit's place among those that wait. */
@@ -59,10 +62,12 @@ struct unit {
         unsigned n_refs;
         unsigned n_counted; /* governor.c's: slots it holds */
         unsigned used[_UNIT_QUOTA_MAX];
-        struct bucket arrivals, packets;
+        struct bucket arrivals, packets, outcomes;
+        unsigned n_untold; /* outcomes */
         struct unit_line line;
 
-        TAILQ_ENTRY(unit) link; /* in table.idle, if n_refs is 0 */
+        TAILQ_ENTRY(unit) link;        /* in table.idle, if n_refs is 0 */
+        TAILQ_ENTRY(unit) untold_link; /* in table.untold, if n_untold is not 0 */
 };
 
 TAILQ_HEAD(unit_list, unit);
@@ -77,7 +82,8 @@ struct unit_table {
         /* state */
         unsigned n_units; /* without the shared one */
         unsigned used[_UNIT_QUOTA_MAX];
-        struct unit_list idle; /* without reference; whose last one went first is first */
+        struct unit_list idle;   /* without reference; whose last one went first is first */
+        struct unit_list untold; /* a reference each; of whom something was not told */
 };
 
 void unit_table_init(struct unit_table *table, const struct unit_limits *limits);
@@ -108,6 +114,18 @@ bool unit_arrives(struct unit *unit, uint64_t now);
  * busy. USEC_INFINITY: never.
  */
 uint64_t unit_packet(struct unit *unit, uint64_t now);
+
+/*
+ * A job of it ended without a grant. Whether that is to be told by itself; if not it is one more of
+ * those that unit_take_untold() tells of.
+ */
+bool unit_tells(struct unit *unit, uint64_t now);
+
+/*
+ * A unit with outcomes that were not told, and how many; they are told from now on. A reference,
+ * which is the caller's. NULL: there is none.
+ */
+struct unit *unit_take_untold(struct unit_table *table, unsigned *ret);
 
 /*
  * Part of a quota that gives itself back: embedded in what costs it (a peer, a worker), all zero

@@ -92,6 +92,10 @@ const char *job_kind_to_string(uint32_t kind) {
         }
 }
 
+bool job_was_granted(const struct job *job) {
+        return job->granted_at != 0 && !job->ungoverned;
+}
+
 bool job_has_outcome(const struct job *job) {
         return job->state >= JOB_DONE && job->state != JOB_LOST;
 }

@@ -65,6 +65,7 @@ struct job {
         int error;
         uint16_t rc, rrc;
         bool ungoverned; /* it began without our grant, as far as we know */
+        bool untold;     /* it ended, and its unit has so many without a grant: only counted */
 
         /*
          * Verified, never claimed: granting it gives memory back, for its VMM is dead, or its
@@ -109,6 +110,9 @@ const char *job_kind_to_string(uint32_t kind);
 
 /* Whether its worker said how it ended, so that error, rc and rrc mean something. */
 bool job_has_outcome(const struct job *job);
+
+/* Whether we granted it, as far as we know. */
+bool job_was_granted(const struct job *job);
 
 /* Whether it ended as it should: the log warns of others, and the status shows them. */
 bool job_went_well(const struct job *job);

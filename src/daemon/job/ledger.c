@@ -9,6 +9,7 @@
 #include "daemon/job/ledger.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/uuid.h"
 #include "daemon/runtime/log.h"
@@ -81,9 +82,7 @@ void ledger_init(struct ledger *l) {
         tally_init(&l->tally);
 }
 
-static void drop_oldest(struct ledger *l) {
-        struct job *job = TAILQ_FIRST(&l->history);
-
+static void drop(struct ledger *l, struct job *job) {
         TAILQ_REMOVE(&l->history, job, link);
         l->n_history--;
         job_free(job);
@@ -91,7 +90,7 @@ static void drop_oldest(struct ledger *l) {
 
 void ledger_deinit(struct ledger *l) {
         while (l->n_history > 0)
-                drop_oldest(l);
+                drop(l, TAILQ_FIRST(&l->history));
 }
 
 /* Only from what we granted: one that went ahead by itself was under no limit. */
@@ -102,12 +101,42 @@ static void learn(struct ledger *l, const struct job *job) {
                 estimate_learn(&l->estimate, job->kind, &sample);
 }
 
-void ledger_add(struct ledger *l, struct job *job) {
-        job_log(job);
+static bool same_unit(const struct job *a, const struct job *b) {
+        return strcmp(a->unit ? a->unit : "", b->unit ? b->unit : "") == 0;
+}
+
+/*
+ * Makes room for one that was not granted: in the place of the oldest of that sort of its unit, if
+ * that has its share, or there is no other place.
+ */
+static bool make_room(struct ledger *l, const struct job *newest) {
+        struct job *oldest = NULL, *job;
+        unsigned n = 0;
+
+        TAILQ_FOREACH (job, &l->history, link) {
+                if (job_was_granted(job) || !same_unit(job, newest))
+                        continue;
+                oldest = oldest ? oldest : job;
+                n++;
+        }
+        if (n < HISTORY_UNGRANTED_MAX && l->n_history < HISTORY_MAX)
+                return true;
+        if (oldest)
+                drop(l, oldest);
+        return oldest;
+}
+
+struct job *ledger_add(struct ledger *l, struct job *job) {
+        if (!job->untold)
+                job_log(job);
         l->totals[job->state]++;
         learn(l, job);
         tally_job(&l->tally, job);
+        if (job->untold || (!job_was_granted(job) && !make_room(l, job)))
+                return job_free(job);
+        if (l->n_history >= HISTORY_MAX)
+                drop(l, TAILQ_FIRST(&l->history));
         TAILQ_INSERT_TAIL(&l->history, job, link);
-        if (++l->n_history > HISTORY_MAX)
-                drop_oldest(l);
+        l->n_history++;
+        return job;
 }

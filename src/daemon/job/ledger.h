@@ -7,7 +7,8 @@
 #include "daemon/job/job.h"
 #include "daemon/job/tally.h"
 
-#define HISTORY_MAX 1000 /* finished jobs we remember */
+#define HISTORY_MAX           1000 /* finished jobs we remember */
+#define HISTORY_UNGRANTED_MAX 100  /* of them of one unit, not granted */
 
 struct ledger {
         struct job_list history; /* oldest first; owned */
@@ -20,8 +21,14 @@ struct ledger {
 void ledger_init(struct ledger *ledger);
 void ledger_deinit(struct ledger *ledger);
 
-/* A job ended. Takes it over; it stays valid until HISTORY_MAX more have ended. */
-void ledger_add(struct ledger *ledger, struct job *job);
+/*
+ * A job ended. Takes it over. Returns it if it is remembered, until HISTORY_MAX more are; NULL: it
+ * is only counted.
+ *
+ * One that was not granted pushes nobody else's out of the history: each worker can report as many
+ * as it likes. Of its unit HISTORY_UNGRANTED_MAX of that sort are remembered.
+ */
+struct job *ledger_add(struct ledger *ledger, struct job *job);
 
 /* The one line of the log for a finished job, with the fields of JOB_FIELDS in messages.h. */
 void job_log(const struct job *job);

@@ -25,6 +25,9 @@
  * PV_RUN_USEC? PV_BYTES PV_RC? PV_RRC? PV_PID PV_CGROUP?
  */
 
+/* So many ended without a grant that they were not told one by one. */
+#define MESSAGE_JOBS_UNTOLD "a916f129537d45eab293c56503ab17f5" /* PV_UNIT? PV_JOBS */
+
 /* A worker that counts stands still; it moves again. */
 #define MESSAGE_WORKER_OVERDUE "77378381de154577aba8488a675d6263" /* PV_VM PV_UNIT? PV_PID */
 #define MESSAGE_WORKER_MOVES   "740be2f0e83c478e9791a015d4bd0929" /* PV_VM PV_UNIT? PV_PID */

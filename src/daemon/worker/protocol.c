@@ -18,6 +18,19 @@
 
 /* ---- how jobs end ---- */
 
+/* Each outcome without a grant costs the worker a packet, and us a line of the log. */
+static bool may_be_told(struct worker *w, const struct job *job, uint64_t now) {
+        struct unit *unit;
+        bool tells;
+
+        if (job_was_granted(job))
+                return true;
+        unit = unit_get(&w->workers->governor->units, now, job->unit);
+        tells = unit_tells(unit, now);
+        unit_unref(unit);
+        return tells;
+}
+
 static void job_end(struct worker *w, enum job_state state) {
         uint64_t now = loop_now(w->workers->event), cpu;
         struct job *job = worker_take_job(w);
@@ -28,6 +41,7 @@ static void job_end(struct worker *w, enum job_state state) {
                 job->cpu_usec = cpu - job->cpu_base;
         job->state = state;
         job->worker = NULL;
+        job->untold = !may_be_told(w, job, now);
         /*
          * The mark before the report: if we die in between, the next daemon takes the repeat for
          * reported, and a line is missing; the other way round it would be there twice.
