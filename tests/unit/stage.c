@@ -113,7 +113,7 @@ struct worker *stage_add_running(struct stage *stage) {
         struct manager *m = stage->manager;
         struct worker *w;
 
-        assert_int_equal(worker_alloc(&w, &m->workers, 1 << 30, 1), 0);
+        assert_int_equal(worker_alloc(&w, &m->workers, (1 << 30) + (pid_t)m->workers.n, 1), 0);
         slot_take_found(&w->slot, &m->governor, loop_now(m->event), "test.scope", USEC_INFINITY);
         worker_set_state(w, WORKER_FOUND);
         return w;
