@@ -83,6 +83,7 @@ static const struct rule rules[] = {
         {SYS_lseek, ANY},                     /* /proc/self/maps and others, from the start */
         {SYS_read, ANY},
         {SYS_statx, ANY}, /* is this still the root directory */
+        {SYS_chdir, ANY}, /* out of a dead VMM's working directory */
         /* the end */
         {SYS_exit_group, ANY},
         {SYS_exit, ANY},
@@ -133,6 +134,7 @@ void filter_build(struct filter *ret) {
 int filter_install(const struct filter *filter) {
         struct sock_filter code[FILTER_MAX];
         struct sock_fprog program = {.len = filter->n, .filter = code};
+
         for (unsigned short i = 0; i < filter->n; i++)
                 code[i] = filter->code[i];
         /* Through libc, so that a simulator can add its own calls; errno is set on failure. */

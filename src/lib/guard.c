@@ -3,7 +3,8 @@
 /*
  * The guard: a second process on the VMM's memory. It does the work at the VMM's end that must not
  * wait for the keeper, since the keeper may be inside PERFORM for minutes:
- * - The fence comes first: the guard waits for native AIO that the VMM had submitted. The kernel
+ * - It leaves the VMM's working directory, which takes no time.
+ * - The fence comes next: the guard waits for native AIO that the VMM had submitted. The kernel
  *   waits only when the last task leaves the address space, so a keeper puts that off. Without the
  *   fence a dead VMM's writes would land on a disk that somebody else uses already.
  * - Then it gives back, ungoverned, what others may be waiting for: devices, huge pages, files,
@@ -45,6 +46,7 @@ enum vmm_life vmm_look(int stat_fd) {
         struct lines lines;
         const char *line;
         size_t size;
+
         lines_begin(&lines, stat_fd);
         if (lines_next(&lines, &line, &size) <= 0 || task_stat_parse(&stat, line, size) < 0)
                 return VMM_UNKNOWN;
@@ -92,6 +94,14 @@ static void tell_quiet(struct keeper *k) {
                                   NULL, 0);
 }
 
+/*
+ * With CLONE_FS the VMM's working directory is ours, and would keep its mount busy until our turn.
+ * The root directory stays: it holds us.
+ */
+static void leave_directory(void) {
+        (void)raw_syscall(SYS_chdir, "/");
+}
+
 /* If it cannot be done the VM is not quiet before the keeper has gone: exit_aio() is the fence. */
 static void fence(struct keeper *k) {
         k->quiet = space_fence(&k->space) >= 0;
@@ -114,6 +124,7 @@ static int guard_main(void *arg) {
         if (filter_install(&k->filter) < 0)
                 return 0;
         if (await_end(k)) {
+                leave_directory();
                 fence(k);
                 give_back(k);
                 tell_quiet(k);
@@ -141,6 +152,7 @@ void guard_reap(struct keeper *k) {
 }
 
 void guard_finish(struct keeper *k) {
+        leave_directory();
         if (!k->fenced)
                 fence(k);
         if (!k->gave_back)

@@ -156,7 +156,6 @@ static bool clone_and_wait(struct pvr_vm *vm) {
 
 static void *heir_main(void *userdata) {
         struct pvr_vm *vm = userdata;
-
         bool had_one = clone_and_wait(vm);
 
         vm->keeper_gone = true;

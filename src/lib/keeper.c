@@ -8,7 +8,7 @@
  * - System calls and plain arithmetic only: no malloc, no stdio, no lock, no exit handler, ever.
  *   The VMM's threads may die holding any lock, and the keeper shares their memory.
  * - It borrows the TLS of the heir, the thread that it was cloned from. The heir sleeps in
- *   waitid(2) while the keeper lives. So the keeper may use errno, but no cancellation point and
+ *   futex(2) while the keeper lives. So the keeper may use errno, but no cancellation point and
  *   nothing that keeps per-thread state.
  * - It has its own fd table, shared with the guard. It closes everything that was open in the VMM
  *   first, or a dead VMM's sockets and disks would stay open. (How it begins is in keeper-start.c.)

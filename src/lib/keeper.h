@@ -2,10 +2,12 @@
 #pragma once
 
 /*
- * The struct that the VMM's side (vm.c, heir.c), the keeper (keeper.c) and its guard (guard.c)
- * share. It is in an anonymous mapping that outlives the VMM. All of them see it, since they share
- * the address space. The keeper owns each field that has no other owner below. VMM and guard read
- * only the atomics, and fields that were written before keeper and guard were made.
+ * The struct that the VMM's side (vm.c, prepare.c, heir.c), the keeper (keeper.c) and its guard
+ * (guard.c) share. It is in an anonymous mapping that outlives the VMM. All of them see it, since
+ * they share the address space. The keeper owns each field that has no other owner below. VMM and
+ * guard read only the atomics, and fields that were written before keeper and guard were made. One
+ * exception: the guard reads link.fd, link.state and link.version to say QUIET while the keeper is
+ * inside PERFORM, which changes none of them.
  * docs/design.md: what a keeper guarantees (G1, G2, G9), and the reason for each odd rule.
  */
 
@@ -56,7 +58,7 @@ struct keeper {
         int bell;
         int outcomes;
         int vmm;         /* pidfd */
-        int vmm_stat_fd; /* or -1 */
+        int vmm_stat_fd; /* or negative */
         int vm_fd;
         int guard; /* pidfd; -1: it has ended */
 

@@ -416,6 +416,9 @@ _public_ int pvr_vm_handoff(struct pvr_vm *vm) {
         if (r == 0 || r == -EAGAIN)
                 return 0;
         vm->keeper->rings--; /* the caller's PERFORM takes it */
+        /* Or a PERFORM that began meanwhile has counted it. */
+        if (vm->keeper->rings_taken > vm->keeper->rings)
+                vm->keeper->rings_taken = vm->keeper->rings;
         return bell_result(vm, r);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* struct pvr_vm, between vm.c (the API) and heir.c. */
+/* struct pvr_vm, between vm.c (the API), prepare.c and heir.c. */
 
 #include <pthread.h>
 #include <pvreaper.h>

@@ -112,6 +112,12 @@ static int on_create_vm(int fd, unsigned long request, void *arg) {
         return r;
 }
 
+/* QEMU is other than its command line said. Any thread; says so once. */
+static void note_left(int error) {
+        if (!atomic_exchange(&let_go, true))
+                say("the keeper has left; QEMU runs without one: ", strerror(-error));
+}
+
 /* pvr_vm_set_fd() is not for two threads at once: the second thread leaves it to a later one. */
 static void tell(struct pvr_vm *vm, int fd) {
         int r;
@@ -120,10 +126,8 @@ static void tell(struct pvr_vm *vm, int fd) {
                 return;
         r = pvr_vm_set_fd(vm, fd, slots.total);
         told = r >= 0;
-        if (r == -EPERM || r == -EBUSY) { /* QEMU is other than its command line said */
-                let_go = true;
-                say("the keeper has left; QEMU runs without one: ", strerror(-r));
-        }
+        if (r == -EPERM || r == -EBUSY)
+                note_left(r);
         atomic_flag_clear(&telling);
 }
 
@@ -180,12 +184,18 @@ static int on_perform(struct pvr_vm *vm, int fd, unsigned long request, void *ar
         return 0;
 }
 
+static int on_prepare(struct pvr_vm *vm, int fd, struct pv_cmd *cmd) {
+        if (!let_go && !vm_is_fork(vm) && !vm_is_itself(vm))
+                note_left(-EPERM);
+        return as_ioctl(vm_prepare(vm, fd, cmd));
+}
+
 static int on_pv_command(int fd, unsigned long request, void *arg) {
         struct pv_cmd *cmd = arg;
         struct pvr_vm *vm = keeper;
 
         if (vm && fd == known_fd && cmd->cmd == PV_ASYNC_CLEANUP_PREPARE)
-                return as_ioctl(vm_prepare(vm, fd, cmd));
+                return on_prepare(vm, fd, cmd);
         if (vm && fd == known_fd && cmd->cmd == PV_ASYNC_CLEANUP_PERFORM)
                 return on_perform(vm, fd, request, arg);
         return pass_on(fd, request, arg);

@@ -90,9 +90,10 @@ static const int free_calls[] = {
 #ifdef SYS_poll
         SYS_poll,
 #endif
-        SYS_ppoll,   SYS_restart_syscall, SYS_clock_gettime, SYS_recvmsg, SYS_sendto,
-        SYS_connect, SYS_close,           SYS_munmap,        SYS_read,    SYS_exit_group,
-        SYS_exit,    SYS_wait4,           SYS_io_destroy,    SYS_lseek,   SYS_statx,
+        SYS_ppoll,      SYS_restart_syscall, SYS_clock_gettime, SYS_recvmsg,
+        SYS_sendto,     SYS_connect,         SYS_close,         SYS_munmap,
+        SYS_read,       SYS_exit_group,      SYS_exit,          SYS_wait4,
+        SYS_io_destroy, SYS_lseek,           SYS_statx,         SYS_chdir,
 };
 
 static bool expected(int nr, const uint64_t *args) {
@@ -244,6 +245,8 @@ static int try_allowed(void *page, long fd) {
                 return 18;
         if (syscall(SYS_statx, AT_FDCWD, "/", 0, STATX_INO, &stx) != 0)
                 return 19;
+        if (syscall(SYS_chdir, "/") != 0)
+                return 9;
         return syscall(SYS_munmap, page, 4096) != 0 ? 17 : 0;
 }
 

@@ -3,7 +3,7 @@
 """A keeper is harmless (G9): a VMM with one is never worse off than one without.
 
 What a VMM does with the library is in harmless.c, one case each; what needs a daemon or a look from
-outside is here. Real QEMUs are in test-preload-aio.py and its neighbours.
+outside is here. Real QEMUs are in test-fencing.py, test-qemu.py and their neighbours.
 """
 
 import ctypes
@@ -106,6 +106,26 @@ def guard_of(keeper):
     return int(read(f"/proc/{keeper}/task/{keeper}/children").split()[0])
 
 
+def own_mount(case):
+    """For a child: it works in a directory that nobody else has."""
+    if os.geteuid() != 0:
+        case.skipTest("needs root, for mount(2)")
+    path = f"{case.directory}/mount"
+    os.mkdir(path)
+
+    def prepare():
+        mount_alone(b"tmpfs", path, 0)
+        os.chdir(path)
+    return prepare
+
+
+def umount(case, vmm):
+    """0: it was not busy."""
+    return subprocess.run(["nsenter", "--mount", "--target", str(vmm.keeper), "umount",
+                           f"{case.directory}/mount"], stderr=subprocess.DEVNULL,
+                          check=False).returncode
+
+
 class Guard(Ends, Case):
     vmm_env = {**Case.vmm_env, "PVSIM_PROTECTABLE": "0"}
 
@@ -145,6 +165,18 @@ class Guard(Ends, Case):
         self.gone(vmm.keeper)
         self.wait("its job is done", lambda: [j["state"] for j in self.jobs_of("anna")] == ["done"])
 
+    def test_working_directory_without_it(self):
+        """The keeper leaves it before its turn comes."""
+        self.daemon("--max-concurrent", "1")
+        self.take_slot()
+        vmm = self.vmm("anna", preexec=own_mount(self))
+        self.registered(2)
+        os.kill(guard_of(vmm.keeper), signal.SIGKILL)
+        vmm.kill()
+        self.wait("its mount is free", lambda: umount(self, vmm) == 0)
+        self.wait("it waits for its turn",
+                  lambda: [j["state"] for j in self.jobs_of("anna")] == ["queued"])
+
     def test_goes_with_the_keeper(self):
         vmm = self.vmm("anna")
         guard = guard_of(vmm.keeper)
@@ -159,8 +191,8 @@ class Perform(Ends, Case):
 
     vmm_env = {**Case.vmm_env, "PVSIM_PROTECTABLE": "1", "PVSIM_MIN_MS": "4000"}
 
-    def perform(self, *maps):
-        vmm = self.vmm("anna")
+    def perform(self, *maps, **arguments):
+        vmm = self.vmm("anna", **arguments)
         for what in maps:
             vmm.do(f"map {what}")
         self.registered(1)
@@ -192,6 +224,14 @@ class Perform(Ends, Case):
         vmm.kill()
         self.assertLess(self.seconds_until("the pool is full again", lambda:
                                            free_huge_pages() == free), AT_ONCE)
+
+    def test_working_directory(self):
+        self.daemon()
+        vmm = self.perform(preexec=own_mount(self))
+        self.assertNotEqual(umount(self, vmm), 0, "the VMM is in it")
+        vmm.kill()
+        self.assertLess(self.seconds_until("its mount is free", lambda: umount(self, vmm) == 0),
+                        1)
 
     def test_quiet_is_told(self):
         """By the guard, since the keeper cannot."""
