@@ -360,7 +360,7 @@ class SystemBus(service.BusCase):
         self.start_bus()
         self.serve()
         self.log_has("org.pvreaper is not on D-Bus (")
-        time.sleep(3)  # two more tries
+        time.sleep(1.5)  # one more try
         self.assertEqual(self.served.log().count("org.pvreaper is not on D-Bus"), 1)
         self.assertEqual(self.ctl_json("status")["state"], "running")
 
