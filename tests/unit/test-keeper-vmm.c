@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * A real keeper whose VMM is a process of its own: a VMM that forks, becomes somebody else or ends,
- * and keepers that cannot start.
+ * A real keeper whose VMM is a process of its own.
+ * The VMM forks, becomes somebody else, or ends.
+ * Also keepers that cannot start.
  */
 
 #include "vmm.h"

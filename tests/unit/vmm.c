@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
+/*
+ * The VMM of vmm.h.
+ * Each test has one at most, and one keeper in it.
+ * All times are real.
+ */
+
 #include "vmm.h"
 
 #include <signal.h>

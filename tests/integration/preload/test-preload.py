@@ -367,7 +367,7 @@ class Rights(PreloadCase):
             self.assertRegex(vm.quit()[1], "^pv-reaper: [^\n]*no keeper with -runas[^\n]*\n$")
 
     def test_rights_given_up_later(self):
-        """Without a word on the command line: the keeper leaves, a line says so once, at PREPARE."""
+        """Not on the command line: the keeper leaves, and a line says so once, at PREPARE."""
         if os.getuid() != 0:
             self.skipTest("not root, who alone has rights to give up")
         vm = self.stand_in()
