@@ -70,11 +70,12 @@ enum pvr_result {
         PVR_RESULT_SUPERSEDED = 4,  /* nothing was set aside any more: somebody else took it */
         PVR_RESULT_FAILED = 5,      /* the kernel refused; the error is in pvr_outcome.error */
         PVR_RESULT_FOREIGN = 6,     /* the kernel does not let this process do it (-EIO) */
-        PVR_RESULT_LOST = 7,        /* the keeper died inside the job: the result is unknown */
+        PVR_RESULT_LOST = 7,        /* the keeper died inside the job, or right after it: unknown */
 };
 
 struct pvr_outcome {
-        uint64_t job;       /* the keeper's number for the job, from 1; 0: not run by the keeper */
+        uint64_t job;       /* the keeper's number for the job, from 1; 0: not run by the keeper.
+                               The heir may tell an outcome again, under the same number */
         uint64_t waited_us; /* from the keeper's reading the doorbell to the start, in µs
                                (CLOCK_MONOTONIC) */
         uint64_t ran_us;    /* from start to end, in µs */
@@ -110,8 +111,10 @@ struct pvr_vm_options {
  * Starts a keeper for a new guest. Where in a VMM's start:
  * - after the last fork of a process that daemonizes;
  * - after it has dropped privileges and changed its root directory: the keeper has the credentials
- *   of this moment, and leaves when the VMM's differ later (RIGHTS in pvreaper(3)). It shares the
- *   root directory, and leaves at the next call after that was changed;
+ *   of this moment, and leaves when the VMM's differ later (RIGHTS in pvreaper(3)). It shares
+ *   the root directory, and leaves at the next call after the shared one was changed. After
+ *   unshare(CLONE_FS) or unshare(CLONE_NEWNS) keeper and heir stay behind, with the old one: the
+ *   next pvr_vm_set_fd() or pvr_vm_disable_async() finds another root, a hand-off does not;
  * - before it installs a sandbox that forbids clone(2), which would kill the caller or fail this
  *   call. pvreaper(3) lists the system calls that a sandbox must allow afterwards.
  * Upstream's QEMU installs its sandbox before it daemonizes, so no place in it has all three. In
@@ -130,7 +133,11 @@ struct pvr_vm_options {
  * - at most five fds, all CLOEXEC and above 2.
  * From then on:
  * - the library stays loaded: dlclose(3) does not unload it;
- * - unshare(CLONE_NEWUSER) fails with -EINVAL, as with every process made by clone(CLONE_VM);
+ * - unshare(CLONE_NEWUSER) fails with -EINVAL, as with every process made by clone(CLONE_VM), and
+ *   so does setns(2) into a user or mount namespace, as with every second thread;
+ * - root, working directory and umask are shared (CLONE_FS). So an execve(2) of the VMM itself
+ *   gains neither the rights of a set-user-ID program, nor file capabilities, nor capabilities that
+ *   root had dropped. A fork and its execve(2) are not affected;
  * - a CLONE_VM process of the VMM's own must not outlive the VMM: the VMM's memory, which it
  *   shares, is released at the VMM's end.
  * Errors: -EINVAL (an unknown flag, a size that is less than 32 or more than 4096, or bytes that
@@ -147,8 +154,8 @@ int pvr_vm_new(struct pvr_vm **ret, const struct pvr_vm_options *options);
  *        it. A later call with another VM's fd replaces the first.
  * mem_bytes: size of guest memory, for the administrator's eyes and the daemon's estimates; 0 if
  *        unknown.
- * Does not block. If this call fails, pvr_vm_handoff() gives -ENOTCONN until this call succeeds;
- * but -EBADF and -EMFILE change nothing.
+ * Does not block. After -EBADF and -EMFILE all is as it was. After another error
+ * pvr_vm_handoff() may give -ENOTCONN until this call succeeds.
  * Before you replace a VM, read the outcome of its last hand-off: rings do not say which VM they
  * are about. Close the fds of the old VM after this call. If they are closed before, the keeper's
  * fd is the last one, and the keeper tears the old VM down before it does anything else.

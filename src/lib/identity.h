@@ -6,7 +6,8 @@
  * has the users and groups of the moment when it was made. It shares the VMM's root directory: with
  * another root it could not reach the daemon.
  * The VMM's own threads read these, and a hostile guest may have taken one over. So this holds for
- * a VMM that gives up rights, not for one that lies. The keeper reads the root, too.
+ * a VMM that gives up rights, not for one that lies. The keeper itself compares the real user and
+ * group of each packet's sender, and the root directory that it shares.
  */
 
 #include <stdbool.h>

@@ -61,7 +61,9 @@ static void set_fd(struct keeper *k, int *fd) {
 
 /*
  * A sender with other rights must not be served: the VMM's have changed, or somebody else rings.
- * The keeper shares the VMM's root directory, so it sees a change of that itself.
+ * Of the VMM's ids the packet has the real user and group. The root directory that keeper and VMM
+ * share is looked at here. A root that one thread of the VMM has for itself is seen at SET_FD and
+ * PREPARE only.
  */
 static bool is_vmm(const struct keeper *k, const struct ucred *sender) {
         return sender->uid == k->identity.uids[0] && sender->gid == k->identity.gids[0] &&

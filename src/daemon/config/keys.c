@@ -72,8 +72,7 @@ const struct config_key config_keys[] = {
                  "back."},
         {"limits", "overdue", TIME_OR_INFINITY(USEC_PER_SEC, 365 * DAY), FIELD(overdue),
          .live = true, .fallback = "12h",
-         .help = "A worker that runs for longer than this does not count as running any more. It "
-                 "is never killed."},
+         .help = "After this time a worker no longer counts as running. It is never killed."},
         {"limits", "starvation-timeout", TIME_OR_INFINITY(USEC_PER_SEC, 365 * DAY),
          FIELD(starvation_timeout), .live = true, .fallback = "30s",
          .help = "A systemd unit whose turn it is, and that has no job that counts as running, "
