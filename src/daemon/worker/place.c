@@ -20,6 +20,7 @@
 
 #include "daemon/runtime/log.h"
 #include "daemon/runtime/process.h"
+#include "daemon/warden/warden.h"
 
 /* Lines that a VMM can cause as often as it likes. */
 static struct log_limit place_limit;
@@ -100,7 +101,7 @@ int worker_check_threads(struct worker *w) {
 static int move(struct worker *w) {
         int r;
 
-        r = cgroup_leaf_attach(w->cgroup, w->pid);
+        r = warden_move(w->pid, w->starttime);
         if (r < 0)
                 return r;
         r = cgroup_leaf_contains(w->cgroup, w->pid);
