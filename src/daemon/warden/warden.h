@@ -15,6 +15,7 @@
  * -ENOTCONN: there is no warden.
  */
 
+#include <inttypes.h>
 #include <sys/types.h>
 
 #include "base/util.h"
