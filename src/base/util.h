@@ -68,6 +68,13 @@ static inline int above_stdio(int *fd) {
                 taken_ptr;                                                                         \
         })
 
+/* Text of others, to be shown: anything but printable ASCII becomes "?". */
+static inline void make_printable(char *text) {
+        for (; *text; text++)
+                if (*text < ' ' || *text > '~')
+                        *text = '?';
+}
+
 /* For _cleanup_(): frees what the local pointer at p points to. */
 static inline void freep(void *p) {
         free(*(void **)p);

@@ -12,18 +12,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/util.h"
+
 static char *say_buffer;
 static size_t say_size;
 
 void say_into(char *buffer, size_t size) {
         say_buffer = buffer;
         say_size = size;
-}
-
-void make_printable(char *text) {
-        for (; *text; text++)
-                if (*text < ' ' || *text > '~')
-                        *text = '?';
 }
 
 static void say(int error, const char *format, va_list ap) _printf_(2, 0);

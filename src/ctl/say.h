@@ -20,5 +20,3 @@ int say_usage(const char *format, ...) _printf_(1, 2);
  */
 void say_into(char *buffer, size_t size);
 
-/* Replaces each character that is not printable ASCII with '?'. */
-void make_printable(char *text);

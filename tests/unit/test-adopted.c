@@ -483,6 +483,16 @@ static void test_one_that_is_at_work_is_found(void **state) {
         end(&h);
 }
 
+/* Whoever may make files may call them as he likes. */
+static void test_a_program_of_an_unprintable_name(void **state) {
+        struct house h;
+
+        begin(&h);
+        h.vmm->program = "/tmp/\033[2J\xff\npv-reaperd: ready";
+        expect_refused(&h, 11, ADOPT_EMULATOR, "runs /tmp/?[2J??pv-reaperd: ready, which");
+        end(&h);
+}
+
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 checked_test(test_a_helper_is_adopted),
@@ -505,6 +515,7 @@ int main(void) {
                 checked_test(test_an_adopted_one_is_found),
                 checked_test(test_one_that_began_meanwhile),
                 checked_test(test_one_that_is_at_work_is_found),
+                checked_test(test_a_program_of_an_unprintable_name),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

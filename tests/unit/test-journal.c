@@ -158,6 +158,22 @@ static void test_journal_plain_line(void **state) {
         journal_stop(fd);
 }
 
+/* What others call themselves makes no line of its own, and no colours. */
+static void test_journal_is_printable(void **state) {
+        const char *said;
+        int fd;
+
+        capture_begin();
+        log_info("runs %s", "/tmp/\033[31m\xff\npv-reaperd: ready");
+        said = capture_end();
+        assert_string_equal(said, "<6>runs /tmp/?[31m??pv-reaperd: ready\n");
+        fd = journal_start();
+        log_info("a\nPRIORITY=0");
+        (void)entry_of(fd); /* about the line before */
+        assert_non_null(strstr(entry_of(fd), "MESSAGE=a?PRIORITY=0\nPRIORITY=6\n"));
+        journal_stop(fd);
+}
+
 /* ---- when it cannot be taken ---- */
 
 /* No journal, then a full one: bare lines on the stream, told once there is room. */
@@ -268,6 +284,7 @@ int main(void) {
                 checked_test(test_journal_full_entry),
                 checked_test(test_journal_event),
                 checked_test(test_journal_plain_line),
+                checked_test(test_journal_is_printable),
                 checked_test(test_journal_falls_back),
                 checked_test(test_journal_counts_lost_lines),
                 checked_test(test_journal_path_too_long),

@@ -297,6 +297,19 @@ static void test_process_cgroup_of_other_hosts(void **state) {
         }
 }
 
+/* Whoever may make cgroups may call them as he likes. */
+static void test_process_unit_is_printable(void **state) {
+        char *unit = NULL;
+        int r;
+
+        proc_text = "0::/a\033[31m\xff\001/b\n";
+        r = process_unit(INT32_MAX, &unit); /* libsystemd finds nobody of that number */
+        proc_text = NULL;
+        assert_int_equal(r, 0);
+        assert_string_equal(unit, "/a?[31m?" "?/b");
+        free(unit);
+}
+
 static const char *no_cgroup(void) {
         return cgroup_line(getpid()) ? NULL : "no cgroup v2 here";
 }
@@ -411,6 +424,7 @@ int main(void) {
                 checked_test(test_process_cgroup),
                 checked_test(test_process_cgroup_of_other_hosts),
                 checked_test_unless(no_cgroup(), test_process_unit),
+                checked_test(test_process_unit_is_printable),
                 checked_test(test_process_name),
                 checked_test(test_process_rss),
                 checked_test(test_process_rss_of_a_zombie),

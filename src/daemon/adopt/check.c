@@ -45,6 +45,7 @@ int adopt_say(char text[static ADOPT_TEXT_MAX], enum adopt_answer answer, const 
         va_start(ap, format);
         (void)vsnprintf(text, ADOPT_TEXT_MAX, format, ap);
         va_end(ap);
+        make_printable(text); /* it has names and paths that others chose */
         return (int)answer;
 }
 
@@ -64,9 +65,6 @@ static int check_helper(struct helper *h, char *text) {
         if (r < 0)
                 return gone(r, h->pid, text);
         h->vmm_pid = adopt_vmm_of_name(name);
-        for (char *c = name; *c; c++)
-                if (*c < ' ' || *c > '~')
-                        *c = '?';
         if (h->vmm_pid == 0)
                 return adopt_say(
                         text, ADOPT_NO_HELPER,

@@ -19,9 +19,7 @@ static int append_escaped(sd_bus_message *m, const char *string) {
 
         if (!copy)
                 return -ENOMEM;
-        for (char *c = copy; *c; c++)
-                if (*c < ' ' || *c > '~')
-                        *c = '?';
+        make_printable(copy);
         return sd_bus_message_append_basic(m, SD_BUS_TYPE_STRING, copy);
 }
 

@@ -108,6 +108,7 @@ _printf_(2, 0) static void log_eventv(const struct log_event *event, const char 
         n = strlen(message);
         if (event->error < 0 && n < sizeof(message))
                 (void)snprintf(message + n, sizeof(message) - n, ": %s", strerror(-event->error));
+        make_printable(message); /* or a path with a newline in it would make a line of its own */
         tell_missing();
         switch (deliver(event, message)) {
         case LINE_LOST:

@@ -228,5 +228,9 @@ int process_unit(pid_t pid, char **ret) {
         if (pid <= 0) /* to sd_pid_get_unit() 0 is the caller */
                 return -ESRCH;
         r = sd_pid_get_unit(pid, ret);
-        return r >= 0 ? 0 : process_cgroup(pid, ret);
+        if (r < 0)
+                r = process_cgroup(pid, ret);
+        if (r >= 0)
+                make_printable(*ret); /* its owner makes cgroups of any name */
+        return r < 0 ? r : 0;
 }

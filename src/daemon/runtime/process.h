@@ -41,7 +41,7 @@ int process_nodes(pid_t pid, char *ret, size_t size);
 /* Its cgroup v2 path ("/..."), malloc()ed, the caller's. */
 int process_cgroup(pid_t pid, char **ret);
 
-/* Its systemd unit, or its cgroup path outside systemd, malloc()ed, the caller's. */
+/* Its systemd unit, or its cgroup path outside systemd; printable, malloc()ed, the caller's. */
 int process_unit(pid_t pid, char **ret);
 
 /* A whole small file, NUL-terminated. Returns its length; -EFBIG if it is larger. */
