@@ -93,12 +93,21 @@ static inline int negative_errno(void) {
         return r < 0 ? r : -EIO;
 }
 
-/* CLOCK_MONOTONIC in µs. */
-static inline uint64_t now_usec(void) {
+static inline uint64_t clock_usec(clockid_t clock) {
         struct timespec ts;
 
-        (void)clock_gettime(CLOCK_MONOTONIC, &ts);
+        (void)clock_gettime(clock, &ts);
         return (uint64_t)ts.tv_sec * USEC_PER_SEC + (uint64_t)ts.tv_nsec / NSEC_PER_USEC;
+}
+
+/* CLOCK_MONOTONIC in µs. */
+static inline uint64_t now_usec(void) {
+        return clock_usec(CLOCK_MONOTONIC);
+}
+
+/* µs since 1970. */
+static inline uint64_t realtime_usec(void) {
+        return clock_usec(CLOCK_REALTIME);
 }
 
 static inline uint64_t min_u64(uint64_t a, uint64_t b) {

@@ -52,9 +52,12 @@ static const char *const result_names[] = {
         [CHECK_PASS] = "PASS", [CHECK_SKIP] = "SKIP", [CHECK_WARN] = "WARN", [CHECK_FAIL] = "FAIL"};
 
 static const struct column columns[] = {
-        {"Name", "name", "NAME", FORMAT_TEXT},       {"Result", "result", "RESULT", FORMAT_TEXT},
-        {"Checked", "checked", NULL, FORMAT_TEXT},   {"Detail", "detail", "DETAIL", FORMAT_TEXT},
-        {"Advice", "advice", "ADVICE", FORMAT_TEXT}, {},
+        {"Name", "name", "NAME", FORMAT_TEXT, NULL, 0},
+        {"Result", "result", "RESULT", FORMAT_TEXT, NULL, 0},
+        {"Checked", "checked", NULL, FORMAT_TEXT, NULL, 0},
+        {"Detail", "detail", "DETAIL", FORMAT_TEXT, NULL, 0},
+        {"Advice", "advice", "ADVICE", FORMAT_TEXT, NULL, 0},
+        {},
 };
 
 /* ---- one check ---- */

@@ -17,9 +17,18 @@ static json_t *number_new(uint64_t number) {
         return json_integer((json_int_t)number);
 }
 
-static json_t *value_new(const struct value *value) {
+static json_t *date_new(uint64_t usec) {
+        char text[FORMAT_MAX];
+
+        format_date(text, sizeof(text), usec, true);
+        return json_string(text);
+}
+
+static json_t *value_new(enum format format, const struct value *value) {
         if (!value)
                 return json_null();
+        if (format == FORMAT_DATE && value->type == VALUE_UNSIGNED)
+                return date_new(value->number);
         switch (value->type) {
         case VALUE_STRING:
                 return json_string(value->string);
@@ -40,8 +49,9 @@ static int record_to_json(json_t **ret, const struct column *columns, const stru
         if (!object)
                 return -ENOMEM;
         for (; columns->key; columns++)
-                if (json_object_set_new(object, columns->json,
-                                        value_new(record_find(record, columns->key))) < 0)
+                if (json_object_set_new(
+                            object, columns->json,
+                            value_new(columns->format, record_find(record, columns->key))) < 0)
                         return -ENOMEM;
         *ret = object;
         object = NULL;

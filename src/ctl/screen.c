@@ -18,17 +18,18 @@
 #define KEYS "q quit  p pause  < > sort  r reverse  arrows scroll"
 
 static const struct column watch_columns[] = {
-        {"Id", "id", "ID", FORMAT_NUMBER},
-        {"VM", "vm", "VM", FORMAT_TEXT},
-        {"Kind", "kind", "KIND", FORMAT_TEXT},
-        {"State", "state", "STATE", FORMAT_TEXT},
-        {"Bytes", "bytes", "SIZE", FORMAT_SIZE},
-        {"Progress", "progress_percent", "PROGRESS", FORMAT_BAR},
-        {"ETAUSec", "eta_us", "ETA", FORMAT_ABOUT},
-        {"WaitedUSec", "waited_us", "WAITED", FORMAT_USEC},
-        {"RanUSec", "ran_us", "RAN", FORMAT_USEC},
-        {"CPUUSec", "cpu_us", "CPU", FORMAT_USEC},
-        {"Unit", "unit", "UNIT", FORMAT_TEXT},
+        {"Id", "id", "ID", FORMAT_NUMBER, NULL, 0},
+        {"VM", "vm", "VM", FORMAT_TEXT, NULL, 0},
+        {"Kind", "kind", "KIND", FORMAT_TEXT, NULL, 6},
+        {"State", "state", "STATE", FORMAT_TEXT, NULL, 0},
+        {"Bytes", "bytes", "SIZE", FORMAT_SIZE, NULL, 5},
+        {"Why", "why", "WHY", FORMAT_TEXT, NULL, 0},
+        {"Progress", "progress_percent", "PROGRESS", FORMAT_BAR, NULL, 4},
+        {"ETAUSec", "eta_us", "ETA", FORMAT_ABOUT, NULL, 0},
+        {"WaitedUSec", "waited_us", "WAITED", FORMAT_USEC, NULL, 1},
+        {"RanUSec", "ran_us", "RAN", FORMAT_USEC, NULL, 2},
+        {"CPUUSec", "cpu_us", "CPU", FORMAT_USEC, NULL, 3},
+        {"Unit", "unit", "UNIT", FORMAT_TEXT, NULL, 7},
         {},
 };
 #define N_SORTS (ARRAY_SIZE(watch_columns) - 1)
@@ -133,7 +134,7 @@ static int draw_jobs(FILE *out, struct screen *s, const struct record_list *jobs
         memory = open_memstream(&text, &size);
         if (!memory)
                 return -ENOMEM;
-        r = table_print(memory, watch_columns, &list, true);
+        r = table_print(memory, watch_columns, &list, &(struct table_look){true, s->columns});
         if (fclose(memory) != 0 || r < 0)
                 return -ENOMEM;
         put_title(out, s, text);

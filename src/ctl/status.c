@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ctl/advice.h"
 #include "ctl/columns.h"
 
 #define LABEL "%9s: "
@@ -109,6 +110,20 @@ static void print_odd_workers(FILE *out, const struct status *s) {
                                       s->paint.off);
 }
 
+static void print_host(FILE *out, const struct status *s) {
+        (void)fprintf(out, LABEL, "Memory");
+        print_value(out, s->status, "MemoryAvailable", FORMAT_SIZE);
+        (void)fputs(" available", out);
+        if (record_find(s->status, "MemoryPressure")) {
+                (void)fputs("; pressure ", out);
+                print_value(out, s->status, "MemoryPressure", FORMAT_SHARE);
+                (void)fputs(" of the last 10 s", out);
+        }
+        (void)fprintf(out, "\n" LABEL, "Started");
+        print_value(out, s->status, "StartedAt", FORMAT_DATE);
+        (void)fputc('\n', out);
+}
+
 static void print_cap(FILE *out, const struct status *s) {
         const struct value *quota = record_find(s->status, "CPUQuota");
 
@@ -183,7 +198,9 @@ static void print_failure(FILE *out, const struct status *s, const struct record
 
 void status_print(FILE *out, const struct status *s) {
         status_print_head(out, s);
+        advice_print(out, s);
         print_odd_workers(out, s);
+        print_host(out, s);
         print_cap(out, s);
         print_limits(out, s);
         (void)fprintf(out, LABEL, "CGroup");

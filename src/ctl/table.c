@@ -11,6 +11,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/size.h"
 #include "ctl/say.h"
@@ -58,6 +59,21 @@ static void format_about(char *buffer, size_t size, uint64_t usec) {
         format_usec(buffer + 1, size - 1, usec);
 }
 
+void format_date(char *buffer, size_t size, uint64_t usec, bool iso) {
+        time_t sec = (time_t)(usec / USEC_PER_SEC);
+        struct tm tm;
+        size_t n = 0;
+
+        if (localtime_r(&sec, &tm))
+                n = strftime(buffer, size, iso ? "%Y-%m-%dT%H:%M:%S%z" : "%F %T", &tm);
+        if (n == 0) {
+                (void)snprintf(buffer, size, "-");
+        } else if (iso && n + 1 < size) { /* strftime(3) has no colon in its zone */
+                memmove(buffer + n - 1, buffer + n - 2, 3);
+                buffer[n - 2] = ':';
+        }
+}
+
 static char *format_string(const struct value *value) {
         char *copy;
 
@@ -88,6 +104,11 @@ static char *format_unsigned(enum format format, uint64_t number) {
                 format_bar(buffer, sizeof(buffer), number);
         else if (format == FORMAT_ABOUT)
                 format_about(buffer, sizeof(buffer), number);
+        else if (format == FORMAT_SHARE)
+                (void)snprintf(buffer, sizeof(buffer), "%" PRIu64 ".%02" PRIu64 "%%", number / 100,
+                               number % 100);
+        else if (format == FORMAT_DATE)
+                format_date(buffer, sizeof(buffer), number, false);
         else if (format == FORMAT_NUMBER)
                 (void)snprintf(buffer, sizeof(buffer), "%" PRIu64, number);
         return strdup(buffer);
@@ -120,6 +141,7 @@ struct cells {
         size_t *shown;                /* indices of the columns with a title; owned */
         size_t n_columns, n_rows;
         char **texts; /* n_rows times n_columns; owned */
+        int *widths;  /* of the columns; owned */
 };
 
 static void cells_deinit(struct cells *cells) {
@@ -127,6 +149,7 @@ static void cells_deinit(struct cells *cells) {
                 free(cells->texts[i]);
         free(cells->texts);
         free(cells->shown);
+        free(cells->widths);
 }
 
 static int cells_init(struct cells *cells, const struct column *columns, size_t n_rows) {
@@ -143,7 +166,8 @@ static int cells_init(struct cells *cells, const struct column *columns, size_t 
                         cells->shown[cells->n_columns++] = i;
         cells->n_rows = n_rows;
         cells->texts = calloc(n_rows * cells->n_columns + 1, sizeof(*cells->texts));
-        return cells->texts ? 0 : -ENOMEM;
+        cells->widths = calloc(cells->n_columns + 1, sizeof(*cells->widths));
+        return cells->texts && cells->widths ? 0 : -ENOMEM;
 }
 
 static const struct column *column_of(const struct cells *cells, size_t i) {
@@ -178,58 +202,100 @@ static bool is_right(const struct column *column) {
         return column->format != FORMAT_TEXT && column->format != FORMAT_BOOL;
 }
 
-static int print_cells(FILE *out, const struct cells *cells) {
-        _cleanup_(freep) int *widths = calloc(cells->n_columns + 1, sizeof(*widths));
+/* The index of the shown column that goes first; -1: all stay. */
+static int least_important(const struct cells *cells) {
+        unsigned rank = 0;
+        int found = -1;
 
-        if (!widths)
-                return -ENOMEM;
         for (size_t i = 0; i < cells->n_columns; i++)
-                widths[i] =
-                        is_right(column_of(cells, i)) ? width_of(cells, i) : -width_of(cells, i);
-        for (size_t row = 0; row < cells->n_rows; row++)
-                for (size_t i = 0; i < cells->n_columns; i++) {
-                        bool last = i + 1 == cells->n_columns;
-
-                        (void)fprintf(out, "%*s%s", last && widths[i] < 0 ? 0 : widths[i],
-                                      cells->texts[row * cells->n_columns + i], last ? "\n" : GAP);
+                if (cells->widths[i] != 0 && column_of(cells, i)->rank > rank) {
+                        rank = column_of(cells, i)->rank;
+                        found = (int)i;
                 }
-        return 0;
+        return found;
+}
+
+static unsigned total_width(const struct cells *cells) {
+        unsigned width = 0;
+
+        for (size_t i = 0; i < cells->n_columns; i++)
+                if (cells->widths[i] != 0)
+                        width += (width > 0 ? strlen(GAP) : 0) + (unsigned)abs(cells->widths[i]);
+        return width;
+}
+
+/* Below 0: to the left; 0: not shown. */
+static void set_widths(struct cells *cells, unsigned width) {
+        int least;
+
+        for (size_t i = 0; i < cells->n_columns; i++)
+                cells->widths[i] =
+                        is_right(column_of(cells, i)) ? width_of(cells, i) : -width_of(cells, i);
+        while (width > 0 && total_width(cells) > width && (least = least_important(cells)) >= 0)
+                cells->widths[least] = 0;
+}
+
+static void print_row(FILE *out, const struct cells *cells, size_t row) {
+        const char *gap = "";
+        int blanks = 0; /* owed by a text that is not the last */
+
+        for (size_t i = 0; i < cells->n_columns; i++) {
+                const char *text = cells->texts[row * cells->n_columns + i];
+
+                if (cells->widths[i] == 0)
+                        continue;
+                (void)fprintf(out, "%*s%s%*s", blanks, "", gap,
+                              cells->widths[i] > 0 ? cells->widths[i] : 0, text);
+                blanks = cells->widths[i] > 0 ? 0 : -cells->widths[i] - (int)strlen(text);
+                gap = GAP;
+        }
+        (void)fputc('\n', out);
 }
 
 int table_print(FILE *out, const struct column *columns, const struct record_list *list,
-                bool legend) {
+                const struct table_look *look) {
         _cleanup_(cells_deinit) struct cells cells = {};
         int r;
 
-        r = cells_init(&cells, columns, list->n_records + legend);
+        r = cells_init(&cells, columns, list->n_records + look->legend);
         if (r < 0)
                 return r;
-        if (legend) {
+        if (look->legend) {
                 r = fill_row(&cells, 0, NULL);
                 if (r < 0)
                         return r;
         }
         for (size_t i = 0; i < list->n_records; i++) {
-                r = fill_row(&cells, i + legend, &list->records[i]);
+                r = fill_row(&cells, i + look->legend, &list->records[i]);
                 if (r < 0)
                         return r;
         }
-        return print_cells(out, &cells);
+        set_widths(&cells, look->width);
+        for (size_t row = 0; row < cells.n_rows; row++)
+                print_row(out, &cells, row);
+        return 0;
+}
+
+static const char *words_of(const struct column *column) {
+        return column->words ? column->words : column->title ? column->title : column->json;
 }
 
 int table_print_record(FILE *out, const struct column *columns, const struct record *record) {
         int width = 0;
 
         for (const struct column *c = columns; c->key; c++)
-                if ((int)strlen(c->json) > width)
-                        width = (int)strlen(c->json);
+                if (record_find(record, c->key) && (int)strlen(words_of(c)) > width)
+                        width = (int)strlen(words_of(c));
         for (; columns->key; columns++) {
+                const struct value *value = record_find(record, columns->key);
                 _cleanup_(freep) char *text = NULL;
 
-                text = format_value(columns->format, record_find(record, columns->key));
+                if (!value)
+                        continue;
+                text = format_value(columns->format, value);
                 if (!text)
                         return -ENOMEM;
-                (void)fprintf(out, "%*s: %s\n", width, columns->json, text);
+                (void)fprintf(out, "%*s: %s\n", width, words_of(columns), text);
         }
         return 0;
 }

@@ -19,13 +19,19 @@ enum format {
         FORMAT_ERROR,  /* a negative errno: "EIO"; "0" for none */
         FORMAT_BAR,    /* percent that are an estimate: "[###-------] ~30%" */
         FORMAT_ABOUT,  /* a span of time that is an estimate: "~12 min 3 s" */
+        FORMAT_SHARE,  /* 1/100 percent: "0.34%" */
+        FORMAT_DATE,   /* µs since 1970: "2026-11-30 03:12:45", local time; in JSON ISO 8601 */
 };
 
 struct column {
         const char *key;   /* in the record; NULL ends a table of columns */
         const char *json;  /* in JSON */
-        const char *title; /* in text; NULL: only in JSON */
+        const char *title; /* in text; NULL: not in a table */
         enum format format;
+        const char *words; /* in text about one record; NULL: the title */
+
+        /* Where the table is too wide the highest rank goes first. 0: it stays. */
+        unsigned rank;
 };
 
 #define FORMAT_MAX 64 /* room for any number that these write */
@@ -33,12 +39,24 @@ struct column {
 /* Formats a time: cut, never rounded up. size: of the buffer. */
 void format_usec(char *buffer, size_t size, uint64_t usec);
 
+/*
+ * Formats a date, at most FORMAT_MAX bytes: as people in this time zone read it, or with the zone
+ * by ISO 8601.
+ */
+void format_date(char *buffer, size_t size, uint64_t usec, bool iso);
+
 /* A value as text; "-" for NULL and for a wrong type. The caller frees it. NULL: no memory. */
 char *format_value(enum format format, const struct value *value);
 
-/* Prints one line per record, in columns of fitting width. legend: with titles. Errors: -ENOMEM. */
-int table_print(FILE *out, const struct column *columns, const struct record_list *list,
-                bool legend);
+/* How a table is to look. */
+struct table_look {
+        bool legend;    /* with titles */
+        unsigned width; /* columns are left out until it fits; 0: it may be of any width */
+};
 
-/* Prints one line per column, with its name in JSON. */
+/* Prints one line per record, in columns of fitting width. Errors: -ENOMEM. */
+int table_print(FILE *out, const struct column *columns, const struct record_list *list,
+                const struct table_look *look);
+
+/* Prints one line per known value, in words. */
 int table_print_record(FILE *out, const struct column *columns, const struct record *record);

@@ -16,6 +16,7 @@
 #include "ctl/connection.h"
 #include "ctl/say.h"
 #include "ctl/status.h"
+#include "ctl/terminal.h"
 
 static int fetch(const struct options *options, const char *method, struct record_list *ret) {
         _cleanup_(connection_freep) struct connection *connection = NULL;
@@ -23,6 +24,17 @@ static int fetch(const struct options *options, const char *method, struct recor
 
         r = connection_new(&connection, options->socket);
         return r < 0 ? r : connection_call(connection, method, ret);
+}
+
+/* On a terminal in its width; else as wide as it is, since programs read it. */
+static int print_table(const struct options *options, FILE *out, const struct column *columns,
+                       const struct record_list *list) {
+        struct table_look look = {.legend = options->legend};
+        unsigned rows;
+
+        if (options->terminal)
+                terminal_get_size(&rows, &look.width);
+        return table_print(out, columns, list, &look);
 }
 
 static int show_list(const struct options *options, FILE *out, const char *method,
@@ -36,7 +48,7 @@ static int show_list(const struct options *options, FILE *out, const char *metho
         if (options->json != JSON_OFF)
                 r = json_print(out, columns, &list, options->json);
         else
-                r = table_print(out, columns, &list, options->legend);
+                r = print_table(options, out, columns, &list);
         return r < 0 ? say_error(r, "cannot show the list") : 0;
 }
 
@@ -165,7 +177,7 @@ static int print_vm(const struct options *options, FILE *out, const struct recor
         if (r < 0 || jobs->n_records == 0)
                 return r;
         (void)fputc('\n', out);
-        return table_print(out, job_columns, jobs, options->legend);
+        return print_table(options, out, job_columns, jobs);
 }
 
 static int show_vm(const struct options *options, FILE *out, struct connection *connection) {
@@ -221,8 +233,8 @@ int verb_show(const struct options *options, FILE *out) {
 /* ---- wait-memory ---- */
 
 static int show_available(const struct options *options, FILE *out, uint64_t available) {
-        static const struct column columns[] = {{"Available", "available_bytes", NULL, FORMAT_SIZE},
-                                                {}};
+        static const struct column columns[] = {
+                {"Available", "available_bytes", NULL, FORMAT_SIZE, NULL, 0}, {}};
         _cleanup_(record_list_deinit) struct record_list list = {};
         struct record *record;
         char text[32];

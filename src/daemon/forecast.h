@@ -8,11 +8,14 @@
 struct job;
 struct manager;
 
-/* What is cleared of a running job, in percent. false: unknown. */
+/* What is cleared of a running job, in percent. false: unknown, also during its first second. */
 bool forecast_percent(const struct job *job, unsigned *ret);
 
 /* How long a running job still takes, in µs; USEC_INFINITY: unknown. */
 uint64_t forecast_left(const struct job *job);
 
-/* How long it takes until nothing is left, as things are now; USEC_INFINITY: unknown. */
-uint64_t forecast_left_in_all(struct manager *manager);
+/*
+ * How long it takes until nothing is left, as things are now, in µs; USEC_INFINITY: unknown. Also
+ * writes turn and eta of each job that waits.
+ */
+uint64_t forecast_all(struct manager *manager);

@@ -10,10 +10,12 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "capture.h"
 #include "control.h"
+#include "daemon/worker/protocol.h"
 #include "daemon/worker/quiet.h"
 
 static struct control c;
@@ -179,6 +181,87 @@ static void test_status_says_why_it_drains(void **state) {
         control_pid1_says(&c, PID1_STOPS_SOCKET);
         assert_string_equal(call("GetStatus"), "");
         assert_string_equal(value("DrainReason"), "pv-reaper.socket");
+        end();
+}
+
+static void ask_for_a_job(const char *vm) {
+        const struct wire_request request = {.kind = WIRE_KIND_REBOOT, .seq = 1, .mem = 4096};
+
+        assert_int_equal(worker_on_request(add_worker(vm), &request), 0);
+}
+
+/* Why, as which, and since when; and what a start-rate leaves to wait for. */
+static void test_what_waits_says_why(void **state) {
+        struct governor *g;
+
+        begin();
+        g = &c.stage.manager->governor;
+        g->effective.max_concurrent = 0; /* or it would be granted */
+        ask_for_a_job("one");
+        ask_for_a_job("two");
+        control_pass(&c, 7 * USEC_PER_SEC);
+        assert_string_equal(call("ListJobs"), "");
+        assert_string_equal(value_of(0, "Why"), "limit");
+        assert_string_equal(value_of(0, "Place"), "1");
+        assert_string_equal(value_of(1, "Place"), "2");
+        assert_null(value_of(1, "ETAUSec"));
+        assert_string_equal(call("GetStatus"), "");
+        assert_string_equal(value("Why"), "limit");
+        assert_string_equal(value("OldestWaitUSec"), "7000000");
+        assert_string_equal(value("NextStartUSec"), "0");
+        bucket_init(&g->starts, 60 * USEC_PER_SEC, 1, 1);
+        assert_true(bucket_take(&g->starts, loop_now(c.stage.manager->event), 1));
+        g->effective.max_concurrent = 4;
+        assert_string_equal(call("GetStatus"), "");
+        assert_string_equal(value("Why"), "start-rate");
+        assert_string_equal(value("NextStartUSec"), "60000000");
+        g->effective.max_concurrent = 0;
+        end();
+}
+
+static uint64_t date(unsigned n, const char *key) {
+        const char *text = value_of(n, key);
+
+        assert_non_null(text);
+        return strtoull(text, NULL, 10);
+}
+
+/* Of an ended job by its end, of the others by now. */
+static void test_jobs_have_dates(void **state) {
+        uint64_t now = realtime_usec();
+        struct job *job;
+
+        begin();
+        c.stage.manager->governor.effective.max_concurrent = 0;
+        add_ended(JOB_DONE);
+        job = TAILQ_FIRST(&c.stage.manager->ledger.history);
+        job->ended_at = 1000 * USEC_PER_SEC;
+        job->ran_usec = 10 * USEC_PER_SEC;
+        job->waited_usec = 90 * USEC_PER_SEC;
+        add_ended(JOB_LOST); /* nobody knows since when it ran */
+        ask_for_a_job("one");
+        control_pass(&c, 7 * USEC_PER_SEC);
+        assert_string_equal(call("ListJobs"), "");
+        assert_int_equal(date(0, "QueuedAt"), 900 * USEC_PER_SEC);
+        assert_int_equal(date(0, "StartedAt"), 990 * USEC_PER_SEC);
+        assert_int_equal(date(0, "EndedAt"), 1000 * USEC_PER_SEC);
+        assert_in_range(date(1, "EndedAt"), now, realtime_usec());
+        assert_null(value_of(1, "StartedAt"));
+        assert_in_range(date(2, "QueuedAt"), now - 7 * USEC_PER_SEC,
+                        realtime_usec() - 7 * USEC_PER_SEC);
+        assert_null(value_of(2, "StartedAt"));
+        assert_null(value_of(2, "EndedAt"));
+        end();
+}
+
+static void test_status_says_how_the_host_is(void **state) {
+        begin();
+        assert_string_equal(call("GetStatus"), "");
+        assert_true(strtoull(value("MemoryAvailable"), NULL, 10) > 0);
+        assert_true(strtoull(value("StartedAt"), NULL, 10) > UINT64_C(1500000000) * USEC_PER_SEC);
+        assert_null(value("Why"));
+        assert_null(value("NextStartUSec"));
+        assert_null(value("OldestWaitUSec"));
         end();
 }
 
@@ -433,6 +516,9 @@ int main(void) {
                 checked_test(test_status_says_what_holds),
                 checked_test(test_status_leaves_out_what_is_not_there),
                 checked_test(test_status_says_why_it_drains),
+                checked_test(test_what_waits_says_why),
+                checked_test(test_jobs_have_dates),
+                checked_test(test_status_says_how_the_host_is),
                 checked_test(test_vms_are_listed),
                 checked_test(test_jobs_are_listed_in_their_order),
                 checked_test(test_only_the_last_five_failures_are_listed),

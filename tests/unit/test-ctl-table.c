@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/size.h"
 #include "ctl/json.h"
@@ -142,10 +143,10 @@ static void test_control_characters(void **state) {
 /* ---- tables ---- */
 
 static const struct column columns[] = {
-        {"Name", "name", "NAME", FORMAT_TEXT},
-        {"Hidden", "hidden", NULL, FORMAT_TEXT},
-        {"Size", "size", "SIZE", FORMAT_SIZE},
-        {"Last", "last", "LAST", FORMAT_TEXT},
+        {"Name", "name", "NAME", FORMAT_TEXT, NULL, 0},
+        {"Hidden", "hidden", NULL, FORMAT_TEXT, NULL, 0},
+        {"Size", "size", "SIZE", FORMAT_SIZE, "How large", 2},
+        {"Last", "last", "LAST", FORMAT_TEXT, NULL, 1},
         {},
 };
 
@@ -170,7 +171,8 @@ static void assert_table(const struct record_list *list, bool legend, const char
         FILE *out = open_memstream(&text, &size);
 
         assert_non_null(out);
-        assert_int_equal(table_print(out, columns, list, legend), 0);
+        assert_int_equal(table_print(out, columns, list, &(struct table_look){.legend = legend}),
+                         0);
         assert_int_equal(fclose(out), 0);
         assert_string_equal(text, expected);
         free(text);
@@ -195,6 +197,55 @@ static void test_table(void **state) {
         assert_int_equal(list.n_records, 0);
 }
 
+static void assert_narrow(const struct record_list *list, unsigned width, const char *expected) {
+        char *text = NULL;
+        size_t size = 0;
+        FILE *out = open_memstream(&text, &size);
+
+        assert_non_null(out);
+        assert_int_equal(table_print(out, columns, list, &(struct table_look){true, width}), 0);
+        assert_int_equal(fclose(out), 0);
+        assert_string_equal(text, expected);
+        free(text);
+}
+
+/* The least important column goes first, and the most important ones stay, whatever is too wide. */
+static void test_narrow_table(void **state) {
+        struct record_list list = {};
+
+        add_row(&list, "a-name", 10, "last");
+        assert_narrow(&list, 18, "NAME    SIZE  LAST\na-name  10 B  last\n");
+        assert_narrow(&list, 17, "NAME    LAST\na-name  last\n");
+        assert_narrow(&list, 11, "NAME\na-name\n");
+        assert_narrow(&list, 1, "NAME\na-name\n");
+        assert_narrow(&list, 0, "NAME    SIZE  LAST\na-name  10 B  last\n");
+        record_list_deinit(&list);
+}
+
+/* Local time for people, the same with its zone for programs. */
+static void test_dates(void **state) {
+        static const struct value value = {.type = VALUE_UNSIGNED,
+                                           .number = UINT64_C(1796000000) * USEC_PER_SEC + 999999};
+        char text[FORMAT_MAX];
+
+        assert_int_equal(setenv("TZ", "XYZ-5:30", 1), 0);
+        tzset();
+        assert_formats(FORMAT_DATE, &value, "2026-11-30 06:23:20");
+        format_date(text, sizeof(text), value.number, true);
+        assert_string_equal(text, "2026-11-30T06:23:20+05:30");
+        assert_formats(FORMAT_DATE, NULL, "-");
+        assert_int_equal(unsetenv("TZ"), 0);
+        tzset();
+}
+
+static void test_shares(void **state) {
+        static const struct value some = {.type = VALUE_UNSIGNED, .number = 1234};
+        static const struct value little = {.type = VALUE_UNSIGNED, .number = 5};
+
+        assert_formats(FORMAT_SHARE, &some, "12.34%");
+        assert_formats(FORMAT_SHARE, &little, "0.05%");
+}
+
 static void test_empty_table(void **state) {
         const struct record_list list = {};
 
@@ -212,7 +263,7 @@ static void test_record(void **state) {
         add_row(&list, "a", UINT64_MAX, "b");
         assert_int_equal(table_print_record(out, columns, list.records), 0);
         assert_int_equal(fclose(out), 0);
-        assert_string_equal(text, "  name: a\nhidden: a\n  size: -\n  last: b\n");
+        assert_string_equal(text, "  NAME: a\nhidden: a\n  LAST: b\n");
         free(text);
         record_list_deinit(&list);
 }
@@ -262,6 +313,9 @@ int main(void) {
                 checked_test(test_unexpected_types),
                 checked_test(test_control_characters),
                 checked_test(test_table),
+                checked_test(test_narrow_table),
+                checked_test(test_dates),
+                checked_test(test_shares),
                 checked_test(test_empty_table),
                 checked_test(test_record),
                 checked_test(test_json),

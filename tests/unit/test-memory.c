@@ -41,8 +41,24 @@ static void test_memory_hysteresis(void **state) {
         assert_false(memory_is_low(true, 4 * GIB + 1, 4 * GIB, 0));
 }
 
+static void test_memory_pressure(void **state) {
+        uint32_t pressure = 7;
+
+        assert_int_equal(memory_parse_pressure("some avg10=12.34 avg60=0.00 avg300=0.00 total=1\n"
+                                               "full avg10=99.99 avg60=0.00\n",
+                                               &pressure),
+                         0);
+        assert_int_equal(pressure, 1234);
+        assert_int_equal(memory_parse_pressure("some avg10=0.05 avg60=0.00 \n", &pressure), 0);
+        assert_int_equal(pressure, 5);
+        assert_int_equal(memory_parse_pressure("full avg10=0.05 \n", &pressure), -EBADMSG);
+        assert_int_equal(memory_parse_pressure("", &pressure), -EBADMSG);
+        assert_int_equal(pressure, 5);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
+                checked_test(test_memory_pressure),
                 checked_test(test_memory_parse),
                 checked_test(test_memory_hysteresis),
         };

@@ -11,6 +11,7 @@
 
 #include "daemon/cpu/cap.h"
 #include "daemon/forecast.h"
+#include "daemon/governor/turns.h"
 #include "daemon/manager.h"
 #include "daemon/memory/memory.h"
 #include "daemon/metrics/text.h"
@@ -50,13 +51,39 @@ static uint64_t since(sd_event *event, uint64_t then) {
 
 /* ---- GetStatus ---- */
 
+/* Why the job whose turn it is waits all the same. */
+static const char *next_why(const struct manager *m) {
+        const struct job *next = queue_next(&m->governor.queue);
+
+        return next ? turns_why(&m->governor, loop_now(m->event), next) : NULL;
+}
+
+static uint64_t next_start(const struct manager *m) {
+        uint64_t now = loop_now(m->event);
+
+        return m->governor.queue.n_waiting > 0 ? turns_start_at(&m->governor, now, 1) - now
+                                               : USEC_INFINITY;
+}
+
+static uint64_t oldest_wait(const struct manager *m) {
+        const struct job *oldest = TAILQ_FIRST(&m->governor.queue.waiting);
+
+        return oldest ? since(m->event, oldest->queued_at) : USEC_INFINITY;
+}
+
 GET(version, manager, s, PVR_VERSION_TEXT)
 GET(pid, manager, u, (uint32_t)getpid())
 GET(uptime, manager, t, since(o->event, o->started_at))
 GET(state, manager, s, governor_mode(&o->governor) == GOVERNOR_DRAINING ? "draining" : "running")
 GET(mode, manager, s, metrics_modes[governor_mode(&o->governor)])
 GET(bytes_to_clear, manager, t, workers_bytes_to_clear(&o->workers))
-GET(eta, manager, t, forecast_left_in_all(object))
+GET(eta, manager, t, forecast_all(object))
+GET(started_at, manager, t, o->ledger.tally.started_at)
+GET(next_why, manager, s, next_why(o))
+GET(next_start, manager, t, next_start(o))
+GET(oldest_wait, manager, t, oldest_wait(o))
+GET_IF(memory_available, manager, t, 0, memory_read_available(o->memory, &ret->t) >= 0)
+GET_IF(memory_pressure, manager, u, 0, memory_read_pressure(&ret->u) >= 0)
 GET_IF(start_rate, manager, t, o->governor.effective.start_rate, ret->t > 0)
 GET(cpu_quota, manager, t, manager_cpu_quota(o))
 GET(cpu_backend, manager, s, enforce_get_backend(cap_get_enforce(o->cap)))
@@ -73,6 +100,7 @@ const struct bus_field bus_status_fields[] = {
         BUS_GETTER("Version", 's', get_version),
         BUS_GETTER("PID", 'u', get_pid),
         BUS_GETTER("UptimeUSec", 't', get_uptime),
+        BUS_GETTER("StartedAt", 't', get_started_at), /* µs since 1970 */
         BUS_GETTER("State", 's', get_state),
         BUS_GETTER("Mode", 's', get_mode),
         BUS_MEMBER("MaxConcurrent", struct manager, governor.effective.max_concurrent),
@@ -84,6 +112,11 @@ const struct bus_field bus_status_fields[] = {
         BUS_MEMBER("Connections", struct manager, peers.n),
         BUS_GETTER("BytesToClear", 't', get_bytes_to_clear),
         BUS_GETTER("ETAUSec", 't', get_eta),
+        BUS_GETTER("Why", 's', get_next_why),
+        BUS_GETTER("NextStartUSec", 't', get_next_start),
+        BUS_GETTER("OldestWaitUSec", 't', get_oldest_wait),
+        BUS_GETTER("MemoryAvailable", 't', get_memory_available),
+        BUS_GETTER("MemoryPressure", 'u', get_memory_pressure), /* 1/100 % */
         BUS_MEMBER("Done", struct manager, ledger.totals[JOB_DONE]),
         BUS_MEMBER("Ungoverned", struct manager, ledger.totals[JOB_UNGOVERNED]),
         BUS_MEMBER("Interrupted", struct manager, ledger.totals[JOB_INTERRUPTED]),
@@ -176,6 +209,33 @@ static bool get_ran(void *object, struct bus_value *ret) {
         return true;
 }
 
+/* By the calendar, at some time of the loop's clock that is not long ago. */
+static uint64_t date_of(const struct job *job, uint64_t then) {
+        uint64_t ago = since(job->worker->workers->event, then);
+
+        return ago == USEC_INFINITY ? ago : realtime_usec() - ago;
+}
+
+static uint64_t before(uint64_t date, uint64_t usec) {
+        return date == USEC_INFINITY || usec == USEC_INFINITY ? USEC_INFINITY : date - usec;
+}
+
+static uint64_t date_of_start(const struct job *job) {
+        if (job->state > JOB_RUNNING)
+                return before(job->ended_at, job->ran_usec);
+        return job->granted_at > 0 ? date_of(job, job->granted_at) : USEC_INFINITY;
+}
+
+static uint64_t date_of_request(const struct job *job) {
+        if (job->state > JOB_RUNNING)
+                return before(date_of_start(job), job->waited_usec);
+        return job->queued_at > 0 ? date_of(job, job->queued_at) : USEC_INFINITY;
+}
+
+GET(queued_at, job, t, date_of_request(o))
+GET(job_started_at, job, t, date_of_start(o))
+GET_IF(ended_at, job, t, o->ended_at, o->ended_at > 0)
+
 static bool get_job_cpu(void *object, struct bus_value *ret) {
         struct job *job = object;
         uint64_t cpu;
@@ -195,15 +255,28 @@ static bool get_progress(void *object, struct bus_value *ret) {
         return forecast_percent(object, &ret->u);
 }
 
-/* What the job itself has shown is worth more than what others needed. */
+/* Of one that waits as of the last look at all of them, which whoever lists them takes before. */
 static bool get_job_eta(void *object, struct bus_value *ret) {
         struct job *job = object;
 
-        if (job->state != JOB_RUNNING)
+        ret->t = job->state == JOB_QUEUED ? job->eta : forecast_left(job);
+        return job->state <= JOB_RUNNING;
+}
+
+static bool get_job_place(void *object, struct bus_value *ret) {
+        struct job *job = object;
+
+        ret->u = job->turn;
+        return job->state == JOB_QUEUED && job->turn > 0;
+}
+
+static bool get_job_why(void *object, struct bus_value *ret) {
+        struct job *job = object;
+
+        if (job->state != JOB_QUEUED)
                 return false;
-        ret->t = progress_eta(&job->progress, loop_now(job->worker->workers->event));
-        if (ret->t == USEC_INFINITY)
-                ret->t = forecast_left(job);
+        ret->s = turns_why(&manager_of(job->worker)->governor,
+                           loop_now(job->worker->workers->event), job);
         return true;
 }
 
@@ -215,12 +288,17 @@ const struct bus_field bus_job_fields[] = {
         BUS_MEMBER_PID("PID", struct job, pid),
         BUS_GETTER("Kind", 's', get_kind),
         BUS_GETTER("State", 's', get_job_state),
+        BUS_GETTER("Place", 'u', get_job_place), /* in the queue, from 1 */
+        BUS_GETTER("Why", 's', get_job_why),     /* it waits */
         BUS_MEMBER("Seq", struct job, seq),
         BUS_MEMBER("Bytes", struct job, bytes),
         BUS_MEMBER("BytesLeft", struct job, bytes_left),
         BUS_GETTER("Rate", 't', get_rate),
         BUS_GETTER("Progress", 'u', get_progress),
         BUS_GETTER("ETAUSec", 't', get_job_eta),
+        BUS_GETTER("QueuedAt", 't', get_queued_at), /* the three in µs since 1970 */
+        BUS_GETTER("StartedAt", 't', get_job_started_at),
+        BUS_GETTER("EndedAt", 't', get_ended_at),
         BUS_GETTER("WaitedUSec", 't', get_waited),
         BUS_GETTER("RanUSec", 't', get_ran),
         BUS_GETTER("CPUUSec", 't', get_job_cpu),

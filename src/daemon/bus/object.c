@@ -20,6 +20,7 @@
 #include "daemon/bus/signal.h"
 #include "daemon/bus/wait.h"
 #include "daemon/config/keys.h"
+#include "daemon/forecast.h"
 #include "daemon/manager.h"
 #include "daemon/metrics/metrics.h"
 
@@ -92,6 +93,7 @@ static int append_jobs(sd_bus_message *reply, struct bus_object *o) {
         struct manager *m = o->manager;
         int r;
 
+        (void)forecast_all(m); /* place and ETA of each that waits */
         r = sd_bus_message_open_container(reply, SD_BUS_TYPE_ARRAY, "a{sv}");
         if (r >= 0)
                 r = append_job_list(reply, &m->ledger.history);
@@ -192,6 +194,7 @@ static int method_get_job(sd_bus_message *call, void *userdata, sd_bus_error *er
                 return sd_bus_error_setf(
                         error, BUS_ERROR_NO_JOB,
                         "There is no job %" PRIu64 ", or the daemon has forgotten it", id);
+        (void)forecast_all(o->manager);
         r = reply_new(&reply, call, error);
         if (r >= 0)
                 r = bus_append_dict(reply, bus_job_fields, job);

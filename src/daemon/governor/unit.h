@@ -50,6 +50,10 @@ struct unit_line {
         uint64_t ticket;         /* drawn when it begins to wait, and anew at each grant */
         uint64_t since;          /* when it was drawn */
         unsigned at[2];          /* place in the queue's heaps, from 1; 0: not in there */
+
+        /* turns.c's, while it plays what will be */
+        unsigned played;        /* jobs of it that are granted */
+        uint64_t played_ticket; /* as ticket, then */
 };
 
 struct unit {

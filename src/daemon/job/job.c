@@ -36,6 +36,7 @@ int job_new(struct job **ret, const struct job_owner *owner, uint64_t id,
         job->bytes = request->mem;
         job->bytes_left = USEC_INFINITY;
         job->waited_usec = job->ran_usec = job->cpu_usec = job->cpu_base = USEC_INFINITY;
+        job->eta = USEC_INFINITY;
         *ret = take_ptr(&job);
         return 0;
 }

@@ -58,6 +58,7 @@ struct job {
         struct progress progress; /* since GRANT */
         uint64_t queued_at;
         uint64_t granted_at; /* 0: not yet */
+        uint64_t ended_at;   /* CLOCK_REALTIME µs; 0: not yet */
         uint64_t waited_usec;
         uint64_t ran_usec;
         uint64_t cpu_base; /* what the bill said at GRANT; USEC_INFINITY: unknown */
@@ -77,6 +78,10 @@ struct job {
         struct unit *queued_for; /* a reference; NULL: not in the queue */
         bool queued_first;       /* frees_memory, when it was pushed */
         uint64_t place;          /* in order of registration */
+
+        /* forecast.c's, of its last look, while it waits */
+        unsigned turn; /* it is granted as the nth from then on; 0: it was not there yet */
+        uint64_t eta;  /* how long until it has ended, µs; USEC_INFINITY: unknown */
 
         TAILQ_ENTRY(job) link;      /* in queue.waiting, or in ledger.history */
         TAILQ_ENTRY(job) unit_link; /* in unit.line.jobs */

@@ -127,6 +127,8 @@ static bool make_room(struct ledger *l, const struct job *newest) {
 }
 
 struct job *ledger_add(struct ledger *l, struct job *job) {
+        if (job->ended_at == 0)
+                job->ended_at = realtime_usec();
         if (!job->untold)
                 job_log(job);
         l->totals[job->state]++;

@@ -22,8 +22,8 @@ void ledger_init(struct ledger *ledger);
 void ledger_deinit(struct ledger *ledger);
 
 /*
- * A job ended. Takes it over. Returns it if it is remembered, until HISTORY_MAX more are; NULL: it
- * is only counted.
+ * A job ended, now if it has no time of its end. Takes it over. Returns it if it is remembered,
+ * until HISTORY_MAX more are; NULL: it is only counted.
  *
  * One that was not granted pushes nobody else's out of the history: each worker can report as many
  * as it likes. Of its unit HISTORY_UNGRANTED_MAX of that sort are remembered.

@@ -24,11 +24,7 @@ const char *tally_kind_name(size_t kind) {
 }
 
 void tally_init(struct tally *tally) {
-        struct timespec ts;
-
-        (void)clock_gettime(CLOCK_REALTIME, &ts);
-        *tally = (struct tally){.started_at = (uint64_t)ts.tv_sec * USEC_PER_SEC +
-                                              (uint64_t)ts.tv_nsec / NSEC_PER_USEC};
+        *tally = (struct tally){.started_at = realtime_usec()};
 }
 
 void histogram_add(struct histogram *histogram, uint64_t usec) {

@@ -24,6 +24,15 @@ int memory_parse_available(const char *meminfo, uint64_t *ret) {
         return 0;
 }
 
+int memory_parse_pressure(const char *pressure, uint32_t *ret) {
+        unsigned whole, part;
+
+        if (sscanf(pressure, "some avg10=%4u.%2u ", &whole, &part) != 2)
+                return -EBADMSG;
+        *ret = whole * 100 + part;
+        return 0;
+}
+
 bool memory_is_low(bool was_low, uint64_t available, uint64_t low, uint64_t high) {
         if (low == 0)
                 return false;

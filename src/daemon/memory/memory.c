@@ -69,12 +69,20 @@ static void update(struct memory *m) {
 
 /* ---- looking ---- */
 
-static int read_available(const struct memory *m, uint64_t *ret) {
+int memory_read_available(const struct memory *m, uint64_t *ret) {
         char text[8192];
         ssize_t n;
 
         n = read_file_at(AT_FDCWD, m->path, text, sizeof(text));
         return n < 0 ? (int)n : memory_parse_available(text, ret);
+}
+
+int memory_read_pressure(uint32_t *ret) {
+        char text[512];
+        ssize_t n;
+
+        n = read_file_at(AT_FDCWD, "/proc/pressure/memory", text, sizeof(text));
+        return n < 0 ? (int)n : memory_parse_pressure(text, ret);
 }
 
 static bool is_wanted(const struct memory *m) {
@@ -113,7 +121,7 @@ static int on_look(sd_event_source *source, uint64_t usec, void *userdata) {
 
         if (!is_wanted(m))
                 return 0; /* the work has ended meanwhile */
-        r = read_available(m, &m->available);
+        r = memory_read_available(m, &m->available);
         if (r < 0)
                 log_warning_limited(&limit, r, "cannot read how much memory is available");
         m->low = r >= 0 && memory_is_low(m->low, m->available, config->memory_low,

@@ -20,6 +20,12 @@ struct memory;
 /* Of /proc/meminfo's text: MemAvailable in bytes. -EBADMSG: it does not say. Pure. */
 int memory_parse_available(const char *meminfo, uint64_t *ret);
 
+/*
+ * Of /proc/pressure/memory's text: for how much of the last 10 s some task waited for memory, in
+ * 1/100 percent. -EBADMSG: it does not say. Pure.
+ */
+int memory_parse_pressure(const char *pressure, uint32_t *ret);
+
 /* With hysteresis: high is where it ends that began below low. low 0: never. Pure. */
 bool memory_is_low(bool was_low, uint64_t available, uint64_t low, uint64_t high);
 
@@ -63,3 +69,7 @@ int memory_wait(struct memory *memory, struct memory_waiter *waiter);
 void memory_leave(struct memory_waiter *waiter);
 
 unsigned memory_n_waiters(const struct memory *memory);
+
+/* As it is now, each read from a file of /proc. -ENOENT: the kernel does not tell. */
+int memory_read_available(const struct memory *memory, uint64_t *ret);
+int memory_read_pressure(uint32_t *ret);

@@ -190,7 +190,7 @@ class Methods(ControlCase):
         worker.receive(DONE_ACK)
         other.receive(GRANT)
         job = self.jobs_of("waits")[-1]
-        self.assertEqual(job["progress_percent"], 0)
+        self.assertIsNone(job["progress_percent"])  # it has just begun
         self.assertGreater(job["eta_us"], 0)
         self.assertGreater(self.status("eta_us")[0], 0)
         self.finish(other)

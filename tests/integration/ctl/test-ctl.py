@@ -4,6 +4,7 @@
 not; how it ends; what the shell completes. The daemon is real, its workers are puppets.
 """
 
+import datetime
 import json
 import os
 import re
@@ -72,6 +73,9 @@ class Text(CtlCase):
         self.assertRegex(text, "\n".join((
             r"^pv-reaperd: running, normal limits; version [\d.]+, pid PID, up TIME",
             r"     Work: 1 running, 1 queued, 5\.0 GiB to clear, ETA .*; 2 VMs",
+            r"   Action: a teardown failed: pv-reaperctl show 1, journalctl -u .*",
+            r"   Memory: \S+ \wiB available(; pressure [\d.]+% of the last TIME)?",
+            r"  Started: 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d",
             r"  CPU cap: no quota; none: there is no quota",
             r"   Limits: at most 1 at once",
             r"           max-concurrent=1  \(DIR/pv-reaper\.conf:2\)",
@@ -88,9 +92,10 @@ class Text(CtlCase):
         self.daemon()
         self.one_of_each()
         lines = self.ctl("jobs").splitlines()
-        self.assertEqual(lines[0].split(), ["ID", "VM", "UNIT", "PID", "KIND", "STATE", "SIZE",
-                                            "LEFT", "RATE/S", "PROGRESS", "ETA", "WAITED", "RAN",
-                                            "CPU", "ERROR"])
+        self.assertEqual(lines[0].split(), ["ID", "VM", "UNIT", "WORKER-PID", "KIND", "STATE",
+                                            "PLACE", "WHY", "SIZE", "LEFT", "RATE/S", "PROGRESS",
+                                            "ETA", "STARTED", "ENDED", "WAITED", "RAN", "CPU",
+                                            "ERROR"])
         self.assertEqual([line.split()[1] for line in lines[1:]],
                          ["first", "first", "first", "second"])
         for line, state in zip(lines[1:], ("failed", "done", "running", "queued")):
@@ -100,14 +105,19 @@ class Text(CtlCase):
     def test_show(self):
         self.daemon()
         first, _ = self.one_of_each()
-        shown = dict(re.findall(r"^ *(\w+): (.*)$", self.ctl("show", "1"), re.M))
+        shown = dict(re.findall(r"^ *([^:]+): (.*)$", self.ctl("show", "1"), re.M))
         job = self.ctl_json("jobs")[0]
-        self.assertEqual(set(shown), set(job))
-        self.assertEqual((shown["vm"], shown["error"], shown["bytes"]),
+        known = {key for key, value in job.items() if value is not None}
+        self.assertEqual(len(shown), len(known))
+        self.assertEqual((shown["VM"], shown["Error"], shown["Size, as it claims"]),
                          ("first", "EFAULT", "1.0 GiB"))
+        for key, words in (("started_at", "Started at"), ("ended_at", "Ended at")):
+            date = datetime.datetime.strptime(job[key], "%Y-%m-%dT%H:%M:%S%z")
+            self.assertLess(abs(date.timestamp() - time.time()), 60)
+            self.assertEqual(shown[words], date.astimezone().strftime("%Y-%m-%d %H:%M:%S"))
         for what in ("first", f"pid={first.pid}"):
             text = self.ctl("show", what)
-            self.assertRegex(text, r"(?m)^ +name: first$")
+            self.assertRegex(text, r"(?m)^ +Name: first$")
             self.assertEqual(len(re.findall(r"(?m)^ *\d+  first ", text)), 3)
             self.assertNotIn("second", text)
         self.puppet("second")
