@@ -19,4 +19,3 @@ int say_usage(const char *format, ...) _printf_(1, 2);
  * the one before. NULL: they write to stderr again. The caller keeps the buffer.
  */
 void say_into(char *buffer, size_t size);
-

@@ -306,7 +306,8 @@ static void test_process_unit_is_printable(void **state) {
         r = process_unit(INT32_MAX, &unit); /* libsystemd finds nobody of that number */
         proc_text = NULL;
         assert_int_equal(r, 0);
-        assert_string_equal(unit, "/a?[31m?" "?/b");
+        assert_string_equal(unit, "/a?[31m?"
+                                  "?/b");
         free(unit);
 }
 
