@@ -45,13 +45,14 @@ int main(int argc, char **argv) {
         bool ignored = argc == 2 && strcmp(argv[1], "ignore") == 0;
         struct helper helper = {};
         struct pvr_outcome outcome;
+        uint64_t told;
 
         check(signal(SIGCHLD, ignored ? SIG_IGN : on_sigchld) != SIG_ERR);
         helper_start(&helper, "sigchld");
         no_child();
         run_child(ignored);
         helper_reboot(&helper);
-        helper_await(&helper, PVR_RESULT_UNGOVERNED);
+        told = helper_await(&helper, PVR_RESULT_UNGOVERNED).job;
         no_child();
         check(find_keeper() > 0);
         check(n_signals == (ignored ? 0 : 1));
@@ -62,7 +63,9 @@ int main(int argc, char **argv) {
         no_child();
         check(pvr_vm_handoff(helper.vm) == -EPIPE);
         helper_reboot(&helper);
-        outcome = helper_await(&helper, PVR_RESULT_UNGOVERNED);
+        do /* a keeper that dies here may be followed by a heir that tells its last outcome, too */
+                outcome = helper_await(&helper, PVR_RESULT_UNGOVERNED);
+        while (outcome.job == told);
         check(outcome.job == 0);
         run_child(ignored);
         check(n_signals == (ignored ? 0 : 2));

@@ -21,25 +21,24 @@
 #include "base/kvm-pv.h"
 #include "ctl/check.h"
 
-#define SYSTEMD          "/usr/lib/systemd/system/"
-#define ETC              "/etc/systemd/system/"
-#define DROPIN           "machine-.scope.d/50-pv-reaper.conf"
-#define WORKERS          "/sys/fs/cgroup/pvreaper.slice/pv-reaper-workers.service/cgroup.controllers"
-#define APPARMOR         "/etc/apparmor.d/abstractions/libvirt-qemu"
-#define LOCAL            "/etc/apparmor.d/local/abstractions/libvirt-qemu"
-#define OURS             " /run/pv-reaper/handoff.sock rw,\n"
-#define LIBVIRT          "/etc/libvirt/qemu.conf"
-#define QEMU_CONF        CTL_SYSCONF_DIR "/qemu.conf"
-#define HOOK             "/etc/libvirt/hooks/qemu"
-#define QEMU             "/usr/bin/qemu-system-s390x"
-#define DRAIN            "PVREAPER_NATIVE_AIO=drain"
-#define MODULE           "/var/lib/selinux/targeted/active/modules/400/pv-reaper/cil"
-#define RING             "7f2-7f3 rw-s 00000000 00:0f 17                 /[aio] (deleted)\n"
-#define SAYS(v)          "#!/bin/sh\necho 'QEMU emulator version " v " (x)'\n"
-#define WARDEN           "/proc/79/status"
-#define NAMED            "Name:\treaperd-warden\n"
-#define ALL_CAPS         NAMED "CapEff:\t0000000000880002\n"
-#define LIMITS(n)        "Limit  Soft\nMax open files   1024   " n "   files\n"
+#define SYSTEMD   "/usr/lib/systemd/system/"
+#define ETC       "/etc/systemd/system/"
+#define DROPIN    "machine-.scope.d/50-pv-reaper.conf"
+#define WORKERS   "/sys/fs/cgroup/pvreaper.slice/pv-reaper-workers.service/cgroup.controllers"
+#define APPARMOR  "/etc/apparmor.d/abstractions/libvirt-qemu"
+#define LOCAL     "/etc/apparmor.d/local/abstractions/libvirt-qemu"
+#define OURS      " /run/pv-reaper/handoff.sock rw,\n"
+#define LIBVIRT   "/etc/libvirt/qemu.conf"
+#define QEMU_CONF CTL_SYSCONF_DIR "/qemu.conf"
+#define HOOK      "/etc/libvirt/hooks/qemu"
+#define QEMU      "/usr/bin/qemu-system-s390x"
+#define DRAIN     "PVREAPER_NATIVE_AIO=drain"
+#define MODULE    "/var/lib/selinux/targeted/active/modules/400/pv-reaper/cil"
+#define RING      "7f2-7f3 rw-s 00000000 00:0f 17                 /[aio] (deleted)\n"
+#define SAYS(v)   "#!/bin/sh\necho 'QEMU emulator version " v " (x)'\n"
+#define ALL_CAPS  "Name:\treaperd-warden\nCapEff:\t0000000000880002\n"
+#define LIMITS(n) "Limit  Soft\nMax open files   1024   " n "   files\n"
+
 #define STAT(name, ppid) "80 (" name ") S " ppid " 1 1 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 123\n"
 #define GONE             ((const char *)-1) /* no such file or directory */
 #define KVM_GID          4242
@@ -57,7 +56,7 @@ static const struct file good[] = {
         {"/proc/sys/net/core/somaxconn", "4096\n"},
         {"/proc/77/task/77/children", "78 79 80 \n"},
         {"/proc/78/status", "Name:\tpv-reaperd\nCapEff:\t0\n"},
-        {WARDEN, ALL_CAPS},
+        {"/proc/79/status", ALL_CAPS},
         {"/proc/77/limits", LIMITS("65536")},
         {"/sys/firmware/uv/prot_virt_host", "1\n"},
         {"/sys/module/kvm/parameters/async_destroy", "Y\n"},
@@ -331,20 +330,22 @@ static const struct row service_rows[] = {
         ROW(capabilities, PASS, "CAP_SYS_NICE", .status = {{.key = "PID", .number = 77}}),
         ROW(capabilities, SKIP, "cannot read /proc/78/task/78/children",
             .status = {{.key = "PID", .number = 78}}),
-        ROW(capabilities, SKIP, "warden is not there", .changes = {{WARDEN, GONE}},
+        ROW(capabilities, SKIP, "warden is not there", .changes = {{"/proc/79/status", GONE}},
             .status = {{.key = "PID", .number = 77}}),
-        ROW(capabilities, SKIP, "cannot be read", .changes = {{WARDEN, NAMED}},
+        ROW(capabilities, SKIP, "cannot be read",
+            .changes = {{"/proc/79/status", "Name:\treaperd-warden\n"}},
             .status = {{.key = "PID", .number = 77}}),
-        ROW(capabilities, SKIP, "cannot be read", .changes = {{WARDEN, NAMED "CapEff:\t?\n"}},
+        ROW(capabilities, SKIP, "cannot be read",
+            .changes = {{"/proc/79/status", "Name:\treaperd-warden\nCapEff:\t?\n"}},
             .status = {{.key = "PID", .number = 77}}),
         ROW(capabilities, FAIL, "=CAP_DAC_OVERRIDE",
-            .changes = {{WARDEN, NAMED "CapEff:\t0000000000880000\n"}},
+            .changes = {{"/proc/79/status", "Name:\treaperd-warden\nCapEff:\t0000000000880000\n"}},
             .status = {{.key = "PID", .number = 77}}),
         ROW(capabilities, FAIL, "=CAP_SYS_PTRACE",
-            .changes = {{WARDEN, NAMED "CapEff:\t0000000000800002\n"}},
+            .changes = {{"/proc/79/status", "Name:\treaperd-warden\nCapEff:\t0000000000800002\n"}},
             .status = {{.key = "PID", .number = 77}}),
         ROW(capabilities, WARN, "=CAP_SYS_NICE",
-            .changes = {{WARDEN, NAMED "CapEff:\t0000000000080002\n"}},
+            .changes = {{"/proc/79/status", "Name:\treaperd-warden\nCapEff:\t0000000000080002\n"}},
             .status = {{.key = "PID", .number = 77}}),
         ROW(fds, SKIP, "no daemon to look at"),
         ROW(fds, PASS, "16352 workers, 13082 are",
