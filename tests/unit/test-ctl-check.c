@@ -36,6 +36,7 @@
 #define MODULE    "/var/lib/selinux/targeted/active/modules/400/pv-reaper/cil"
 #define RING      "7f2-7f3 rw-s 00000000 00:0f 17                 /[aio] (deleted)\n"
 #define SAYS(v)   "#!/bin/sh\necho 'QEMU emulator version " v " (x)'\n"
+#define WARDEN    "/proc/79/status"
 #define ALL_CAPS  "Name:\treaperd-warden\nCapEff:\t0000000000880002\n"
 #define LIMITS(n) "Limit  Soft\nMax open files   1024   " n "   files\n"
 
@@ -56,7 +57,7 @@ static const struct file good[] = {
         {"/proc/sys/net/core/somaxconn", "4096\n"},
         {"/proc/77/task/77/children", "78 79 80 \n"},
         {"/proc/78/status", "Name:\tpv-reaperd\nCapEff:\t0\n"},
-        {"/proc/79/status", ALL_CAPS},
+        {WARDEN, ALL_CAPS},
         {"/proc/77/limits", LIMITS("65536")},
         {"/sys/firmware/uv/prot_virt_host", "1\n"},
         {"/sys/module/kvm/parameters/async_destroy", "Y\n"},
@@ -330,22 +331,21 @@ static const struct row service_rows[] = {
         ROW(capabilities, PASS, "CAP_SYS_NICE", .status = {{.key = "PID", .number = 77}}),
         ROW(capabilities, SKIP, "cannot read /proc/78/task/78/children",
             .status = {{.key = "PID", .number = 78}}),
-        ROW(capabilities, SKIP, "warden is not there", .changes = {{"/proc/79/status", GONE}},
+        ROW(capabilities, SKIP, "warden is not there", .changes = {{WARDEN, GONE}},
+            .status = {{.key = "PID", .number = 77}}),
+        ROW(capabilities, SKIP, "cannot be read", .changes = {{WARDEN, "Name:\treaperd-warden\n"}},
             .status = {{.key = "PID", .number = 77}}),
         ROW(capabilities, SKIP, "cannot be read",
-            .changes = {{"/proc/79/status", "Name:\treaperd-warden\n"}},
-            .status = {{.key = "PID", .number = 77}}),
-        ROW(capabilities, SKIP, "cannot be read",
-            .changes = {{"/proc/79/status", "Name:\treaperd-warden\nCapEff:\t?\n"}},
+            .changes = {{WARDEN, "Name:\treaperd-warden\nCapEff:\t?\n"}},
             .status = {{.key = "PID", .number = 77}}),
         ROW(capabilities, FAIL, "=CAP_DAC_OVERRIDE",
-            .changes = {{"/proc/79/status", "Name:\treaperd-warden\nCapEff:\t0000000000880000\n"}},
+            .changes = {{WARDEN, "Name:\treaperd-warden\nCapEff:\t0000000000880000\n"}},
             .status = {{.key = "PID", .number = 77}}),
         ROW(capabilities, FAIL, "=CAP_SYS_PTRACE",
-            .changes = {{"/proc/79/status", "Name:\treaperd-warden\nCapEff:\t0000000000800002\n"}},
+            .changes = {{WARDEN, "Name:\treaperd-warden\nCapEff:\t0000000000800002\n"}},
             .status = {{.key = "PID", .number = 77}}),
         ROW(capabilities, WARN, "=CAP_SYS_NICE",
-            .changes = {{"/proc/79/status", "Name:\treaperd-warden\nCapEff:\t0000000000080002\n"}},
+            .changes = {{WARDEN, "Name:\treaperd-warden\nCapEff:\t0000000000080002\n"}},
             .status = {{.key = "PID", .number = 77}}),
         ROW(fds, SKIP, "no daemon to look at"),
         ROW(fds, PASS, "16352 workers, 13082 are",
