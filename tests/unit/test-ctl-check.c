@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The checks of "pv-reaperctl check", on hosts that this test makes below a directory: one on which
- * all is well, and then each with something else wrong. Each row must be found by its check, which
- * says the word for it; and whoever is to act is told how. KVM's answers are the test's.
+ * The checks of "pv-reaperctl check", on hosts that this test makes below a directory. One is well,
+ * each other has one defect. The check must find it, say its word, and say what to do about it.
+ * KVM's answers are the test's.
  */
 
 #include "fds.h"
@@ -44,12 +44,11 @@
 #define GONE             ((const char *)-1) /* no such file or directory */
 #define KVM_GID          4242
 #define QEMU_UID         64055
+#define LINK             "->"
 
 struct file {
         const char *path, *text; /* text that begins with "#!" is executable; LINK: a link */
 };
-
-#define LINK "->"
 
 static const struct file good[] = {
         {"/proc/sys/kernel/arch", "s390x\n"},
