@@ -189,8 +189,8 @@ void check_capabilities(const struct check_host *host, struct check_report *ret)
         check_say(ret, CHECK_PASS, "CAP_SYS_NICE, CAP_DAC_OVERRIDE, CAP_SYS_PTRACE");
         for (size_t i = 0; i < ARRAY_SIZE(wanted); i++)
                 if (!(mask & (UINT64_C(1) << wanted[i].number))) {
-                        check_say(ret, wanted[i].result, "the daemon's warden lacks %s: %s",
-                                  wanted[i].name, wanted[i].lost);
+                        check_say(ret, wanted[i].result, "the daemon's warden lacks %s: %s", wanted[i].name,
+                                  wanted[i].lost);
                         check_advise(ret, "set AmbientCapabilities=%s in pv-reaper.service",
                                      wanted[i].name);
                         return;

@@ -20,10 +20,8 @@ from ping import Ping
 
 import audit  # found where guest says
 
-# That of pv-reaper.service counts chroot(2) and capset(2), by which its warden gives rights up.
-EXPOSURE = {"pv-reaper.service": 1.6, "pv-reaper-workers.service": 1.5, "closer": 1.0}
-CAPABILITIES = {"cap_dac_override": 1, "cap_sys_chroot": 18, "cap_sys_ptrace": 19,
-                "cap_sys_nice": 23}
+EXPOSURE = {"pv-reaper.service": 1.5, "pv-reaper-workers.service": 1.5, "closer": 1.0}
+CAPABILITIES = {"cap_dac_override": 1, "cap_sys_ptrace": 19, "cap_sys_nice": 23}
 SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 DYNAMIC_UIDS = range(61184, 65520)
 # The field of a journal record, and what pv-reaperctl jobs --json calls the same.
@@ -45,11 +43,6 @@ def capabilities(pid):
     return {name: int(status[name], 16) for name in SETS}
 
 
-def warden_of(daemon):
-    children = read(f"/proc/{daemon}/task/{daemon}/children").split()
-    return next(pid for pid in children if read(f"/proc/{pid}/comm") == "reaperd-warden\n")
-
-
 class Processes(ClosingCase):
     max_concurrent = 1
 
@@ -57,29 +50,15 @@ class Processes(ClosingCase):
         status = status_of(pid)
         self.assertEqual((status["NoNewPrivs"], status["Seccomp"]), ("1", "2"))
 
-    def bounding_set(self):
+    def test_daemon_has_what_its_unit_lists(self):
         mask = 0
         for name in show("pv-reaper.service", "CapabilityBoundingSet").split():
             mask |= 1 << CAPABILITIES[name]
         self.assertNotEqual(mask, 0)
-        return mask
-
-    def test_daemon_has_none(self):
         pid = self.main_pid()
-        self.assertEqual(capabilities(pid),
-                         dict.fromkeys(SETS, 0) | {"CapBnd": self.bounding_set()})
+        self.assertEqual(capabilities(pid), {name: mask for name in SETS})
         self.assert_confined(pid)
         self.assertEqual(sh(f"stat -c %U /proc/{pid}").strip(), "pv-reaper")
-
-    def test_warden_has_what_the_unit_lists(self):
-        mask = self.bounding_set()
-        left = mask & ~(1 << CAPABILITIES["cap_sys_chroot"])
-        pid = warden_of(self.main_pid())
-        self.assertEqual(capabilities(pid), {"CapInh": 0, "CapPrm": left, "CapEff": left,
-                                             "CapBnd": mask, "CapAmb": 0})
-        self.assert_confined(pid)
-        self.assertEqual(os.readlink(f"/proc/{pid}/root"),
-                         os.path.dirname(cgroup_of_unit("pv-reaper-workers.service")))
 
     def test_hold_has_none(self):
         hold = f"{cgroup_of_unit('pv-reaper-workers.service')}/hold/cgroup.procs"
@@ -126,42 +105,6 @@ class Processes(ClosingCase):
         self.assertEqual(sh(f"systemd-analyze verify --man=no {units} 2>&1"), "")
         for unit in "pv-reaper.service", "pv-reaper-closer.socket", "pvreaper.slice":
             self.assertEqual(show(unit, "NeedDaemonReload"), "no")
-
-
-class Taken(ClosingCase):
-    """Somebody has the daemon, or its warden; see also test-warden.py."""
-
-    LOOP, WARDEN = "-all", "-all,+dac_override,+sys_nice,+sys_ptrace"
-
-    def run_as(self, capabilities_left, command):
-        """In the mounts and as the user of the daemon; what it says."""
-        sets = " ".join(f"--{name}={capabilities_left}"
-                        for name in ("inh-caps", "ambient-caps", "bounding-set"))
-        return sh(f"nsenter -t {self.main_pid()} -m setpriv --reuid=pv-reaper --regid=pv-reaper "
-                  f"--clear-groups --no-new-privs {sets} sh -c '{command}' 2>&1 || true")
-
-    def test_nobody_writes_to_other_cgroups(self):
-        victim = subprocess.Popen(["systemd-run", "--scope", "-q", "--unit=pvr-victim.scope",
-                                   "sleep", "600"])
-        self.addCleanup(victim.wait)
-        self.addCleanup(victim.kill)
-        self.wait("it is there", lambda: show("pvr-victim.scope", "ActiveState") == "active")
-        cgroup = cgroup_of_unit("pvr-victim.scope")
-        for left, words in (self.LOOP, ("Permission denied", "Read-only")), \
-                (self.WARDEN, ("Read-only",)):
-            for file in "cgroup.freeze", "cgroup.kill", "cgroup.procs":
-                said = self.run_as(left, f"echo 1 > {cgroup}/{file} && echo written")
-                self.assertTrue(any(word in said for word in words), f"{left} {file}: {said}")
-        self.assertIsNone(victim.poll())
-        self.assertIn("frozen 0", read(f"{cgroup}/cgroup.events"))
-        workers = cgroup_of_unit("pv-reaper-workers.service")
-        self.assertEqual(self.run_as(self.LOOP, f"mkdir {workers}/x && rmdir {workers}/x"), "")
-
-    def test_the_loop_opens_nothing_through_proc(self):
-        for name in "root/etc/shadow", "mem", "cwd/x", "fd/0":
-            said = self.run_as(self.LOOP, f": >> /proc/1/{name} && echo written")
-            self.assertNotIn("written", said, name)
-            self.assertRegex(said, "Permission denied|nonexistent|No such file", name)
 
 
 class Audit(ClosingCase):

@@ -79,12 +79,8 @@ void answer_forget(pid_t pid);
 
 /* ---- the warden, warden.c ---- */
 
-/*
- * What a warden does before it answers: it keeps no fd but these (link, child_link: its ends of the
- * connections), then no file and no right that it does not need.
- */
-int warden_take_fds(int root, int link, int child_link);
-int warden_confine(const struct warden_config *config);
+/* What a warden does before it answers. link, child_link: its ends of the connections. */
+int warden_confine(const struct warden_config *config, int link, int child_link);
 
 /* All that a warden needs once it answers. */
 extern const struct sandbox_list warden_calls;

@@ -104,7 +104,7 @@ static void raise_limit(void) {
         (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-int warden_take_fds(int root, int link, int child_link) {
+static int take_fds(int root, int link, int child_link) {
         int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
         int epoll = epoll_create1(EPOLL_CLOEXEC);
         /* Nothing comes by 0 to 2, and nothing else may have these numbers. */
@@ -143,11 +143,13 @@ static int add_link(int fd) {
         return epoll_ctl(WARDEN_EPOLL, EPOLL_CTL_ADD, fd, &event) < 0 ? negative_errno() : 0;
 }
 
-int warden_confine(const struct warden_config *config) {
+int warden_confine(const struct warden_config *config, int link, int child_link) {
         int r;
 
         raise_limit();
-        r = add_link(WARDEN_LINK);
+        r = take_fds(config->root, link, child_link);
+        if (r >= 0)
+                r = add_link(WARDEN_LINK);
         if (r >= 0)
                 r = add_link(WARDEN_CHILD_LINK);
         if (r >= 0)
@@ -167,10 +169,9 @@ _Noreturn static void run(const struct warden_config *config, pid_t parent, int 
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (getppid() != parent)
                 _exit(EXIT_FAILURE);
-        if (warden_take_fds(config->root, link, child_link) < 0)
-                _exit(EXIT_FAILURE);
-        answer.result = warden_confine(config);
-        (void)!write(WARDEN_LINK, &answer, offsetof(struct answer, program));
+        answer.result = warden_confine(config, link, child_link);
+        (void)!write(answer.result < 0 ? link : WARDEN_LINK, &answer,
+                     offsetof(struct answer, program));
         if (answer.result < 0)
                 _exit(EXIT_FAILURE);
         serve();

@@ -15,7 +15,6 @@
  * -ENOTCONN: there is no warden.
  */
 
-#include <inttypes.h>
 #include <sys/types.h>
 
 #include "base/util.h"
