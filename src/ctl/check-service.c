@@ -139,31 +139,6 @@ static bool read_proc(const struct check_host *host, const char *name, char text
         return r >= 0;
 }
 
-#define WARDEN_NAME "Name:\treaperd-warden"
-
-/* The status of the daemon's child that has the capabilities. The daemon has other children. */
-static bool read_warden(const struct check_host *host, char text[static 8192],
-                        struct check_report *ret) {
-        char path[64], children[8192], *rest = NULL;
-
-        if (!host->status) {
-                check_say(ret, CHECK_SKIP, "no daemon to look at (see daemon)");
-                return false;
-        }
-        (void)snprintf(path, sizeof(path), "task/%" PRIu64 "/children",
-                       check_status_number(host, "PID"));
-        if (!read_proc(host, path, children, ret))
-                return false;
-        for (char *p = strtok_r(children, " \n", &rest); p; p = strtok_r(NULL, " \n", &rest)) {
-                (void)snprintf(path, sizeof(path), "/proc/%s/status", p);
-                if (check_read(host, path, text, 8192) >= 0 &&
-                    strncmp(text, WARDEN_NAME, strlen(WARDEN_NAME)) == 0)
-                        return true;
-        }
-        check_say(ret, CHECK_SKIP, "the daemon's warden is not there");
-        return false;
-}
-
 void check_capabilities(const struct check_host *host, struct check_report *ret) {
         static const struct {
                 int number;
@@ -179,7 +154,7 @@ void check_capabilities(const struct check_host *host, struct check_report *ret)
         uint64_t mask;
         const char *p;
 
-        if (!read_warden(host, text, ret))
+        if (!read_proc(host, "status", text, ret))
                 return;
         p = strstr(text, "\nCapEff:");
         if (!p || sscanf(p, "\nCapEff: %" SCNx64, &mask) != 1) {
@@ -189,7 +164,7 @@ void check_capabilities(const struct check_host *host, struct check_report *ret)
         check_say(ret, CHECK_PASS, "CAP_SYS_NICE, CAP_DAC_OVERRIDE, CAP_SYS_PTRACE");
         for (size_t i = 0; i < ARRAY_SIZE(wanted); i++)
                 if (!(mask & (UINT64_C(1) << wanted[i].number))) {
-                        check_say(ret, wanted[i].result, "the daemon's warden lacks %s: %s", wanted[i].name,
+                        check_say(ret, wanted[i].result, "the daemon lacks %s: %s", wanted[i].name,
                                   wanted[i].lost);
                         check_advise(ret, "set AmbientCapabilities=%s in pv-reaper.service",
                                      wanted[i].name);
