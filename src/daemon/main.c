@@ -22,8 +22,6 @@
 #include "daemon/service/listen.h"
 #include "daemon/service/service.h"
 #include "daemon/system-calls.h"
-#include "daemon/warden/capabilities.h"
-#include "daemon/warden/warden.h"
 
 #define DEFAULT_CONFIG CONFIG_SYSCONF_DIR "/" CONFIG_FILE
 #define EXIT_USAGE     2
@@ -171,23 +169,8 @@ struct daemon {
         struct metrics_file *metrics_file; /* NULL: none is written */
 };
 
-/* Workers go on, and come back to the next daemon, which has another warden. */
-static void end_without_warden(void) {
-        log_error("the warden is dead or does not answer: the daemon ends");
-        _exit(EXIT_FAILURE);
-}
-
-static int on_warden_end(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
-        end_without_warden();
-        return 0;
-}
-
 static int start(struct daemon *d, struct listeners *listeners) {
         int r;
-
-        r = sd_event_add_io(d->manager->event, NULL, warden_get_fd(), 0, on_warden_end, NULL);
-        if (r < 0)
-                return log_error_errno(r, "cannot watch the warden");
 
         r = service_new(&d->service, d->manager);
         if (r < 0)
@@ -262,9 +245,6 @@ int main(int argc, char *argv[]) {
         r = parse_arguments(&args, argc, argv);
         if (r <= 0)
                 return r < 0 ? EXIT_USAGE : EXIT_SUCCESS;
-        r = capabilities_rest();
-        if (r < 0)
-                return log_error_errno(r, "cannot start"), EXIT_FAILURE;
         r = load_config(&config, &args);
         if (r < 0)
                 return r == -ENOMEM ? EXIT_FAILURE : EXIT_USAGE;
@@ -272,7 +252,6 @@ int main(int argc, char *argv[]) {
                 config_print(config, stdout);
         if (args.check || args.print)
                 return config_free(config), EXIT_SUCCESS;
-        warden_on_dead(end_without_warden);
         r = prepare_signals();
         if (r < 0) {
                 config_free(config);

@@ -21,7 +21,6 @@
 #include "daemon/policy.h"
 #include "daemon/runtime/log.h"
 #include "daemon/runtime/loop.h"
-#include "daemon/warden/warden.h"
 #include "daemon/worker/admit.h"
 #include "daemon/worker/protocol.h"
 #include "daemon/worker/quiet.h"
@@ -269,19 +268,6 @@ static void init_workers(struct manager *m) {
 
 /* ---- life and death ---- */
 
-/* The closers are beside PATH, or in it: there is the root directory of both sorts of workers. */
-static int start_warden(const struct manager *m, const struct config *config) {
-        struct warden_config warden = {.root = -1, .seccomp = (enum sandbox_mode)config->seccomp};
-        int r;
-
-        if (m->cgroup) {
-                warden.root = m->cgroup->closers;
-                warden.jobs = m->cgroup->jobs_path + strlen(m->cgroup->closers_path) + 1;
-        }
-        r = warden_start(&warden);
-        return r < 0 ? log_error_errno(r, "cannot start the warden") : 0;
-}
-
 static int open_cgroup(struct manager *m, const char *path) {
         if (strcmp(path, "none") == 0)
                 return 0;
@@ -346,8 +332,6 @@ int manager_new(struct manager **ret, struct config *config, const struct config
         if (r < 0)
                 return log_error_errno(r, "cannot make the event loop");
         r = open_cgroup(m, config->cgroup);
-        if (r >= 0)
-                r = start_warden(m, config);
         if (r < 0)
                 return r;
         r = make_parts(m, config);
@@ -389,7 +373,6 @@ struct manager *manager_free(struct manager *m) {
         m->quiet = quiet_free(m->quiet);
         m->adopt = adopt_free(m->adopt);
         m->cap = cap_free(m->cap);
-        warden_stop();
         cgroup_root_free(m->cgroup);
         config_free(m->config);
         sd_event_unref(m->event);

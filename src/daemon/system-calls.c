@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What the daemon may ask of the kernel once it has started, and why. It has no capability (those
- * are the warden's, which has a list of its own), but speaks to processes that a guest may have
- * broken out into: whoever gets control of it shall not find a
+ * What the daemon may ask of the kernel once it has started, and why. It is privileged, and speaks
+ * to processes that a guest may have broken out into: whoever gets control of it shall not find a
  * way to run a program, load or trace anything, change users, namespaces or mounts, or get at the
  * network. Its children (the probe; those that close what may block) inherit the list.
  *
@@ -14,6 +13,7 @@
 
 #include "daemon/system-calls.h"
 
+#include <linux/kcmp.h>
 #include <linux/sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -60,8 +60,11 @@ static const struct sandbox_call calls[] = {
         {"memfd_create", ANY},            /* a large journal entry goes as a file */
         {"ioctl", 1, UINT32_MAX, TCGETS}, /* stdio(3): is it a terminal */
 
-        /* who a worker is: /proc, pidfds; the warden knows the rest */
+        /* who a worker is: /proc, pidfds, kcmp(2) */
         {"pidfd_open", ANY},
+        {"kcmp", 2, UINT32_MAX, KCMP_VM},
+        {"readlink", ANY},
+        {"readlinkat", ANY},
 
         /* cgroups: their values, and directories of workers with a mark each; reload: files */
         {"openat", ANY},
@@ -86,9 +89,12 @@ static const struct sandbox_call calls[] = {
         {"fgetxattr", ANY},
 
         /* the CPU cap */
+        {"sched_setattr", ANY},
         {"sched_getattr", ANY},
+        {"sched_setaffinity", ANY},
         {"sched_getaffinity", ANY},
         {"getpriority", ANY},
+        {"setpriority", ANY},
         {"sysinfo", ANY}, /* a part of the memory as a size */
 
         /* memory */

@@ -14,7 +14,6 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#include "daemon/warden/warden.h"
 #include "fds.h"
 
 static void set(struct config *config, const char *key, const char *value) {
@@ -78,13 +77,6 @@ static void block_signals(void) {
         (void)sigaddset(&signals, SIGINT);
         (void)sigaddset(&signals, SIGHUP);
         assert_int_equal(sigprocmask(SIG_BLOCK, &signals, NULL), 0);
-}
-
-int __wrap_warden_start(const struct warden_config *config);
-
-/* A test has no child that it did not make itself, and keeps its capabilities. */
-int __wrap_warden_start(const struct warden_config *config) {
-        return 0;
 }
 
 void stage_begin(struct stage *stage) {

@@ -25,6 +25,7 @@ static struct {
 int __wrap_cgroup_init(void);
 int __wrap_cgroup_get_subsys_mount_point(const char *controller, char **ret);
 int __wrap_cgroup_modify_cgroup(struct cgroup *group);
+int __wrap_cgroup_attach_task_pid(struct cgroup *group, pid_t pid);
 int __wrap_cgroup_get_last_errno(void);
 
 int __wrap_cgroup_init(void) {
@@ -45,6 +46,11 @@ int __wrap_cgroup_modify_cgroup(struct cgroup *group) {
         assert_int_equal(r, 0);
         assert_string_equal(value, "1");
         free(value);
+        return fake.error;
+}
+
+int __wrap_cgroup_attach_task_pid(struct cgroup *group, pid_t pid) {
+        assert_non_null(cgroup_get_controller(group, "pids"));
         return fake.error;
 }
 
@@ -87,6 +93,7 @@ static void test_cgroup_library_errors(void **state) {
                 fake.error = rows[i].error;
                 fake.last_errno = rows[i].last_errno;
                 assert_int_equal(cgroup_library_set("/a", "pids", "pids.max", "1"), rows[i].r);
+                assert_int_equal(cgroup_library_attach("/a", "pids", 1), rows[i].r);
         }
 }
 

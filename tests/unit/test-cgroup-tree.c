@@ -244,6 +244,9 @@ static void test_tree_leaf(void **state) {
         assert_int_equal(usec, 123);
         put("jobs/vm-7-9/cpu.stat", "user_usec 4\n");
         assert_int_equal(cgroup_leaf_cpu_usec(leaf, &usec), -EBADMSG);
+        put("jobs/vm-7-9/cgroup.procs", "");
+        assert_int_equal(cgroup_leaf_attach(leaf, 7), 0);
+        assert_string_equal(get("jobs/vm-7-9/cgroup.procs"), "7");
         assert_int_equal(cgroup_leaf_kill(leaf), -ENOENT); /* Linux before 5.14 */
         put("jobs/vm-7-9/cgroup.kill", "");
         assert_int_equal(cgroup_leaf_kill(leaf), 0);
@@ -297,6 +300,7 @@ static void test_tree_closer(void **state) {
         assert_string_equal(leaf->name, CLOSER);
         assert_true(leaf->foreign);
         /* it is systemd's: nothing is done to it */
+        assert_int_equal(cgroup_leaf_attach(leaf, 7), 0);
         assert_int_equal(cgroup_leaf_limit_memory(leaf), 0);
         assert_int_equal(cgroup_leaf_kill(leaf), -EPERM);
         assert_int_equal(cgroup_leaf_set_mark(leaf, "x"), -EOPNOTSUPP);

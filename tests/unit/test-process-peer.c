@@ -156,6 +156,65 @@ static void test_process_alive_on_nonsense(void **state) {
         close_fd(&pipes[1]);
 }
 
+/* ---- address spaces ---- */
+
+static const char *no_kcmp(void) {
+        int r = process_same_mm(getpid(), getpid());
+
+        return r == -ENOSYS || r == -EPERM ? "kcmp(2) does not work here" : NULL;
+}
+
+/* A thread with fds of its own: it is the memory that counts. */
+static void *thread_main(void *userdata) {
+        int *r = userdata;
+
+        *r = unshare(CLONE_FILES) < 0 ? negative_errno() : process_same_mm(getpid(), gettid());
+        return NULL;
+}
+
+static void test_process_same_mm(void **state) {
+        struct child child;
+        pthread_t thread;
+        int r = -1;
+
+        assert_int_equal(process_same_mm(getpid(), getpid()), 1);
+        assert_int_equal(pthread_create(&thread, NULL, thread_main, &r), 0);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        assert_int_equal(r, 1);
+
+        child = child_new("child", NULL);
+        assert_int_equal(process_same_mm(getpid(), child.pid), 0);
+        assert_int_equal(process_same_mm(child.pid, getpid()), 0);
+        assert_int_equal(process_same_mm(child.pid, child.pid), 1);
+        child_end(&child);
+}
+
+/* Who has no address space shares none, with nobody. */
+static void test_process_same_mm_of_zombies(void **state) {
+        struct child a, b;
+        int with_self, with_each_other;
+
+        a = child_new("a", NULL);
+        child_make_zombie(&a); /* now, or b would inherit its gate */
+        b = child_new("b", NULL);
+        child_make_zombie(&b);
+        with_self = process_same_mm(getpid(), a.pid);
+        with_each_other = process_same_mm(a.pid, b.pid);
+        child_end(&a);
+        child_end(&b);
+        assert_int_equal(with_self, 0);
+        assert_int_equal(with_each_other, 0);
+}
+
+/* Without memory of its own is also who is gone altogether. */
+static void test_process_same_mm_of_nobody(void **state) {
+        struct child child = child_new("child", NULL);
+
+        child_end(&child);
+        assert_int_equal(process_same_mm(child.pid, getpid()), -ESRCH);
+        assert_int_equal(process_same_mm(getpid(), child.pid), -ESRCH);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 checked_test_unless(no_pidfd(), test_process_of_peer),
@@ -163,6 +222,9 @@ int main(void) {
                 checked_test_unless(no_pidfd_open(), test_process_of_peer_no_second_guess),
                 checked_test(test_process_of_peer_errors),
                 checked_test(test_process_alive_on_nonsense),
+                checked_test_unless(no_kcmp(), test_process_same_mm),
+                checked_test_unless(no_kcmp(), test_process_same_mm_of_zombies),
+                checked_test_unless(no_kcmp(), test_process_same_mm_of_nobody),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -326,7 +326,7 @@ static void test_process_unit(void **state) {
         free(unit);
 }
 
-/* ---- name, memory ---- */
+/* ---- name, program, memory ---- */
 
 static void test_process_name(void **state) {
         struct child child = child_new("cleanup/4194304", NULL); /* as long as a name can be */
@@ -344,6 +344,21 @@ static void test_process_name(void **state) {
         assert_int_equal(process_name(1, name), 0);
         assert_string_equal(name, "a\nb");
         proc_text = NULL;
+}
+
+static void test_process_program(void **state) {
+        char path[PATH_MAX], *program = NULL;
+        struct child child = child_new("child", NULL);
+
+        assert_non_null(realpath("/proc/self/exe", path));
+        assert_int_equal(process_program(child.pid, &program), 0);
+        assert_string_equal(program, path);
+        free(program);
+        program = NULL;
+        child_make_zombie(&child);
+        assert_int_equal(process_program(child.pid, &program), -ESRCH);
+        assert_null(program);
+        child_end(&child);
 }
 
 static void test_process_rss(void **state) {
@@ -385,6 +400,7 @@ static void check_nobody(pid_t pid) {
         assert_int_equal(cpu, 1);
         assert_int_equal(process_cgroup(pid, &path), -ESRCH);
         assert_int_equal(process_unit(pid, &path), -ESRCH);
+        assert_int_equal(process_program(pid, &path), -ESRCH);
         assert_int_equal(process_name(pid, name), -ESRCH);
         assert_int_equal(process_rss(pid, &cpu), -ESRCH);
         assert_null(path);
@@ -412,6 +428,14 @@ static const char *no_own_stat(void) {
         return stat.state == '0' ? "/proc/self/stat is made up of zeroes (qemu-user)" : NULL;
 }
 
+static const char *no_own_program(void) {
+        const char *preload = getenv("LD_PRELOAD");
+
+        if (preload && strstr(preload, "valgrind"))
+                return "the program is valgrind";
+        return no_own_stat() ? "the program is qemu-user" : NULL;
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 checked_test(test_process_read_file),
@@ -427,6 +451,7 @@ int main(void) {
                 checked_test_unless(no_cgroup(), test_process_unit),
                 checked_test(test_process_unit_is_printable),
                 checked_test(test_process_name),
+                checked_test_unless(no_own_program(), test_process_program),
                 checked_test(test_process_rss),
                 checked_test(test_process_rss_of_a_zombie),
                 checked_test(test_process_gone),

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Scheduling policies of real children, set from outside as the warden sets them, but without one:
- * by root, or by whoever has CAP_SYS_NICE; the rest is skipped elsewhere. Shares are small, so that
- * a host with other deadline tasks admits them, and children are alive when they are changed:
- * bandwidth that a zombie gets does not come back.
+ * Scheduling policies of real children, set from outside: by root, or by whoever has CAP_SYS_NICE;
+ * the rest is skipped elsewhere. Shares are small, so that a host with other deadline tasks admits
+ * them, and children are alive when they are changed: bandwidth that a zombie gets does not come
+ * back.
  */
 
 #include "fds.h"

@@ -23,7 +23,6 @@
 
 static char mark[MARK_SIZE_MAX];
 
-int __wrap_warden_same_mm(pid_t a, pid_t b);
 int __wrap_cgroup_leaf_set_mark(struct cgroup_leaf *leaf, const char *text);
 int __wrap_cgroup_leaf_get_mark(struct cgroup_leaf *leaf, char *buffer, size_t size);
 
@@ -362,10 +361,6 @@ static void test_workers_are_found_by_pid_and_start_time(void **state) {
         hand_free(&b);
         hand_free(&a);
         crew_end(&crew);
-}
-
-int __wrap_warden_same_mm(pid_t a, pid_t b) {
-        return a == b;
 }
 
 static void test_a_keeper_is_found_by_its_vmm(void **state) {

@@ -13,7 +13,6 @@
 #include <sys/eventfd.h>
 
 #include "daemon/runtime/process.h"
-#include "daemon/warden/warden.h"
 #include "fds.h"
 
 struct town town;
@@ -81,7 +80,6 @@ void town_begin(void) {
         memset(&town, 0, sizeof(town));
         town.root = (struct cgroup_root){.path = path,
                                          .jobs_path = jobs_path,
-                                         .closers_path = path,
                                          .jobs = -1,
                                          .closers = -1,
                                          .controllers = CGROUP_CPU | CGROUP_MEMORY,
@@ -102,8 +100,10 @@ void town_end(void) {
 /* ---- processes ---- */
 
 int __wrap_process_read_stat(pid_t pid, struct task_stat *ret);
+int __wrap_process_same_mm(pid_t a, pid_t b);
 int __wrap_process_cpu_usec(pid_t pid, uint64_t *ret);
 int __wrap_process_name(pid_t pid, char ret[static PROCESS_NAME_SIZE]);
+int __wrap_process_program(pid_t pid, char **ret);
 int __wrap_process_rss(pid_t pid, uint64_t *ret);
 int __wrap_process_nodes(pid_t pid, char *ret, size_t size);
 int __wrap_process_cgroup(pid_t pid, char **ret);
@@ -129,6 +129,12 @@ int __wrap_process_read_stat(pid_t pid, struct task_stat *ret) {
         return 0;
 }
 
+int __wrap_process_same_mm(pid_t a, pid_t b) {
+        const struct citizen *one = town_find(a), *other = town_find(b);
+
+        return one && other ? one->memory != 0 && one->memory == other->memory : -ESRCH;
+}
+
 int __wrap_process_cpu_usec(pid_t pid, uint64_t *ret) {
         const struct citizen *c = town_find(pid);
 
@@ -150,6 +156,12 @@ int __wrap_process_name(pid_t pid, char ret[static PROCESS_NAME_SIZE]) {
 static int copy_text(const char *text, char **ret) {
         *ret = strdup(text);
         return *ret ? 0 : -ENOMEM;
+}
+
+int __wrap_process_program(pid_t pid, char **ret) {
+        const struct citizen *c = town_find(pid);
+
+        return c ? copy_text(c->program, ret) : -ESRCH;
 }
 
 int __wrap_process_rss(pid_t pid, uint64_t *ret) {
@@ -209,6 +221,7 @@ int __wrap_cgroup_leaf_take_nodes(struct cgroup_leaf *leaf, struct cgroup_root *
                                   const char *nodes, enum cgroup_fit fit);
 int __wrap_cgroup_leaf_limit_memory(struct cgroup_leaf *leaf);
 int __wrap_cgroup_leaf_kill(struct cgroup_leaf *leaf);
+int __wrap_cgroup_leaf_attach(struct cgroup_leaf *leaf, pid_t pid);
 int __wrap_cgroup_leaf_contains(struct cgroup_leaf *leaf, pid_t pid);
 int __wrap_cgroup_leaf_cpu_usec(struct cgroup_leaf *leaf, uint64_t *ret);
 int __wrap_cgroup_leaf_remove(struct cgroup_leaf *leaf, struct cgroup_root *root);
@@ -281,14 +294,11 @@ int __wrap_cgroup_root_scan_closers(struct cgroup_root *root, cgroup_found_fn fo
         return scan(true, found, userdata);
 }
 
-static void leaf_path(char ret[static 64], pid_t pid, uint64_t starttime) {
-        (void)snprintf(ret, 64, "/town/jobs/vm-%d-%llu", (int)pid, (unsigned long long)starttime);
-}
-
 static int leaf_new_keeper(struct cgroup_leaf **ret, pid_t pid, uint64_t starttime) {
         char path[64];
 
-        leaf_path(path, pid, starttime);
+        (void)snprintf(path, sizeof(path), "/town/jobs/vm-%d-%llu", (int)pid,
+                       (unsigned long long)starttime);
         return leaf_new(ret, path, false);
 }
 
@@ -330,6 +340,21 @@ int __wrap_cgroup_leaf_kill(struct cgroup_leaf *leaf) {
         if (town.kill_error == 0)
                 owner_of(leaf)->killed = true;
         return town.kill_error;
+}
+
+int __wrap_cgroup_leaf_attach(struct cgroup_leaf *leaf, pid_t pid) {
+        struct citizen *c = town_find(pid);
+
+        if (town.attach_error < 0)
+                return town.attach_error;
+        if (c->memory == 0)
+                return 0; /* it exits, and does not move */
+        (void)snprintf(c->cgroup, sizeof(c->cgroup), "%s", leaf->path);
+        if (c->n_threads_moved > 0)
+                c->n_threads = c->n_threads_moved;
+        if (c->dies_moved)
+                town_kill(c);
+        return 0;
 }
 
 int __wrap_cgroup_leaf_contains(struct cgroup_leaf *leaf, pid_t pid) {
@@ -377,85 +402,5 @@ int __wrap_cgroup_leaf_get_card(struct cgroup_leaf *leaf, char *buffer, size_t s
         if (leaf->foreign || !*owner_of(leaf)->card)
                 return -ENODATA;
         (void)snprintf(buffer, size, "%s", owner_of(leaf)->card);
-        return 0;
-}
-
-/* ---- the warden ---- */
-
-int __wrap_warden_start(const struct warden_config *config);
-int __wrap_warden_same_mm(pid_t a, pid_t b);
-int __wrap_warden_compare_mm(pid_t pid, const pid_t *others, unsigned n, uint64_t *ret);
-int __wrap_warden_program(pid_t pid, char **ret);
-int __wrap_warden_admit(pid_t pid, pid_t other);
-int __wrap_warden_admit_found(pid_t pid, uint64_t starttime);
-int __wrap_warden_admit_closer(pid_t pid, const char *name);
-int __wrap_warden_move(pid_t pid, uint64_t starttime);
-
-int __wrap_warden_start(const struct warden_config *config) {
-        return 0;
-}
-
-int __wrap_warden_same_mm(pid_t a, pid_t b) {
-        const struct citizen *one = town_find(a), *other = town_find(b);
-
-        return one && other ? one->memory != 0 && one->memory == other->memory : -ESRCH;
-}
-
-int __wrap_warden_compare_mm(pid_t pid, const pid_t *others, unsigned n, uint64_t *ret) {
-        *ret = 0;
-        for (unsigned i = 0; i < n; i++)
-                if (__wrap_warden_same_mm(pid, others[i]) > 0)
-                        *ret |= UINT64_C(1) << i;
-        return 0;
-}
-
-int __wrap_warden_program(pid_t pid, char **ret) {
-        const struct citizen *c = town_find(pid);
-
-        return c ? copy_text(c->program, ret) : -ESRCH;
-}
-
-int __wrap_warden_admit(pid_t pid, pid_t other) {
-        struct citizen *c = town_find(pid);
-        int r = __wrap_warden_same_mm(pid, other);
-
-        if (r > 0 && c->n_threads > 1)
-                r = -EUSERS;
-        if (r > 0)
-                c->admitted = true;
-        return r;
-}
-
-int __wrap_warden_admit_found(pid_t pid, uint64_t starttime) {
-        struct citizen *c = town_find(pid);
-
-        if (!c)
-                return -ESRCH;
-        c->admitted = c->admitted || *c->cgroup != 0;
-        return c->admitted;
-}
-
-int __wrap_warden_admit_closer(pid_t pid, const char *name) {
-        struct citizen *c = town_find(pid);
-
-        if (c)
-                c->admitted = c->closer;
-        return c ? c->admitted : -ESRCH;
-}
-
-int __wrap_warden_move(pid_t pid, uint64_t starttime) {
-        struct citizen *c = town_find(pid);
-
-        if (town.attach_error < 0)
-                return town.attach_error;
-        if (!c->admitted)
-                return -EPERM;
-        if (c->memory == 0)
-                return 0; /* it exits, and does not move */
-        leaf_path(c->cgroup, pid, starttime);
-        if (c->n_threads_moved > 0)
-                c->n_threads = c->n_threads_moved;
-        if (c->dies_moved)
-                town_kill(c);
         return 0;
 }

@@ -3,8 +3,8 @@
 
 /*
  * A host that is made up: processes, the memory they share, and the cgroups they are in. All that
- * worker/, adopt/ and manager.c ask of /proc, pidfds, cgroups and the warden is answered in here
- * (the linker's --wrap), so a test says who lives, and sees who is moved, limited and killed.
+ * worker/, adopt/ and manager.c ask of /proc, of pidfds and of cgroups is answered in here (the
+ * linker's --wrap), so a test says who lives, and sees who is moved, limited and killed.
  *
  * For a test that uses it, unit_town_dep is among the dependencies in meson.build.
  */
@@ -31,7 +31,7 @@ struct citizen {
         char cgroup[64]; /* "": where it was born */
         char mark[MARK_SIZE_MAX], card[CARD_SIZE_MAX];
         uint64_t cgroup_cpu_usec; /* the bill of its cgroup */
-        bool admitted, limited, killed;
+        bool limited, killed;
 
         bool gone; /* see town_bury() */
         int life;  /* an eventfd, as its pidfds are */

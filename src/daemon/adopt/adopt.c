@@ -84,7 +84,7 @@ static int try(struct adopt *adopt, pid_t pid, char *text) {
                                  (int)pid);
         r = adopt_check(adopt->workers, adopt->config->adopt_emulators, pid, &helper, text);
         if (r != ADOPT_DONE)
-                return r < 0 ? answer_of(r, pid, text) : r;
+                return r;
         r = worker_new_adopted(&w, adopt->workers, &helper);
         if (r < 0)
                 return answer_of(r, pid, text);

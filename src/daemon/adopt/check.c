@@ -19,7 +19,6 @@
 #include <string.h>
 
 #include "daemon/runtime/process.h"
-#include "daemon/warden/warden.h"
 
 static const char *const answers[_ADOPT_ANSWER_MAX] = {
         [ADOPT_DONE] = "Adopted",
@@ -99,7 +98,7 @@ static int check_vmm(struct workers *ws, const char *emulators, const struct hel
                 return adopt_say(text, ADOPT_KEEPER,
                                  "process %d has a keeper, %d, which replaces its helper %d",
                                  (int)h->vmm_pid, (int)keeper->pid, (int)h->pid);
-        r = warden_program(h->vmm_pid, &program);
+        r = process_program(h->vmm_pid, &program);
         if (r < 0)
                 return gone(r, h->vmm_pid, text);
         if (!adopt_is_listed(emulators, program))
@@ -107,7 +106,7 @@ static int check_vmm(struct workers *ws, const char *emulators, const struct hel
                         text, ADOPT_EMULATOR,
                         "the parent %d of process %d runs %.128s, which is not in emulators=",
                         (int)h->vmm_pid, (int)h->pid, program);
-        r = warden_admit(h->pid, h->vmm_pid);
+        r = process_same_mm(h->pid, h->vmm_pid);
         if (r < 0)
                 return gone(r, h->vmm_pid, text);
         if (r == 0)

@@ -117,6 +117,12 @@ int cgroup_leaf_limit_memory(struct cgroup_leaf *leaf);
 /* Kills all processes in it. An error before Linux 5.14, which has no cgroup.kill. */
 int cgroup_leaf_kill(struct cgroup_leaf *leaf);
 
+/*
+ * Moves a process in. The kernel reports success also for an exiting one, which does not move.
+ * A foreign cgroup: 0, and nothing is done (whoever belongs there is there).
+ */
+int cgroup_leaf_attach(struct cgroup_leaf *leaf, pid_t pid);
+
 /* 1: the process is in it; 0: it is not. */
 int cgroup_leaf_contains(struct cgroup_leaf *leaf, pid_t pid);
 
@@ -196,3 +202,6 @@ const char *cgroup_library_name(const char *controller, const char *path, dev_t 
 /* A value of at most 99 bytes. */
 int cgroup_library_set(const char *name, const char *controller, const char *key,
                        const char *value);
+
+/* controller must be enabled there. */
+int cgroup_library_attach(const char *name, const char *controller, pid_t pid);

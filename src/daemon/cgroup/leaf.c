@@ -21,11 +21,12 @@
 
 #include "daemon/runtime/log.h"
 #include "daemon/runtime/process.h"
-#include "daemon/warden/warden.h"
 
-#define MARK_NAME "user.pvreaper"
-#define CARD_NAME "user.pvreaper.vm"
+#define MARK_NAME   "user.pvreaper"
+#define CARD_NAME   "user.pvreaper.vm"
+#define LEAF_FORMAT "vm-%d-%" PRIu64
 
+#define CLOSER_PREFIX "pv-reaper-closer@"
 #define CLOSER_SUFFIX ".service"
 
 int cgroup_write_at(int dir, const char *path, const char *text) {
@@ -46,9 +47,9 @@ FILE *cgroup_fopen_at(int dir, const char *path) {
 }
 
 bool cgroup_is_closer_name(const char *name) {
-        size_t prefix = strlen(WARDEN_CLOSER), suffix = strlen(CLOSER_SUFFIX), n = strlen(name);
+        size_t prefix = strlen(CLOSER_PREFIX), suffix = strlen(CLOSER_SUFFIX), n = strlen(name);
 
-        return n > prefix + suffix && strncmp(name, WARDEN_CLOSER, prefix) == 0 &&
+        return n > prefix + suffix && strncmp(name, CLOSER_PREFIX, prefix) == 0 &&
                strcmp(name + n - suffix, CLOSER_SUFFIX) == 0 && !strchr(name, '/');
 }
 
@@ -167,7 +168,7 @@ static int leaf_alloc_keeper(struct cgroup_leaf **ret, struct cgroup_root *root,
                              uint64_t starttime) {
         char name[48];
 
-        (void)snprintf(name, sizeof(name), WARDEN_LEAF, (int)pid, starttime);
+        (void)snprintf(name, sizeof(name), LEAF_FORMAT, (int)pid, starttime);
         return leaf_alloc(ret, root->jobs_path, name);
 }
 
@@ -243,6 +244,17 @@ struct cgroup_leaf *cgroup_leaf_free(struct cgroup_leaf *leaf) {
 }
 
 /* ---- who is in it ---- */
+
+int cgroup_leaf_attach(struct cgroup_leaf *leaf, pid_t pid) {
+        char text[16];
+
+        if (leaf->foreign)
+                return 0;
+        if (leaf->library_name && cgroup_library_attach(leaf->library_name, "pids", pid) >= 0)
+                return 0;
+        (void)snprintf(text, sizeof(text), "%d", (int)pid);
+        return cgroup_write_at(leaf->dir, "cgroup.procs", text);
+}
 
 int cgroup_leaf_contains(struct cgroup_leaf *leaf, pid_t pid) {
         FILE *f = cgroup_fopen_at(leaf->dir, "cgroup.procs");

@@ -20,3 +20,7 @@ int cgroup_library_set(const char *name, const char *controller, const char *key
                        const char *value) {
         return -EOPNOTSUPP;
 }
+
+int cgroup_library_attach(const char *name, const char *controller, pid_t pid) {
+        return -EOPNOTSUPP;
+}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What libcgroup does for us, once per worker: its limits. Everything else is plain
+ * What libcgroup does for us, once per worker: its limits, and its move. Everything else is plain
  * files in directories that we hold: libcgroup cannot make a cgroup without writing to all its
  * ancestors, which are systemd's, and reading cpu.stat by it costs twice as much, each second.
  *
@@ -92,4 +92,14 @@ int cgroup_library_set(const char *name, const char *controller, const char *key
                 return r;
         r = to_errno(cgroup_add_value_string(c, key, value));
         return r < 0 ? r : to_errno(cgroup_modify_cgroup(group));
+}
+
+/* Without a controller it would say 0 and move nothing. */
+int cgroup_library_attach(const char *name, const char *controller, pid_t pid) {
+        _cleanup_(cgroup_freep) struct cgroup *group = NULL;
+        struct cgroup_controller *c;
+        int r;
+
+        r = new_group(name, controller, &group, &c);
+        return r < 0 ? r : to_errno(cgroup_attach_task_pid(group, pid));
 }

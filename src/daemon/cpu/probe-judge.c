@@ -13,7 +13,6 @@
  */
 
 #include "daemon/cpu/probe.h"
-#include "daemon/warden/warden.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -22,6 +21,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -39,7 +39,6 @@
 struct stage {
         uint64_t cpu, free, begin, end; /* ns */
         int error;                      /* why the subject gave up */
-        bool entered;                   /* the subject is in the cgroup */
         bool limited;                   /* the judge has set the quota */
         bool measured;                  /* the subject has measured itself, and waits for that */
         bool lifted, done; /* it is gone again; the subject has measured itself again */
@@ -147,14 +146,18 @@ static size_t calibrate(struct arena *arena) {
         return n < PIECES_MAX ? n : PIECES_MAX;
 }
 
-_Noreturn static void subject(struct arena *arena) {
+_Noreturn static void subject(struct arena *arena, int cgroup) {
         volatile struct stage *stage = arena->stage;
         uint64_t begin;
         size_t n;
+        int r;
 
         set_up_child();
-        while (!stage->entered)
-                nap();
+        r = cgroup_write_at(cgroup, "cgroup.procs", "0");
+        if (r < 0) {
+                stage->error = r;
+                _exit(EXIT_FAILURE);
+        }
         n = calibrate(arena);
         (void)call(arena, n); /* the pages are there afterwards */
         begin = now_nsec(CLOCK_MONOTONIC);
@@ -200,18 +203,6 @@ static void set_limit(volatile struct stage *stage, pid_t pid, const struct prob
         *(limited ? &stage->limited : &stage->lifted) = true;
 }
 
-/* The daemon has no right to move a process; the warden moves this one. */
-static void let_enter(volatile struct stage *stage, pid_t pid) {
-        int r;
-
-        r = warden_move_probe(pid);
-        if (r < 0) {
-                stage->error = r;
-                (void)kill(pid, SIGKILL);
-        }
-        stage->entered = true;
-}
-
 /* Until the subject is gone; notes when its output was complete. */
 static uint64_t watch(struct arena *arena, pid_t pid, const struct probe_config *config) {
         volatile struct stage *stage = arena->stage;
@@ -239,10 +230,9 @@ static enum probe_verdict try_once(struct arena *arena, const struct probe_confi
         (void)config->limit(config->cgroup, false);
         pid = fork();
         if (pid == 0)
-                subject(arena);
+                subject(arena, config->cgroup);
         if (pid < 0)
                 return PROBE_VERDICT_NO_MEMORY;
-        let_enter(stage, pid);
         complete = watch(arena, pid, config);
         if (stage->error < 0)
                 return stage->measured ? PROBE_VERDICT_NO_QUOTA : PROBE_VERDICT_NO_ENTRY;
@@ -264,16 +254,15 @@ static enum probe_verdict try_once(struct arena *arena, const struct probe_confi
         }
 }
 
-/* Everything but the cgroup, as fd 0, and the warden, as fd 1; no stdio afterwards. */
-static void keep_needed_only(struct probe_config *config) {
+/* Everything but the cgroup, as fd 0; no stdio afterwards. */
+static void keep_cgroup_only(struct probe_config *config) {
         if (dup2(config->cgroup, STDIN_FILENO) < 0)
                 _exit(PROBE_VERDICT_NO_MEMORY);
         config->cgroup = STDIN_FILENO;
-        (void)warden_use_in_child(STDOUT_FILENO); /* without it nothing enters the cgroup */
-        if (syscall(SYS_close_range, 2U, ~0U, 0U) < 0) {
+        if (syscall(SYS_close_range, 1U, ~0U, 0U) < 0) {
                 long n = sysconf(_SC_OPEN_MAX);
 
-                for (int fd = 2; fd < n; fd++)
+                for (int fd = 1; fd < n; fd++)
                         (void)close(fd);
         }
 }
@@ -285,8 +274,8 @@ void probe_judge_run(struct probe_config config) {
         if (!config.limit)
                 config.limit = limit_v2;
         set_up_child();
-        keep_needed_only(&config);
-        (void)warden_hurry_probe(getpid()); /* what it sees should not depend on others */
+        keep_cgroup_only(&config);
+        (void)setpriority(PRIO_PROCESS, 0, -20); /* what it sees should not depend on others */
         if (arena_new(&arena) < 0)
                 _exit(PROBE_VERDICT_NO_MEMORY);
         for (int i = 0; i < TRIES_MAX; i++) {

@@ -3,8 +3,7 @@
 /*
  * The daemon's side: it starts the judge (probe-judge.c), which reports by its exit status, so that
  * there is no more to do than to wait for a pidfd, with a limit. The judge keeps no fd of the
- * daemon's but the cgroup's directory and a way to the warden, or it would hold its peers'
- * connections open.
+ * daemon's but the cgroup's directory, or it would hold its peers' connections open.
  */
 
 #include "daemon/cpu/probe.h"

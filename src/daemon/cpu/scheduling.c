@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * sched_getattr(2) by number: Debian 12's libc has neither the call nor struct sched_attr, later
- * ones have both, so what is here has names of its own, this file's included: a sched.h would hide
- * libc's. The kernel fills in every size of the structure that it ever had; ours is the first. To
- * look takes no right. The warden makes the changes: see schedule.c there.
+ * sched_setattr(2) and its family by number: Debian 12's libc has neither the calls nor struct
+ * sched_attr, later ones have both, so what is here has names of its own, this file's included: a
+ * sched.h would hide libc's. The kernel takes every size of the structure that it ever had; ours is
+ * the first.
  *
- * The policy that a task had before cannot be asked; whoever knows the sort of worker knows that.
+ * A task's nice value is kept in the kernel while its policy has none, and getpriority(2) tells it:
+ * so it is not noted here, and a daemon that was restarted meanwhile restores it as well. The
+ * policy it had before cannot be asked; whoever knows the sort of worker knows that.
+ *
+ * SCHED_FLAG_RESET_ON_FORK is not set: a deadline task that cannot fork leaves its cap to nobody.
  */
 
 #include "daemon/cpu/scheduling.h"
@@ -21,9 +25,9 @@
 #include <time.h>
 
 #include "daemon/runtime/process.h"
-#include "daemon/warden/warden.h"
 
-#define POLICY_DEADLINE 6 /* linux/sched.h; libc's sched.h lacks it */
+#define POLICY_DEADLINE 6    /* linux/sched.h; libc's sched.h lacks it */
+#define CPUS_MAX        8192 /* the kernel's largest NR_CPUS */
 #define NSEC_PER_SEC    UINT64_C(1000000000)
 
 struct attributes {
@@ -38,7 +42,7 @@ struct attributes {
 _Static_assert(sizeof(struct attributes) == 48, "SCHED_ATTR_SIZE_VER0");
 
 struct sched_cpus {
-        struct warden_cpus mask;
+        unsigned long bits[CPUS_MAX / (8 * sizeof(unsigned long))];
 };
 
 /* ---- the host ---- */
@@ -97,6 +101,13 @@ void sched_read_host(struct share_host *ret) {
 
 /* ---- one task ---- */
 
+static int set_attributes(pid_t pid, struct attributes *attributes) {
+        attributes->size = sizeof(*attributes);
+        if (pid <= 0)
+                return -ESRCH; /* 0 would be ourselves */
+        return syscall(SYS_sched_setattr, pid, attributes, 0) < 0 ? negative_errno() : 0;
+}
+
 static int get_nice(pid_t pid, int *ret) {
         int nice;
 
@@ -143,25 +154,44 @@ int sched_look(pid_t pid, struct sched_state *ret) {
 }
 
 int sched_set_deadline(pid_t pid, const struct share *share) {
-        return pid <= 0 ? -ESRCH
-                        : warden_set_deadline(pid, share->runtime_nsec, share->period_nsec);
+        struct attributes attributes = {
+                .policy = POLICY_DEADLINE,
+                .runtime = share->runtime_nsec,
+                .deadline = share->period_nsec,
+                .period = share->period_nsec,
+        };
+
+        return set_attributes(pid, &attributes);
 }
 
 int sched_set_fair(pid_t pid, int policy) {
-        return pid <= 0 ? -ESRCH : warden_set_fair(pid, policy);
+        struct attributes attributes = {.policy = (uint32_t)policy};
+        int nice, r;
+
+        if (pid <= 0)
+                return -ESRCH;
+        r = get_nice(pid, &nice);
+        if (r < 0)
+                return r;
+        attributes.nice = nice;
+        return set_attributes(pid, &attributes);
 }
 
 /* ---- its CPUs ---- */
 
 int sched_set_cpus(pid_t pid, const struct sched_cpus *cpus) {
-        return pid <= 0 ? -ESRCH : warden_set_cpus(pid, &cpus->mask);
+        if (pid <= 0)
+                return -ESRCH;
+        return syscall(SYS_sched_setaffinity, pid, sizeof(cpus->bits), cpus->bits) < 0
+                       ? negative_errno()
+                       : 0;
 }
 
 static int get_cpus(pid_t pid, struct sched_cpus *ret) {
         memset(ret, 0, sizeof(*ret));
         if (pid <= 0)
                 return -ESRCH;
-        return syscall(SYS_sched_getaffinity, pid, sizeof(ret->mask), &ret->mask) < 0
+        return syscall(SYS_sched_getaffinity, pid, sizeof(ret->bits), ret->bits) < 0
                        ? negative_errno()
                        : 0;
 }
@@ -186,14 +216,22 @@ int sched_free_cpus(pid_t pid, struct sched_cpus **ret) {
 
 /* ---- in words ---- */
 
+static bool may_schedule_others(void) {
+        struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+        struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
+
+        return syscall(SYS_capget, &header, data) == 0 &&
+               (data[CAP_TO_INDEX(CAP_SYS_NICE)].effective & CAP_TO_MASK(CAP_SYS_NICE));
+}
+
 static bool is_confined(pid_t pid) {
         long n_online = sysconf(_SC_NPROCESSORS_ONLN), n = 0;
         struct sched_cpus cpus;
 
         if (get_cpus(pid, &cpus) < 0)
                 return false;
-        for (size_t i = 0; i < ARRAY_SIZE(cpus.mask.bits); i++)
-                n += __builtin_popcountl(cpus.mask.bits[i]);
+        for (size_t i = 0; i < ARRAY_SIZE(cpus.bits); i++)
+                n += __builtin_popcountl(cpus.bits[i]);
         return n < n_online;
 }
 
@@ -206,7 +244,7 @@ const char *sched_why(pid_t pid, int error) {
         case -EINVAL:
                 return "the kernel refuses this runtime and period";
         case -EPERM:
-                if (!warden_has(CAP_SYS_NICE))
+                if (!may_schedule_others())
                         return "no CAP_SYS_NICE";
                 if (is_confined(pid))
                         return "it is pinned, or in a cpuset: SCHED_DEADLINE needs all CPUs";

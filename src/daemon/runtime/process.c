@@ -13,6 +13,8 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
+#include <linux/kcmp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -135,6 +137,19 @@ int process_alive(int pidfd) {
         return r < 0 ? negative_errno() : r == 0;
 }
 
+int process_same_mm(pid_t a, pid_t b) {
+        char statm[128];
+        long r;
+        ssize_t n;
+
+        r = syscall(SYS_kcmp, a, b, KCMP_VM, 0UL, 0UL);
+        if (r != 0)
+                return r < 0 ? negative_errno() : 0;
+        /* Two that have none are equal, to kcmp(2). */
+        n = read_proc(a, "statm", statm, sizeof(statm));
+        return n < 0 ? (int)n : strncmp(statm, "0 ", 2) != 0;
+}
+
 int process_cpu_usec(pid_t pid, uint64_t *ret) {
         char buffer[128];
         uint64_t nsec;
@@ -162,6 +177,26 @@ int process_name(pid_t pid, char ret[static PROCESS_NAME_SIZE]) {
                 return -EBADMSG; /* a kernel thread: no other may be that long */
         memcpy(ret, buffer, strlen(buffer) + 1);
         return 0;
+}
+
+/* A file that was replaced since, by an upgrade for one, is followed by this. */
+#define DELETED " (deleted)"
+
+int process_program(pid_t pid, char **ret) {
+        char path[64], target[PATH_MAX];
+        size_t cut = strlen(DELETED);
+        ssize_t n;
+
+        (void)snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
+        n = readlink(path, target, sizeof(target));
+        if (n < 0)
+                return errno == ENOENT ? -ESRCH : negative_errno();
+        if ((size_t)n == sizeof(target))
+                return -ENAMETOOLONG;
+        if ((size_t)n > cut && memcmp(target + n - cut, DELETED, cut) == 0)
+                n -= (ssize_t)cut;
+        *ret = strndup(target, (size_t)n);
+        return *ret ? 0 : -ENOMEM;
 }
 
 int process_rss(pid_t pid, uint64_t *ret) {

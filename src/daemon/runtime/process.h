@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * What /proc says of a process. Everything here takes a pid, which is only a number:
+ * What /proc and kcmp(2) say of a process. Everything here takes a pid, which is only a number:
  * whoever holds a pidfd asks process_alive() *afterwards*, and only then believes the answer.
  * Errors are negative errnos; a process that is gone gives -ESRCH. Nothing here blocks.
  */
@@ -22,12 +22,18 @@ int process_open(pid_t pid);
 /* 1: the process behind pidfd has not exited; 0: it has; or a negative errno. */
 int process_alive(int pidfd);
 
+/* 1: both share one address space; 0: they do not (a zombie has none); or a negative errno. */
+int process_same_mm(pid_t a, pid_t b);
+
 /* CPU time of its first thread in µs (schedstat): exact to the ns, unlike stat's ticks. */
 int process_cpu_usec(pid_t pid, uint64_t *ret);
 
 /* Its name as it calls itself: a claim. */
 #define PROCESS_NAME_SIZE 16
 int process_name(pid_t pid, char ret[static PROCESS_NAME_SIZE]);
+
+/* The path of its program, in its own mount namespace, malloc()ed, the caller's. */
+int process_program(pid_t pid, char **ret);
 
 /* Resident memory in bytes; 0: it has none (any more). */
 int process_rss(pid_t pid, uint64_t *ret);

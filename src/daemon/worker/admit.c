@@ -15,9 +15,10 @@
 #include <string.h>
 
 #include "daemon/runtime/process.h"
-#include "daemon/warden/warden.h"
 #include "daemon/worker/adopted.h"
 #include "daemon/worker/protocol.h"
+
+#define ASK_MAX 64 /* 2 us each */
 
 /* A helper that was adopted before its VMM's keeper came now releases nothing: the keeper does. */
 static void overtake_helper(const struct worker *keeper) {
@@ -33,32 +34,6 @@ static void overtake_helper(const struct worker *keeper) {
                 }
 }
 
-/* The kernel is asked about the last few only: see has_worker(). */
-static bool shares_mm(struct workers *ws, const struct worker *claimant, bool same_vmm) {
-        const struct worker *asked[WARDEN_COMPARE_MAX];
-        pid_t pids[WARDEN_COMPARE_MAX];
-        uint64_t same = 0;
-        struct worker *w;
-        unsigned n = 0;
-
-        TAILQ_FOREACH_REVERSE(w, &ws->list, worker_list, link) {
-                if (w == claimant || w->sort == WORKER_HELPER ||
-                    (w->vmm_pid == claimant->vmm_pid) != same_vmm ||
-                    (!same_vmm && strcmp(w->unit ?: "", claimant->unit ?: "") != 0))
-                        continue;
-                asked[n] = w;
-                pids[n] = w->pid;
-                if (++n == WARDEN_COMPARE_MAX)
-                        break;
-        }
-        if (n == 0 || warden_compare_mm(claimant->pid, pids, n, &same) < 0)
-                return false;
-        for (unsigned i = 0; i < n; i++)
-                if ((same >> i & 1) && process_alive(asked[i]->pidfd) > 0)
-                        return true;
-        return false;
-}
-
 /*
  * One keeper per address space. Whoever shares one may be anybody's child, so neither pid tells.
  * The kernel is asked about those of the same unit only: all who share an address space were
@@ -66,7 +41,22 @@ static bool shares_mm(struct workers *ws, const struct worker *claimant, bool sa
  * or a unit's n VMs would cost n questions each: what a second worker takes is its own unit's.
  */
 static bool has_worker(struct workers *ws, const struct worker *claimant) {
-        return shares_mm(ws, claimant, true) || shares_mm(ws, claimant, false);
+        unsigned n_asked = 0;
+        struct worker *w;
+
+        TAILQ_FOREACH_REVERSE(w, &ws->list, worker_list, link) {
+                bool same_vmm = w->vmm_pid == claimant->vmm_pid;
+
+                if (w == claimant || w->sort == WORKER_HELPER)
+                        continue;
+                if (!same_vmm &&
+                    (n_asked >= ASK_MAX || strcmp(w->unit ?: "", claimant->unit ?: "") != 0))
+                        continue;
+                n_asked += !same_vmm;
+                if (process_same_mm(w->pid, claimant->pid) > 0 && process_alive(w->pidfd) > 0)
+                        return true;
+        }
+        return false;
 }
 
 /* Who is in a worker's cgroup is that worker, or of its making before it could make no more. */
@@ -103,7 +93,7 @@ static int find_vmm(struct worker *w, pid_t ppid) {
         if (r < 0)
                 return r;
         /* Last, and then is it still alive: what was read by number before was about this one. */
-        r = warden_admit(w->pid, ppid);
+        r = process_same_mm(w->pid, ppid);
         if (r < 0)
                 return r;
         if (r == 0)
@@ -156,10 +146,7 @@ static int find_closer(struct worker *w, pid_t ppid) {
                         return r == -ENOENT ? 0 : r;
                 if (cgroup_has_worker(w->workers, leaf->path))
                         return -EEXIST;
-                r = warden_admit_closer(w->pid, leaf->name);
-                if (r <= 0)
-                        return r < 0 ? r : -ESRCH;
-        } else if (warden_same_mm(w->pid, ppid) != 0) {
+        } else if (process_same_mm(w->pid, ppid) != 0) {
                 return 0; /* a keeper, or whether it is one cannot be told */
         }
         r = process_unit(w->pid, &w->unit);
@@ -237,10 +224,8 @@ static int find_again(struct worker *w, bool *ret_away) {
         if (r < 0)
                 return r;
         *ret_away = worker_restore(w);
-        if (find_vmm(w, stat.ppid) >= 0)
-                return 0;
-        r = warden_admit_found(w->pid, w->starttime); /* its VMM is gone */
-        return r > 0 ? 0 : r < 0 ? r : -ESRCH;
+        (void)find_vmm(w, stat.ppid); /* it may be gone */
+        return 0;
 }
 
 static int resume(struct worker *w, enum worker_state state) {

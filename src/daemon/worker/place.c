@@ -20,7 +20,6 @@
 
 #include "daemon/runtime/log.h"
 #include "daemon/runtime/process.h"
-#include "daemon/warden/warden.h"
 
 /* Lines that a VMM can cause as often as it likes. */
 static struct log_limit place_limit;
@@ -101,7 +100,7 @@ int worker_check_threads(struct worker *w) {
 static int move(struct worker *w) {
         int r;
 
-        r = warden_move(w->pid, w->starttime);
+        r = cgroup_leaf_attach(w->cgroup, w->pid);
         if (r < 0)
                 return r;
         r = cgroup_leaf_contains(w->cgroup, w->pid);

@@ -11,7 +11,6 @@
 #include <search.h>
 
 #include "daemon/runtime/process.h"
-#include "daemon/warden/warden.h"
 
 static int compare(const void *a, const void *b) {
         const struct worker *one = a, *other = b;
@@ -54,7 +53,7 @@ struct worker *worker_find_keeper(struct workers *ws, pid_t vmm_pid) {
 
         TAILQ_FOREACH (w, &ws->list, link)
                 if (w->sort != WORKER_HELPER && w->vmm_pid == vmm_pid &&
-                    warden_same_mm(w->pid, vmm_pid) > 0 && process_alive(w->pidfd) > 0)
+                    process_same_mm(w->pid, vmm_pid) > 0 && process_alive(w->pidfd) > 0)
                         return w;
         return NULL;
 }
