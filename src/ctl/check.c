@@ -52,11 +52,11 @@ static const char *const result_names[] = {
         [CHECK_PASS] = "PASS", [CHECK_SKIP] = "SKIP", [CHECK_WARN] = "WARN", [CHECK_FAIL] = "FAIL"};
 
 static const struct column columns[] = {
-        {"Name", "name", "NAME", FORMAT_TEXT, NULL, 0},
-        {"Result", "result", "RESULT", FORMAT_TEXT, NULL, 0},
-        {"Checked", "checked", NULL, FORMAT_TEXT, NULL, 0},
-        {"Detail", "detail", "DETAIL", FORMAT_TEXT, NULL, 0},
-        {"Advice", "advice", "ADVICE", FORMAT_TEXT, NULL, 0},
+        {"Name", "name", "NAME", FORMAT_TEXT, 0, NULL},
+        {"Result", "result", "RESULT", FORMAT_TEXT, 0, NULL},
+        {"Checked", "checked", NULL, FORMAT_TEXT, 0, NULL},
+        {"Detail", "detail", "DETAIL", FORMAT_TEXT, 0, NULL},
+        {"Advice", "advice", "ADVICE", FORMAT_TEXT, 0, NULL},
         {},
 };
 

@@ -18,18 +18,18 @@
 #define KEYS "q quit  p pause  < > sort  r reverse  arrows scroll"
 
 static const struct column watch_columns[] = {
-        {"Id", "id", "ID", FORMAT_NUMBER, NULL, 0},
-        {"VM", "vm", "VM", FORMAT_TEXT, NULL, 0},
-        {"Kind", "kind", "KIND", FORMAT_TEXT, NULL, 6},
-        {"State", "state", "STATE", FORMAT_TEXT, NULL, 0},
-        {"Bytes", "bytes", "SIZE", FORMAT_SIZE, NULL, 5},
-        {"Why", "why", "WHY", FORMAT_TEXT, NULL, 0},
-        {"Progress", "progress_percent", "PROGRESS", FORMAT_BAR, NULL, 4},
-        {"ETAUSec", "eta_us", "ETA", FORMAT_ABOUT, NULL, 0},
-        {"WaitedUSec", "waited_us", "WAITED", FORMAT_USEC, NULL, 1},
-        {"RanUSec", "ran_us", "RAN", FORMAT_USEC, NULL, 2},
-        {"CPUUSec", "cpu_us", "CPU", FORMAT_USEC, NULL, 3},
-        {"Unit", "unit", "UNIT", FORMAT_TEXT, NULL, 7},
+        {"Id", "id", "ID", FORMAT_NUMBER, 0, NULL},
+        {"VM", "vm", "VM", FORMAT_TEXT, 0, NULL},
+        {"Kind", "kind", "KIND", FORMAT_TEXT, 6, NULL},
+        {"State", "state", "STATE", FORMAT_TEXT, 0, NULL},
+        {"Bytes", "bytes", "SIZE", FORMAT_SIZE, 5, NULL},
+        {"Why", "why", "WHY", FORMAT_TEXT, 0, NULL},
+        {"Progress", "progress_percent", "PROGRESS", FORMAT_BAR, 4, NULL},
+        {"ETAUSec", "eta_us", "ETA", FORMAT_ABOUT, 0, NULL},
+        {"WaitedUSec", "waited_us", "WAITED", FORMAT_USEC, 1, NULL},
+        {"RanUSec", "ran_us", "RAN", FORMAT_USEC, 2, NULL},
+        {"CPUUSec", "cpu_us", "CPU", FORMAT_USEC, 3, NULL},
+        {"Unit", "unit", "UNIT", FORMAT_TEXT, 7, NULL},
         {},
 };
 #define N_SORTS (ARRAY_SIZE(watch_columns) - 1)

@@ -28,10 +28,11 @@ struct column {
         const char *json;  /* in JSON */
         const char *title; /* in text; NULL: not in a table */
         enum format format;
-        const char *words; /* in text about one record; NULL: the title */
 
         /* Where the table is too wide the highest rank goes first. 0: it stays. */
         unsigned rank;
+
+        const char *words; /* in text about one record; NULL: the title */
 };
 
 #define FORMAT_MAX 64 /* room for any number that these write */

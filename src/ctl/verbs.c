@@ -234,7 +234,7 @@ int verb_show(const struct options *options, FILE *out) {
 
 static int show_available(const struct options *options, FILE *out, uint64_t available) {
         static const struct column columns[] = {
-                {"Available", "available_bytes", NULL, FORMAT_SIZE, NULL, 0}, {}};
+                {"Available", "available_bytes", NULL, FORMAT_SIZE, 0, NULL}, {}};
         _cleanup_(record_list_deinit) struct record_list list = {};
         struct record *record;
         char text[32];

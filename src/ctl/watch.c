@@ -161,7 +161,7 @@ static void print_event(FILE *out, const char *name, const struct record *job) {
 }
 
 static int json_event(FILE *out, const char *name, const struct record *job, enum json_mode mode) {
-        static const struct column event_column[] = {{"Event", "event", NULL, FORMAT_TEXT, NULL, 0},
+        static const struct column event_column[] = {{"Event", "event", NULL, FORMAT_TEXT, 0, NULL},
                                                      {}};
         const struct record_list jobs = {(struct record *)(uintptr_t)job, 1};
         const struct json_part parts[] = {{"jobs", job_columns, &jobs}, {}};

@@ -143,10 +143,10 @@ static void test_control_characters(void **state) {
 /* ---- tables ---- */
 
 static const struct column columns[] = {
-        {"Name", "name", "NAME", FORMAT_TEXT, NULL, 0},
-        {"Hidden", "hidden", NULL, FORMAT_TEXT, NULL, 0},
-        {"Size", "size", "SIZE", FORMAT_SIZE, "How large", 2},
-        {"Last", "last", "LAST", FORMAT_TEXT, NULL, 1},
+        {"Name", "name", "NAME", FORMAT_TEXT, 0, NULL},
+        {"Hidden", "hidden", NULL, FORMAT_TEXT, 0, NULL},
+        {"Size", "size", "SIZE", FORMAT_SIZE, 2, "How large"},
+        {"Last", "last", "LAST", FORMAT_TEXT, 1, NULL},
         {},
 };
 
