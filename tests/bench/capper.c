@@ -281,7 +281,7 @@ int main(int argc, char **argv) {
             sd_event_loop(c.event) < 0)
                 return EXIT_FAILURE;
         probe_free(c.probe);
-        enforce_free(c.enforce); /* it is to take back what its tasks have */
+        enforce_free(c.enforce);
         while ((e = TAILQ_FIRST(&c.entries)) != NULL) {
                 TAILQ_REMOVE(&c.entries, e, link);
                 close(e->task.pidfd);

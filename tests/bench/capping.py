@@ -72,7 +72,7 @@ class Capper(Program):
         self.ask("add", worker.pid, policy)
 
     def end(self):
-        """Politely: it gives back what it took."""
+        """Politely; caps stay on their tasks."""
         self.process.stdin.close()
         try:
             self.process.wait(10)

@@ -207,12 +207,17 @@ class Deadline(Case):
             second.add(worker)
             self.assertEqual(policy_of(worker), os.SCHED_BATCH)
 
-    def test_ends_give_back(self):
+    def test_cap_outlives_an_orderly_end(self):
+        """For the next daemon, as after kill -9; which takes it off, if it has no quota."""
         worker = self.running("user")
         self.capper.policy("deadline", 0.1)
         self.capper.add(worker)
         self.capper.end()
-        self.assertEqual(policy_of(worker), os.SCHED_BATCH)
+        self.assertEqual(policy_of(worker), capping.SCHED_DEADLINE)
+        self.assert_used([worker], 0.1)
+        with capping.Capper(stderr=subprocess.DEVNULL) as second:
+            second.add(worker)
+            self.assertEqual(policy_of(worker), os.SCHED_BATCH)
 
     def test_more_than_is_admitted(self):
         """A stranger has most of what there is: we get less, and say so, and all when it goes."""
