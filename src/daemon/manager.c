@@ -299,7 +299,7 @@ static int make_parts(struct manager *m, const struct config *config) {
         };
         int r;
 
-        m->workers.event = m->peers.event = m->event;
+        m->workers.event = m->peers.event = m->peers.partings.event = m->event;
         m->workers.cgroup = m->cgroup;
         r = cap_new(&m->cap, m->event, m->cgroup);
         if (r < 0)
@@ -361,6 +361,7 @@ struct manager *manager_free(struct manager *m) {
         leave(m);
         while (!TAILQ_EMPTY(&m->peers.list))
                 peer_free(TAILQ_FIRST(&m->peers.list));
+        partings_deinit(&m->peers.partings);
         while (!TAILQ_EMPTY(&m->workers.list))
                 worker_free(TAILQ_FIRST(&m->workers.list));
         tell_untold(m);

@@ -165,6 +165,21 @@ static void test_it_is_full(void **state) {
         end(&h);
 }
 
+/* Connections that are on their way out have their fds still. */
+static void test_it_is_full_of_those_that_leave(void **state) {
+        struct house h;
+
+        begin(&h, 2);
+        h.peers.partings.n = 1;
+        connect_some(&h, 2);
+        assert_non_null(strstr(pass(&h, 0), "2 connections, the most that fit"));
+        assert_int_equal(door.n, 1);
+        h.peers.partings.n = 0;
+        pass(&h, SEC); /* it looks again by itself */
+        assert_int_equal(door.n, 2);
+        end(&h);
+}
+
 /* Full at the end of a pause: it waits until somebody goes. */
 static void test_it_stays_full(void **state) {
         struct house h;
@@ -274,6 +289,7 @@ int main(void) {
                 checked_test(test_a_few_at_a_time),
                 checked_test(test_others_come_first),
                 checked_test(test_it_is_full),
+                checked_test(test_it_is_full_of_those_that_leave),
                 checked_test(test_it_stays_full),
                 checked_test(test_it_is_out_of_fds),
                 checked_test(test_a_refused_one_holds_up_nobody),

@@ -179,10 +179,14 @@ int charge_take(struct charge *charge, struct unit *u, enum unit_quota quota) {
                 most = pool - table->used[quota];
         if (u->used[quota] >= most)
                 return -EDQUOT;
-        u->used[quota]++;
-        table->used[quota]++;
-        *charge = (struct charge){unit_ref(u), quota};
+        charge_take_anyway(charge, u, quota);
         return 0;
+}
+
+void charge_take_anyway(struct charge *charge, struct unit *u, enum unit_quota quota) {
+        u->used[quota]++;
+        u->table->used[quota]++;
+        *charge = (struct charge){unit_ref(u), quota};
 }
 
 void charge_give(struct charge *charge) {

@@ -148,5 +148,8 @@ struct charge {
  */
 int charge_take(struct charge *charge, struct unit *unit, enum unit_quota quota);
 
+/* Takes one whatever the limits say, for what is there already. The charge must be free. */
+void charge_take_anyway(struct charge *charge, struct unit *unit, enum unit_quota quota);
+
 /* Free already: nothing happens. */
 void charge_give(struct charge *charge);

@@ -38,6 +38,11 @@ struct acceptor {
 
 static struct log_limit accept_limit;
 
+/* Those that are on their way out have their fds still. */
+static bool is_full(const struct acceptor *a) {
+        return a->peers->n + a->peers->partings.n >= a->peers->max;
+}
+
 static int pause_accepting(struct acceptor *a) {
         loop_timer_in(a->pause_timer, PAUSE_USEC);
         return sd_event_source_set_enabled(a->source, SD_EVENT_OFF);
@@ -50,11 +55,11 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents, void
                 struct peer *peer;
                 int connection, r;
 
-                if (a->peers->n >= a->peers->max) {
+                if (is_full(a)) {
                         log_warning_limited(
                                 &accept_limit, 0,
                                 "%u connections, the most that fit: accepting no more for now",
-                                a->peers->n);
+                                a->peers->n + a->peers->partings.n);
                         return pause_accepting(a);
                 }
                 connection = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -79,7 +84,7 @@ static int on_pause_end(sd_event_source *source, uint64_t usec, void *userdata) 
 }
 
 void acceptor_look_again(struct acceptor *a) {
-        if (a && a->peers->n < a->peers->max)
+        if (a && !is_full(a))
                 (void)sd_event_source_set_enabled(a->source, SD_EVENT_ON);
 }
 

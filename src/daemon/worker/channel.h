@@ -23,5 +23,8 @@ int channel_send(struct channel *channel, union wire_message *message, uint16_t 
 /* The same for a message that carries a seq and nothing else: WIRE_GRANT, WIRE_DONE_ACK. */
 int channel_send_seq(struct channel *channel, uint16_t type, uint64_t seq);
 
-/* Closes *fd, a connection. Never blocks on fds that came with unread packets: a child does. */
-void channel_close(int *fd);
+/*
+ * Closes *fd, a connection. -EPERM: fds came with packets that were not read, and to close it might
+ * block on those: it is shut down, and the rest is the caller's (parting.h).
+ */
+int channel_close(int *fd);

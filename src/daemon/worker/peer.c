@@ -41,19 +41,25 @@ static void log_refused(const struct peer *peer, int error, const char *what) {
 
 /* ---- disconnecting ---- */
 
+/* If fds came over it the unit pays for it until they are gone. */
+static void disconnect(struct peers *peers, int *fd, struct charge *charge) {
+        if (channel_close(fd) < 0)
+                partings_add(&peers->partings, fd, charge);
+}
+
 struct peer *peer_free(struct peer *peer) {
         if (!peer)
                 return NULL;
         peer->io_source = sd_event_source_disable_unref(peer->io_source);
         peer->timeout = sd_event_source_disable_unref(peer->timeout);
         peer->pause_timer = sd_event_source_disable_unref(peer->pause_timer);
-        charge_give(&peer->charge);
         if (peer->worker)
                 worker_on_disconnect(peer->worker);
         TAILQ_REMOVE(&peer->peers->list, peer, link);
         peer->peers->n--;
         if (peer->channel.fd >= 0)
-                channel_close(&peer->channel.fd);
+                disconnect(peer->peers, &peer->channel.fd, &peer->charge);
+        charge_give(&peer->charge);
         peer->peers->gone(peer->peers->userdata);
         free(peer);
         return NULL;
@@ -293,6 +299,8 @@ static int charge_arrival(struct peer *peer) {
                 r = -EDQUOT;
         if (r >= 0)
                 r = charge_take(&peer->charge, unit, UNIT_CONNECTIONS);
+        if (r < 0) /* until it is gone: it may have brought fds */
+                charge_take_anyway(&peer->charge, unit, UNIT_CONNECTIONS);
         unit_unref(unit);
         return r < 0 ? refuse(peer, r) : 0;
 }
@@ -310,7 +318,7 @@ int peer_new(struct peer **ret, struct peers *peers, int *fd) {
         int r;
 
         if (!peer) {
-                channel_close(fd);
+                disconnect(peers, fd, &(struct charge){});
                 return -ENOMEM;
         }
         peer->peers = peers;

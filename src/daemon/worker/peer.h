@@ -14,6 +14,7 @@
 #include "daemon/governor/unit.h"
 #include "daemon/job/tally.h"
 #include "daemon/worker/channel.h"
+#include "daemon/worker/parting.h"
 #include "daemon/worker/worker.h"
 
 TAILQ_HEAD(peer_list, peer);
@@ -30,6 +31,9 @@ struct peers {
         void *userdata;
 
         unsigned max;
+
+        /* owned: connections that are no peers any more */
+        struct partings partings;
 
         /* state; read-only to others */
         struct peer_list list;
@@ -57,7 +61,7 @@ struct peer {
 /* Takes *fd over in any case. -ECONNREFUSED: was refused, and told. */
 int peer_new(struct peer **ret, struct peers *peers, int *fd);
 
-/* Disconnects; see channel_close(). */
+/* Disconnects; see parting.h. */
 struct peer *peer_free(struct peer *peer);
 
 /* Tells it to go ahead without us; the connection is the caller's to end. */
