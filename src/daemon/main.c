@@ -44,7 +44,8 @@ static const struct row {
         {"limits", "max-concurrent", "max-concurrent", "N", "how many teardowns run at once"},
         {"cpu", "cpu-quota", "cpu-quota", "QUOTA", "the CPU time of all workers together"},
         {NULL, NULL, "check-config", NULL,
-         "read configuration files and command line, print errors, and exit"},
+         "read configuration files and command line, print errors, and exit: 2 if there\n"
+         "        are any, also unknown sections and keys"},
         {NULL, NULL, "print-config", NULL,
          "print the resulting values, and where each was set, and exit"},
         {NULL, NULL, "print-defaults", NULL,
@@ -250,8 +251,10 @@ int main(int argc, char *argv[]) {
                 return r == -ENOMEM ? EXIT_FAILURE : EXIT_USAGE;
         if (args.print)
                 config_print(config, stdout);
-        if (args.check || args.print)
-                return config_free(config), EXIT_SUCCESS;
+        if (args.check || args.print) {
+                r = args.check && config->n_unknown > 0 ? EXIT_USAGE : EXIT_SUCCESS;
+                return config_free(config), r;
+        }
         r = prepare_signals();
         if (r < 0) {
                 config_free(config);

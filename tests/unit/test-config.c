@@ -300,12 +300,15 @@ static void test_config_file_unknown_keys(void **state) {
         _cleanup_(config_freep) struct config *c = config_with_defaults();
 
         assert_int_equal(read_text(c, "orphan=1\n[limits]\nmax-concurent=5\nmax-concurrent=6\n"
-                                      "[future]\nkey=value\n"),
+                                      "[future]\nkey=value\n[limts]\n[limits]\n"),
                          0);
-        assert_said("F:1: unknown key \"orphan\" in section []");
+        assert_said("F:1: unknown key \"orphan\" outside of sections");
         assert_said("F:3: unknown key \"max-concurent\" in section [limits]");
         assert_said("F:6: unknown key \"key\" in section [future]");
+        assert_said("F:5: unknown section [future]");
+        assert_said("F:7: unknown section [limts]");
         assert_null(strstr(said, "error"));
+        assert_int_equal(c->n_unknown, 5);
         assert_int_equal(c->max_concurrent, 6);
 }
 

@@ -62,6 +62,7 @@ struct config {
         /* [daemon] */
         unsigned seccomp; /* enum sandbox_mode */
 
+        unsigned n_unknown;            /* sections and keys in the files read that do not exist */
         struct config_origin *origins; /* one per key: what was written, and where */
 };
 

@@ -154,6 +154,13 @@ const struct config_key config_keys[] = {
 
 const size_t n_config_keys = ARRAY_SIZE(config_keys);
 
+bool config_has_section(const char *name) {
+        for (size_t i = 0; i < ARRAY_SIZE(config_keys); i++)
+                if (strcmp(config_keys[i].section, name) == 0)
+                        return true;
+        return false;
+}
+
 const struct config_key *config_find_key(const char *section, const char *name) {
         for (size_t i = 0; i < ARRAY_SIZE(config_keys); i++)
                 if ((!section || strcmp(config_keys[i].section, section) == 0) &&

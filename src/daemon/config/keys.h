@@ -28,6 +28,8 @@ struct config_origin {
 extern const struct config_key config_keys[];
 extern const size_t n_config_keys;
 
+bool config_has_section(const char *name);
+
 /* section may be NULL. NULL: no such key. */
 const struct config_key *config_find_key(const char *section, const char *name);
 

@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "daemon/config/keys.h"
 #include "daemon/runtime/log.h"
 
 /* Far beyond any that somebody writes; what is larger is not a configuration file. */
@@ -45,6 +46,23 @@ static void file_error(struct file *f, int error, const char *text) {
                 f->error = error;
 }
 
+static void warn_unknown(struct file *f, const char *what, const char *name, const char *where) {
+        log_warning("%s:%u: unknown %s%s%s, ignored", f->path, f->number, what, name, where);
+        f->config->n_unknown++;
+}
+
+/* inih tells of a section only with its keys. */
+static void look_at_section(struct file *f) {
+        size_t n = strcspn(f->line, "]");
+
+        if (f->line[0] != '[' || f->line[n] != ']')
+                return;
+        f->line[n] = '\0';
+        if (!config_has_section(f->line + 1))
+                warn_unknown(f, "section [", f->line + 1, "]");
+        f->line[n] = ']';
+}
+
 /* inih's reader: one line, or NULL at the end. What inih would misread becomes an empty line. */
 static char *read_line(char *buffer, int size, void *userdata) {
         struct file *f = userdata;
@@ -62,14 +80,16 @@ static char *read_line(char *buffer, int size, void *userdata) {
                 file_error(f, -EFBIG, "file too large (1 MiB at most)");
                 return NULL;
         }
-        if (memchr(f->line, '\0', (size_t)n))
+        if (memchr(f->line, '\0', (size_t)n)) {
                 file_error(f, -EBADMSG, "NUL byte");
-        else if (n > LINE_MAX_BYTES || n >= size)
+        } else if (n > LINE_MAX_BYTES || n >= size) {
                 file_error(f, -EBADMSG, "line too long (198 bytes at most)");
-        else if (isspace((unsigned char)f->line[0]) && f->line[strspn(f->line, " \t\v\f\r\n")])
+        } else if (isspace((unsigned char)f->line[0]) && f->line[strspn(f->line, " \t\v\f\r\n")]) {
                 file_error(f, -EBADMSG, "indented line: continuation lines are not supported");
-        else
+        } else {
+                look_at_section(f);
                 return memcpy(buffer, f->line, (size_t)n + 1);
+        }
         return memcpy(buffer, "\n", 2);
 }
 
@@ -82,8 +102,9 @@ static int on_key(void *userdata, const char *section, const char *name, const c
 
         r = config_set(f->config, &setting, &why);
         if (r == -ENOKEY) {
-                log_warning("%s:%u: unknown key \"%s\" in section [%s], ignored", f->path,
-                            f->number, name, section);
+                (void)snprintf(text, sizeof(text), "\" %s%s%s", *section ? "in section [" : "",
+                               *section ? section : "outside of sections", *section ? "]" : "");
+                warn_unknown(f, "key \"", name, text);
         } else if (r < 0) {
                 (void)snprintf(text, sizeof(text), "%s=%s: %s%s", name, setting.value,
                                r == -EINVAL ? "must be " : "", r == -EINVAL ? why : strerror(-r));

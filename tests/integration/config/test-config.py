@@ -103,7 +103,7 @@ class Files(HostCase):
     def test_check_of_the_host(self):
         self.assertEqual(self.run_daemon("--check-config").stderr, "")
         good = self.drop_in("10-good", "[limits]\nmax-concurrent=5\nmax-current=5\n")
-        done = self.run_daemon("--check-config")
+        done = self.run_daemon("--check-config", status=2)
         self.assertIn(f'{good}:3: unknown key "max-current" in section [limits], ignored',
                       done.stderr)
         first = self.drop_in("20-bad", "[cpu]\ncpu-period=2h\n\ncpu-quota=half\n")

@@ -92,9 +92,11 @@ class CommandLine(Case):
             self.assertIn(said, err)
             self.assertEqual(err.count("\n"), 1, err)
         config = self.write_config("[limits]\nunknown=1\n[future]\nkey=value\n")
-        _, err = self.run_daemon(config, "--check-config", status=0)
+        _, err = self.run_daemon(config, "--print-config", status=0)
         self.assertIn(f'{self.config}:2: unknown key "unknown" in section [limits], ignored', err)
         self.assertIn(f'{self.config}:4: unknown key "key" in section [future], ignored', err)
+        _, err = self.run_daemon(config, "--check-config", status=2)
+        self.assertIn(f"{self.config}:3: unknown section [future], ignored", err)
 
     def test_no_configuration(self):
         _, err = self.run_daemon("--config=/nowhere/at.all", "--check-config")
