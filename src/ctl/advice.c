@@ -66,7 +66,9 @@ static void on_start_rate(FILE *out, const struct status *s) {
         format_usec(next, sizeof(next), number_of(s->status, "NextStartUSec"));
         (void)fprintf(action(out, s), "%" PRIu64 " wait for ", number_of(s->status, "Queued"));
         print_limit(out, s, "start-rate");
-        (void)fprintf(out, ", the next starts in %s: pv-reaperctl set start-rate=infinity", next);
+        (void)fprintf(out,
+                      ", the next starts in %s: pv-reaperctl set start-rate=infinity, or hurry JOB",
+                      next);
         end(out, s);
 }
 
@@ -77,7 +79,7 @@ static void on_limit(FILE *out, const struct status *s) {
         print_limit(out, s, "max-concurrent");
         (void)fprintf(out,
                       ": pv-reaperctl set max-concurrent=%" PRIu64 " boost-max-concurrent=auto, "
-                      "or set cpu-quota=infinity",
+                      "or hurry JOB",
                       2 * n);
         end(out, s);
 }

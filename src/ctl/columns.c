@@ -40,6 +40,7 @@ const struct column status_columns[] = {
         {"Lost", "lost", "Lost", FORMAT_NUMBER, 0, NULL},
         {"Unreported", "unreported", "Unreported", FORMAT_NUMBER, 0, NULL},
         {"Begun", "begun", "Begun", FORMAT_NUMBER, 0, NULL},
+        {"Hurried", "hurried", "Hurried", FORMAT_NUMBER, 0, NULL},
         {"Starved", "starved", "Starved", FORMAT_NUMBER, 0, NULL},
         {"StartRate", "start_rate", "Starts per hour", FORMAT_NUMBER, 0, NULL},
         {"CPUQuota", "cpu_quota", "CPU quota (us per s)", FORMAT_NUMBER, 0, NULL},

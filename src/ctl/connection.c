@@ -195,6 +195,23 @@ static int append_settings(sd_bus_message *call, char **settings, int n) {
         return r < 0 ? r : sd_bus_message_close_container(call);
 }
 
+int connection_hurry(struct connection *connection, const char *method, const char *what,
+                     uint32_t *ret_known) {
+        _cleanup_(messagep_unref) sd_bus_message *call = NULL, *reply = NULL;
+        int r;
+
+        r = new_call(connection, method, &call);
+        if (r >= 0)
+                r = sd_bus_message_append(call, "s", what);
+        if (r < 0)
+                return say_error(r, "cannot call %s", method);
+        r = call_bus(connection, call, TIMEOUT_SEC * USEC_PER_SEC, &reply);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_read(reply, "u", ret_known);
+        return r < 0 ? say_error(r, "the daemon sent a malformed answer to %s", method) : 0;
+}
+
 int connection_adopt(struct connection *connection, uint32_t pid) {
         _cleanup_(messagep_unref) sd_bus_message *call = NULL, *reply = NULL;
         int r;

@@ -44,6 +44,10 @@ int connection_tell(struct connection *connection, const char *method);
  */
 int connection_set(struct connection *connection, char **settings, int n, struct record_list *ret);
 
+/* Calls Hurry or CancelHurry. what: as they take it. *ret_known: how many workers are meant. */
+int connection_hurry(struct connection *connection, const char *method, const char *what,
+                     uint32_t *ret_known);
+
 /* Asks the daemon to adopt a QEMU's helper. pid: of the helper. */
 int connection_adopt(struct connection *connection, uint32_t pid);
 

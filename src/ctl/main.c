@@ -66,6 +66,7 @@ static int print_help(const struct options *options, FILE *out) {
                            "  --no-legend          Print no column titles\n"
                            "  --no-pager           Use no pager, also on a terminal\n"
                            "  -q, --quiet          Print errors only\n"
+                           "  --all                hurry, cancel-hurry: all jobs\n"
                            "  --root DIR           check: look for files below DIR\n"
                            "  --pid PID            wait-quiet: the VM of this VMM or worker\n"
                            "  --timeout TIME       wait-memory, wait-quiet: give up after TIME\n"
@@ -113,6 +114,9 @@ static int parse_option(int option, struct options *options, const struct verb *
                 return 0;
         case OPT_ROOT:
                 options->root = optarg;
+                return 0;
+        case OPT_ALL:
+                options->all = true;
                 return 0;
         case OPT_JSON:
                 return parse_json(options, optarg);
@@ -166,6 +170,8 @@ static int check_options(const struct verb *verb, const struct options *options)
         if (options->timeout_usec != USEC_INFINITY && verb->run != verb_wait_quiet &&
             verb->run != verb_wait_memory)
                 return say_usage("%s: --timeout is for wait-memory and wait-quiet", verb->name);
+        if (options->all && verb->run != verb_hurry && verb->run != verb_cancel_hurry)
+                return say_usage("%s: --all is for hurry and cancel-hurry", verb->name);
         if (*options->root && verb->run != verb_check)
                 return say_usage("%s: --root is for check", verb->name);
         return 0;

@@ -132,3 +132,31 @@ int verb_drain(const struct options *options, FILE *out) {
 int verb_resume(const struct options *options, FILE *out) {
         return tell(options, out, "Resume");
 }
+
+/* ---- hurry ---- */
+
+static int hurry(const struct options *options, FILE *out, const char *method) {
+        _cleanup_(connection_freep) struct connection *connection = NULL;
+        const char *what = options->all ? "" : options->n_args == 1 ? options->args[0] : NULL;
+        const struct record_list changes = {};
+        uint32_t n;
+        int r;
+
+        if (!what || (options->all && options->n_args > 0) || (!options->all && !*what))
+                return say_usage("give a VM, a JOB, or --all");
+        r = connection_new(&connection, options->socket);
+        if (r >= 0)
+                r = connection_hurry(connection, method, what, &n);
+        if (r < 0)
+                return r;
+        return options->json == JSON_OFF ? print_state(out, connection)
+                                         : print_json(options, out, connection, &changes);
+}
+
+int verb_hurry(const struct options *options, FILE *out) {
+        return hurry(options, out, "Hurry");
+}
+
+int verb_cancel_hurry(const struct options *options, FILE *out) {
+        return hurry(options, out, "CancelHurry");
+}

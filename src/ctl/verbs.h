@@ -11,6 +11,7 @@ struct options {
         const char *socket;
         const char *root; /* for check; "": none */
         enum json_mode json;
+        bool all; /* for hurry, cancel-hurry */
         bool legend;
         bool quiet;            /* print errors only */
         bool pager;            /* a pager may be used */
@@ -33,6 +34,8 @@ int verb_show(const struct options *options, FILE *out);
 int verb_drain(const struct options *options, FILE *out);
 int verb_resume(const struct options *options, FILE *out);
 int verb_reload(const struct options *options, FILE *out);
+int verb_hurry(const struct options *options, FILE *out);
+int verb_cancel_hurry(const struct options *options, FILE *out);
 int verb_set(const struct options *options, FILE *out);
 int verb_adopt(const struct options *options, FILE *out);
 

@@ -22,6 +22,7 @@
 #include "daemon/runtime/log.h"
 #include "daemon/runtime/loop.h"
 #include "daemon/worker/admit.h"
+#include "daemon/worker/hurry.h"
 #include "daemon/worker/protocol.h"
 #include "daemon/worker/quiet.h"
 
@@ -138,6 +139,9 @@ static int on_dispatch(sd_event_source *source, void *userdata) {
         uint64_t wake_at;
         struct job *job;
 
+        hurry_grant(&m->workers);
+        if (m->hurries && governor_n_left(&m->governor) == 0)
+                manager_hurry(m, false);
         while ((job = governor_next(&m->governor, loop_now(m->event), &wake_at)))
                 worker_grant(job->worker);
         if (m->governor.n_counted > 0 || m->workers.purge ||
@@ -202,7 +206,13 @@ static void on_memory_short(void *userdata, bool is_short) {
         struct manager *m = userdata;
 
         m->ledger.tally.n_boosts += is_short;
-        manager_set_mode(m, GOVERNOR_BOOST, is_short);
+        m->memory_short = is_short;
+        manager_set_mode(m, GOVERNOR_BOOST, is_short || m->hurries);
+}
+
+void manager_hurry(struct manager *m, bool on) {
+        m->hurries = on;
+        manager_set_mode(m, GOVERNOR_BOOST, on || m->memory_short);
 }
 
 /* ---- jobs that moved ---- */
@@ -219,7 +229,10 @@ static void on_job_moved(void *userdata, struct job *job) {
         struct manager *m = userdata;
 
         m->ledger.tally.n_begun += job->state == JOB_RUNNING && job->ungoverned;
-        m->ledger.tally.n_starved += job->state == JOB_RUNNING && job->worker->slot.beyond;
+        if (job->state == JOB_RUNNING && job->worker->hurries)
+                m->ledger.tally.n_hurried++;
+        else
+                m->ledger.tally.n_starved += job->state == JOB_RUNNING && job->worker->slot.beyond;
         tell_job_changed(m, job);
 }
 

@@ -59,6 +59,8 @@ struct manager {
         struct workers workers;
         struct ledger ledger;
         uint64_t started_at;
+        bool memory_short;
+        bool hurries;     /* an administrator wants the boost-* limits until nothing is left */
         uint64_t told_at; /* the sums of what was not told one by one */
 
         sd_event_source *tick_source; /* once a second, while something is to be looked at */
@@ -88,6 +90,9 @@ void manager_apply(struct manager *manager);
 
 /* Asks for a mode, or does so no longer; see governor_set_mode(). Acts at once. */
 void manager_set_mode(struct manager *manager, enum governor_mode mode, bool on);
+
+/* The boost-* limits hold until nothing is left to do; or no longer, unless memory is short. */
+void manager_hurry(struct manager *manager, bool on);
 
 /* What is in force, in µs per s; USEC_INFINITY: no limit. */
 uint64_t manager_cpu_quota(const struct manager *manager);

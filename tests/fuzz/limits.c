@@ -53,6 +53,13 @@ const char *adopt_answer_to_string(enum adopt_answer answer) {
         return "";
 }
 
+unsigned hurry_workers(struct workers *workers, const char *what, bool on) {
+        return 0;
+}
+
+void manager_hurry(struct manager *manager, bool on) {
+}
+
 void service_drain(struct service *service, const char *who) {
 }
 

@@ -185,6 +185,34 @@ static void test_resume_is_refused_while_we_are_stopped(void **state) {
         end();
 }
 
+static const char *hurry(const char *method, const char *what) {
+        sd_bus_message *m = control_call_new(&c, method);
+
+        assert_true(sd_bus_message_append(m, "s", what) >= 0);
+        return control_call(&c, m);
+}
+
+/* Of one: test-hurry.c. Of all: the boost limits, as long as there is something to do. */
+static void test_hurry_all_until_nothing_is_left(void **state) {
+        struct worker *w;
+
+        begin();
+        assert_string_equal(hurry("Hurry", "nobody"), "NoSuchJob");
+        assert_string_equal(hurry("Hurry", ""), "");
+        assert_int_equal(max_concurrent(), 4); /* there is nothing to do */
+        w = stage_add_running(&c.stage);
+        assert_string_equal(hurry("Hurry", ""), "");
+        assert_int_equal(max_concurrent(), 9);
+        assert_string_equal(hurry("CancelHurry", ""), "");
+        assert_int_equal(max_concurrent(), 4);
+        assert_string_equal(hurry("Hurry", ""), "");
+        assert_int_equal(max_concurrent(), 9);
+        worker_set_state(w, WORKER_AWAY);
+        control_pass(&c, USEC_PER_SEC);
+        assert_int_equal(max_concurrent(), 4);
+        end();
+}
+
 static void test_reload_is_refused_by_name(void **state) {
         begin();
         c.stage.reload_key = NULL;
@@ -506,6 +534,7 @@ int main(void) {
                 checked_test(test_set_limits_lasts_until_a_reload),
                 checked_test(test_drain_and_resume_by_method),
                 checked_test(test_resume_is_refused_while_we_are_stopped),
+                checked_test(test_hurry_all_until_nothing_is_left),
                 checked_test(test_reload_is_refused_by_name),
                 checked_test_unless(no_pidfd(), test_adopt_refuses_who_is_no_helper),
                 checked_test(test_adopt_refuses_what_is_no_pid),

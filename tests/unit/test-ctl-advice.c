@@ -71,7 +71,7 @@ static void test_advice_start_rate(void **state) {
         add_text(r, "Why", "start-rate");
         add_number(r, "NextStartUSec", 540 * USEC_PER_SEC);
         end("   Action: 7 wait for start-rate=6/h (/etc/x.conf:3), the next starts in 9 min 0 s: "
-            "pv-reaperctl set start-rate=infinity\n");
+            "pv-reaperctl set start-rate=infinity, or hurry JOB\n");
 }
 
 /* Jobs that wait for others are what there is a queue for, unless it takes long. */
@@ -88,7 +88,7 @@ static void test_advice_limit(void **state) {
         add_number(r, "OldestWaitUSec", 60 * USEC_PER_SEC);
         add_number(r, "MaxConcurrent", 4);
         end("   Action: 7 wait for max-concurrent: pv-reaperctl set max-concurrent=8 "
-            "boost-max-concurrent=auto, or set cpu-quota=infinity\n");
+            "boost-max-concurrent=auto, or hurry JOB\n");
 }
 
 static void test_advice_drain(void **state) {

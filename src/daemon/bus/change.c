@@ -10,13 +10,16 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "daemon/adopt/adopt.h"
 #include "daemon/bus/dict.h"
 #include "daemon/bus/error.h"
 #include "daemon/bus/object.h"
 #include "daemon/manager.h"
+#include "daemon/runtime/log.h"
 #include "daemon/service/service.h"
+#include "daemon/worker/hurry.h"
 
 /* ---- who asks ---- */
 
@@ -205,6 +208,32 @@ int bus_method_reload(sd_bus_message *call, void *userdata, sd_bus_error *error)
                                         "The configuration has an error, and the old one stays; "
                                         "pv-reaperd --check-config says where");
         return answer_send(&answer);
+}
+
+/* Hurry and CancelHurry: of a VM or job, or of all. */
+int bus_method_hurry(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        bool on = strcmp(sd_bus_message_get_member(call), "Hurry") == 0;
+        struct manager *m = ((struct bus_object *)userdata)->manager;
+        _cleanup_(freep) char *name = NULL;
+        char who[CALLER_MAX];
+        const char *what;
+        unsigned n;
+        int r;
+
+        r = sd_bus_message_read(call, "s", &what);
+        if (r < 0)
+                return r;
+        name = worker_escape_name(what, strlen(what) + 1);
+        n = *what ? hurry_workers(&m->workers, what, on) : governor_n_left(&m->governor);
+        if (*what && n == 0)
+                return sd_bus_error_setf(error, BUS_ERROR_NO_JOB,
+                                         "The daemon knows neither a VM nor an unfinished job %s",
+                                         name ? name : "");
+        if (!*what && (!on || n > 0)) /* it ends when nothing is left */
+                manager_hurry(m, on);
+        log_info("an administrator %s %s (%s)", on ? "hurries" : "hurries no longer",
+                 *what && name ? name : "all jobs", caller_of(call, who));
+        return sd_bus_reply_method_return(call, "u", n);
 }
 
 /*

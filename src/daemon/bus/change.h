@@ -13,4 +13,5 @@ int bus_method_set_limits(sd_bus_message *call, void *userdata, sd_bus_error *er
 int bus_method_drain(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int bus_method_resume(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int bus_method_reload(sd_bus_message *call, void *userdata, sd_bus_error *error);
+int bus_method_hurry(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int bus_method_adopt(sd_bus_message *call, void *userdata, sd_bus_error *error);

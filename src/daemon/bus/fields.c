@@ -126,6 +126,7 @@ const struct bus_field bus_status_fields[] = {
         BUS_MEMBER("Lost", struct manager, ledger.totals[JOB_LOST]),
         BUS_MEMBER("Unreported", struct manager, workers.n_unreported),
         BUS_MEMBER("Begun", struct manager, ledger.tally.n_begun),
+        BUS_MEMBER("Hurried", struct manager, ledger.tally.n_hurried),
         BUS_MEMBER("Starved", struct manager, ledger.tally.n_starved),
         BUS_GETTER("StartRate", 't', get_start_rate),
         BUS_GETTER("CPUQuota", 't', get_cpu_quota),

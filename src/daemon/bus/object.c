@@ -235,6 +235,8 @@ const sd_bus_vtable bus_object_vtable[] = {
         METHOD("WaitQuiet", "st", SD_BUS_PARAM(what) SD_BUS_PARAM(timeout_usec), "u",
                SD_BUS_PARAM(known), bus_method_wait_quiet),
         METHOD("Adopt", "u", SD_BUS_PARAM(pid), "", , bus_method_adopt),
+        METHOD("Hurry", "s", SD_BUS_PARAM(what), "u", SD_BUS_PARAM(known), bus_method_hurry),
+        METHOD("CancelHurry", "s", SD_BUS_PARAM(what), "u", SD_BUS_PARAM(known), bus_method_hurry),
         ACTS("Drain", bus_method_drain),
         ACTS("Resume", bus_method_resume),
         METHOD("Reload", "", , "aa{sv}", SD_BUS_PARAM(changes), bus_method_reload),

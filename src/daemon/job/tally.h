@@ -33,6 +33,7 @@ struct tally {
 
         uint64_t n_ungoverned; /* jobs that began without our grant, however they ended */
         uint64_t n_begun;      /* jobs whose workers could not wait for a grant, and said so */
+        uint64_t n_hurried;    /* jobs granted whatever the limits said, for an administrator */
         uint64_t n_starved;    /* jobs granted beyond max-concurrent, to starved units */
         uint64_t n_boosts;     /* times that memory became short, or somebody began to wait */
         uint64_t n_found;      /* workers of an earlier daemon, at the start */

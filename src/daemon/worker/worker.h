@@ -108,6 +108,7 @@ struct worker {
         struct channel *channel;       /* its connection, or NULL: cleared when that goes */
         uint16_t version;              /* of the protocol, by its last REGISTER; 0: none yet */
         bool drains;                   /* a claim: as WIRE_FLAG_DRAINS says */
+        bool hurries;                  /* its job starts at once: see hurry.h */
         bool says_quiet;               /* a claim: see quiet.h */
         uint64_t last_seq;             /* of the newest outcome we reported: repeats are ignored */
         uint64_t away_cpu, away_since; /* the bill when it was sent away, and the last look */

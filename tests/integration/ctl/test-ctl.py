@@ -125,6 +125,27 @@ class Text(CtlCase):
         for what in ("third", "pid=1", "pid=x", "99999"):
             self.assertEqual(self.run_ctl("show", what).returncode, FAILED, what)
 
+    def test_hurry(self):
+        """It starts at once, over the limit, and the limit holds for the others."""
+        self.daemon()
+        _, second = self.one_of_each()
+        third = self.puppet("third")
+        third.request(1)
+        self.wait("it waits", lambda: self.ctl_json("status")["queued"] == 2)
+        waiting = {job["vm"]: job for job in self.ctl_json("jobs") if job["state"] == "queued"}
+        self.assertEqual([(waiting[vm]["place"], waiting[vm]["why"]) for vm in ("second", "third")],
+                         [(1, "limit"), (2, "limit")])
+        self.assertEqual(self.ctl("hurry", "third"), "running: at most 1 at once; 2 running, "
+                                                     "1 queued\n")
+        third.receive(GRANT)
+        status = self.ctl_json("status")
+        self.assertEqual((status["hurried"], status["starved"], status["why"]), (1, 0, "limit"))
+        self.assertEqual(self.run_ctl("hurry", "fourth").returncode, FAILED)
+        self.assertEqual(self.run_ctl("hurry").returncode, USAGE)
+        self.assertEqual(self.run_ctl("hurry", "--all", "third").returncode, USAGE)
+        self.ctl("hurry", str(waiting["second"]["id"]))
+        second.receive(GRANT)
+
     def test_quiet(self):
         self.daemon()
         for verb in ("status", "list", "jobs", "drain", "resume"):

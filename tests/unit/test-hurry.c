@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Jobs that an administrator hurries: who is meant, that such a job starts whatever the limits say
+ * and counts as any other, that a VM may be hurried before it asks, and that it can be taken back.
+ * Time stands still.
+ */
+
+#include "fds.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "crew.h"
+#include "daemon/worker/hurry.h"
+#include "daemon/worker/protocol.h"
+
+/* Two workers that wait, "one" before "two", and nobody may start. */
+static void begin(struct crew *crew, struct hand *hands) {
+        static const char *const names[] = {"one", "two"};
+
+        crew_begin(crew, 1);
+        crew->governor.effective.max_concurrent = 0;
+        for (unsigned i = 0; i < 2; i++) {
+                hand_new(&hands[i], crew);
+                free(hands[i].worker->name);
+                hands[i].worker->name = strdup(names[i]);
+                assert_int_equal(hand_request(&hands[i], WIRE_KIND_REBOOT, 1), 0);
+        }
+        crew_dispatch(crew);
+        hand_expect(&hands[0], 0, 0);
+}
+
+/* How many jobs began. */
+static unsigned grants(struct crew *crew) {
+        crew_forget(crew);
+        hurry_grant(&crew->workers);
+        return crew->n_moved;
+}
+
+static void end(struct crew *crew, struct hand *hands) {
+        hand_free(&hands[0]);
+        hand_free(&hands[1]);
+        crew_end(crew);
+}
+
+static void test_hurry_a_vm(void **state) {
+        struct hand hands[2];
+        struct crew crew;
+
+        begin(&crew, hands);
+        assert_int_equal(hurry_workers(&crew.workers, "two", true), 1);
+        assert_int_equal(grants(&crew), 1);
+        hand_expect(&hands[1], WIRE_GRANT, 1);
+        hand_expect(&hands[0], 0, 0);
+        assert_int_equal(crew.governor.n_counted, 1); /* above the limit, and counted */
+        assert_int_equal(grants(&crew), 0);
+        end(&crew, hands);
+}
+
+static void test_hurry_who_is_meant(void **state) {
+        struct hand hands[2];
+        struct crew crew;
+        char text[64];
+
+        begin(&crew, hands);
+        assert_int_equal(hurry_workers(&crew.workers, "three", true), 0);
+        assert_int_equal(hurry_workers(&crew.workers, "pid=1x", true), 0);
+        assert_int_equal(hurry_workers(&crew.workers, "999999", true), 0);
+        assert_int_equal(grants(&crew), 0);
+        (void)snprintf(text, sizeof(text), "pid=%d", (int)hands[1].worker->pid);
+        assert_int_equal(hurry_workers(&crew.workers, text, true), 1);
+        assert_true(hands[1].worker->hurries);
+        (void)snprintf(text, sizeof(text), "%d", (int)hands[0].worker->job->id);
+        assert_int_equal(hurry_workers(&crew.workers, text, true), 1);
+        assert_int_equal(grants(&crew), 2);
+        end(&crew, hands);
+}
+
+static void test_hurry_before_it_asks(void **state) {
+        struct hand hands[2];
+        struct crew crew;
+
+        begin(&crew, hands);
+        worker_drop_job(hands[1].worker);
+        assert_int_equal(hurry_workers(&crew.workers, "two", true), 1);
+        assert_int_equal(grants(&crew), 0);
+        assert_int_equal(hand_request(&hands[1], WIRE_KIND_REBOOT, 2), 0);
+        assert_int_equal(grants(&crew), 1);
+        hand_expect(&hands[1], WIRE_GRANT, 2);
+        end(&crew, hands);
+}
+
+static void test_hurry_is_taken_back(void **state) {
+        struct hand hands[2];
+        struct crew crew;
+
+        begin(&crew, hands);
+        assert_int_equal(hurry_workers(&crew.workers, "two", true), 1);
+        assert_int_equal(hurry_workers(&crew.workers, "two", false), 1);
+        assert_int_equal(grants(&crew), 0);
+        end(&crew, hands);
+}
+
+int main(void) {
+        static const struct CMUnitTest tests[] = {
+                checked_test(test_hurry_a_vm),
+                checked_test(test_hurry_who_is_meant),
+                checked_test(test_hurry_before_it_asks),
+                checked_test(test_hurry_is_taken_back),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
