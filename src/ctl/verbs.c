@@ -130,7 +130,9 @@ static bool is_meant(const struct record *vm, const char *what) {
         return has_text(vm, "Name", what) || has_text(vm, "UUID", what);
 }
 
-static const struct record *find_vm(const struct record_list *vms, const char *what) {
+/* NULL if it is not one: the user was told about more. */
+static const struct record *find_vm(const struct record_list *vms, const char *what,
+                                    size_t *ret_n) {
         const struct record *found = NULL;
         size_t n = 0;
 
@@ -139,31 +141,49 @@ static const struct record *find_vm(const struct record_list *vms, const char *w
                         found = &vms->records[i];
                         n++;
                 }
-        if (n == 1)
-                return found;
-        if (n == 0)
-                say_error(0, "show: the daemon knows no VM \"%s\"; see pv-reaperctl list", what);
-        else
+        if (n > 1)
                 say_error(0, "show: %zu VMs match \"%s\"; give a UUID or pid=NUMBER", n, what);
-        return NULL;
+        *ret_n = n;
+        return n == 1 ? found : NULL;
 }
 
-/* Moves the jobs of one worker to the front and returns their number. The caller keeps the list. */
-static int jobs_of(const struct record *vm, struct record_list *jobs) {
-        const struct value *pid = record_find(vm, "PID");
+/* vm NULL: it has ended, and its jobs tell what it was called. */
+static bool is_job_of(const struct record *job, const struct record *vm, const char *what) {
+        const struct value *pid = vm ? record_find(vm, "PID") : NULL;
+
+        if (vm)
+                return pid && has_number(job, "PID", pid->number);
+        return is_meant(job, what) || has_text(job, "VM", what);
+}
+
+/* Moves the jobs of one VM to the front and returns their number. The caller keeps the list. */
+static size_t jobs_of(const struct record *vm, const char *what, struct record_list *jobs) {
         size_t n = 0;
 
-        if (!pid)
-                return -EBADMSG;
         for (size_t i = 0; i < jobs->n_records; i++) {
                 struct record swap = jobs->records[n];
 
-                if (!has_number(&jobs->records[i], "PID", pid->number))
+                if (!is_job_of(&jobs->records[i], vm, what))
                         continue;
                 jobs->records[n++] = jobs->records[i];
                 jobs->records[i] = swap;
         }
-        return (int)n;
+        return n;
+}
+
+/* What the last job of a VM that has ended knows of it. */
+static int vm_of_job(const struct record *job, struct record_list *ret) {
+        static const char *const keys[][2] = {{"VM", "Name"}, {"UUID", "UUID"}, {"Unit", "Unit"}};
+        struct record *vm;
+        int r;
+
+        r = record_list_add(ret, &vm);
+        for (size_t i = 0; i < ARRAY_SIZE(keys) && r >= 0; i++)
+                if (record_find(job, keys[i][0]))
+                        r = record_add(vm, keys[i][1], record_find(job, keys[i][0]));
+        if (r >= 0)
+                r = record_add(vm, "State", &(struct value){VALUE_STRING, {.string = "ended"}});
+        return r;
 }
 
 static int print_vm(const struct options *options, FILE *out, const struct record *vm,
@@ -181,24 +201,31 @@ static int print_vm(const struct options *options, FILE *out, const struct recor
 }
 
 static int show_vm(const struct options *options, FILE *out, struct connection *connection) {
-        _cleanup_(record_list_deinit) struct record_list vms = {}, jobs = {};
+        _cleanup_(record_list_deinit) struct record_list vms = {}, jobs = {}, ended = {};
+        const char *what = options->args[0];
         struct record_list own;
         const struct record *vm;
+        size_t n_vms;
         int r;
 
         r = connection_call(connection, "ListVMs", &vms);
         if (r < 0)
                 return r;
-        vm = find_vm(&vms, options->args[0]);
-        if (!vm)
+        vm = find_vm(&vms, what, &n_vms);
+        if (n_vms > 1)
                 return -ENOENT;
         r = connection_call(connection, "ListJobs", &jobs);
         if (r < 0)
                 return r;
-        r = jobs_of(vm, &jobs);
-        own = (struct record_list){jobs.records, r > 0 ? (size_t)r : 0};
+        own = (struct record_list){jobs.records, jobs_of(vm, what, &jobs)};
+        if (!vm && own.n_records == 0) {
+                say_error(0, "show: the daemon knows no VM \"%s\" and no job of it", what);
+                return -ENOENT;
+        }
+        if (!vm)
+                r = vm_of_job(&own.records[own.n_records - 1], &ended);
         if (r >= 0)
-                r = print_vm(options, out, vm, &own);
+                r = print_vm(options, out, vm ? vm : ended.records, &own);
         return r < 0 ? say_error(r, "cannot show the VM") : 0;
 }
 

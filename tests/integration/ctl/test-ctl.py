@@ -125,6 +125,17 @@ class Text(CtlCase):
         for what in ("third", "pid=1", "pid=x", "99999"):
             self.assertEqual(self.run_ctl("show", what).returncode, FAILED, what)
 
+    def test_show_of_an_ended_vm(self):
+        self.daemon()
+        first, _ = self.one_of_each()
+        first.end()
+        self.wait("it is gone", lambda: len(self.ctl_json("list")) == 1)
+        text = self.ctl("show", "first")
+        self.assertRegex(text, r"(?m)^ *State: ended$")
+        self.assertEqual(len(re.findall(r"(?m)^ *\d+  first ", text)), 3)
+        shown = json.loads(self.ctl("show", f"pid={first.pid}", "--json"))
+        self.assertEqual((shown["name"], shown["state"], len(shown["jobs"])), ("first", "ended", 3))
+
     def test_hurry(self):
         """It starts at once, over the limit, and the limit holds for the others."""
         self.daemon()
@@ -141,8 +152,8 @@ class Text(CtlCase):
         status = self.ctl_json("status")
         self.assertEqual((status["hurried"], status["starved"], status["why"]), (1, 0, "limit"))
         self.assertEqual(self.run_ctl("hurry", "fourth").returncode, FAILED)
-        self.assertEqual(self.run_ctl("hurry").returncode, USAGE)
-        self.assertEqual(self.run_ctl("hurry", "--all", "third").returncode, USAGE)
+        for arguments in ((), ("--all", "third")):
+            self.assertEqual(self.run_ctl("hurry", *arguments).returncode, USAGE)
         self.ctl("hurry", str(waiting["second"]["id"]))
         second.receive(GRANT)
 
