@@ -192,7 +192,7 @@ class Journal(ClosingCase):
                              (daemon, "pv-reaper.service"))
         explained = sh("journalctl --quiet --no-pager --boot --catalog PV_VM=anna")
         self.assertIn("The memory of anna was cleared (reboot)", explained)
-        self.assertIn(f"{4 * kvm.GIB} bytes by its own account", explained.replace("\n-- ", " "))
+        self.assertRegex(explained, rf"{4 * kvm.GIB} bytes, by its own\n\S+ claim")
         explained = sh("journalctl --quiet --no-pager --boot --catalog PV_VM=guest")
         self.assertIn("Defined-By: pv-reaper", explained)
 
