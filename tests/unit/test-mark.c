@@ -163,8 +163,8 @@ static void test_card_foreign(void **state) {
                 "vmm=-1 start=2 uuid=- name=x",
                 "vmm=1 start=2 uuid=12 name=x",
                 "start=1 vmm=2 uuid=- name=x",
-                "vmm=1 start=2 uuid=- name="
-                "0123456789012345678901234567890123456789012345678901234567890123456789",
+                ("vmm=1 start=2 uuid=- name="
+                 "0123456789012345678901234567890123456789012345678901234567890123456789"),
         };
         struct card back = {.vmm_pid = 99};
 

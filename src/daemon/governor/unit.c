@@ -153,8 +153,10 @@ uint64_t unit_packet(struct unit *u, uint64_t now) {
 bool unit_tells(struct unit *u, uint64_t now) {
         if (bucket_take(&u->outcomes, now, 1))
                 return true;
-        if (u->n_untold++ == 0)
-                TAILQ_INSERT_TAIL(&u->table->untold, unit_ref(u), untold_link);
+        if (u->n_untold++ == 0) {
+                unit_ref(u); /* not in the macro: it evaluates its argument more than once */
+                TAILQ_INSERT_TAIL(&u->table->untold, u, untold_link);
+        }
         return false;
 }
 

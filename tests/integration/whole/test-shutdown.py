@@ -221,9 +221,12 @@ class Progress(Shutdown):
                 points.append((job["bytes_left"], job["rate"], job.get("eta_us")))
         seen = sorted({left for left, _, _ in points})
         self.assertGreaterEqual(len(seen), 5)
-        for left, rate, eta in points:
-            self.assertGreater(rate, 0)
+        known = [point for point in points if point[2] is not None]
+        self.assertGreater(len(known), len(points) / 2)  # none is told of one that should have ended by its rate
+        for left, rate, eta in known:
             self.assertLessEqual(eta, left / rate * 1e6 + 1)
+        for _, rate, _ in points:
+            self.assertGreater(rate, 0)
         self.assertEqual(self.job_is("done")["bytes_left"], 0)
 
 
