@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -162,6 +163,15 @@ bool is_emulated(void) {
         (void)close(fds[0]);
         (void)close(fds[1]);
         return !asked;
+}
+
+const char *no_pidfd_open(void) {
+        int fd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+
+        if (fd < 0)
+                return "no pidfd_open(2) here (valgrind 3.19 has none)";
+        (void)close(fd);
+        return NULL;
 }
 
 int wait_for_exit(int pid) {

@@ -46,6 +46,9 @@ int fds_teardown(void **state);
  */
 bool is_emulated(void);
 
+/* Why there is no pidfd_open(2); NULL: there is. */
+const char *no_pidfd_open(void);
+
 /*
  * Waits for a child: what it gave to _exit(), or -1 if a signal ended it. A child must leave by
  * _exit(): a failed assertion in it would go on with the rest of the tests there.

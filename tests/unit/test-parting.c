@@ -251,7 +251,8 @@ static void test_an_end_that_nobody_sees(void **state) {
 }
 
 int main(void) {
-        const char *why = is_emulated() ? "qemu-user has no close_range(2) of all" : NULL;
+        const char *why =
+                is_emulated() ? "qemu-user has no close_range(2) of all" : no_pidfd_open();
         const struct CMUnitTest tests[] = {
                 checked_test_unless(why, test_a_child_closes_what_nobody_read),
                 checked_test_unless(why, test_at_the_end_children_close_the_rest),

@@ -141,7 +141,7 @@ static void test_a_unit_that_says_too_much(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 checked_test(test_who_sends_fds),
-                checked_test(test_who_is_refused_with_fds_pays),
+                checked_test_unless(no_pidfd_open(), test_who_is_refused_with_fds_pays),
                 checked_test(test_a_unit_that_connects_too_often),
                 checked_test(test_a_unit_with_too_many_connections),
                 checked_test(test_a_unit_that_says_too_much),

@@ -52,15 +52,6 @@ static struct server server_new(void) {
         return s;
 }
 
-static const char *no_pidfd_open(void) {
-        int fd = (int)syscall(SYS_pidfd_open, getpid(), 0);
-
-        if (fd < 0)
-                return "no pidfd_open(2) here (valgrind 3.19 has none)";
-        (void)close(fd);
-        return NULL;
-}
-
 static const char *no_pidfd(void) {
         socklen_t size = sizeof(int);
         int fds[2], pidfd = -1;
