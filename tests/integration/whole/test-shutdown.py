@@ -222,7 +222,8 @@ class Progress(Shutdown):
         seen = sorted({left for left, _, _ in points})
         self.assertGreaterEqual(len(seen), 5)
         known = [point for point in points if point[2] is not None]
-        self.assertGreater(len(known), len(points) / 2)  # none is told of one that should have ended by its rate
+        # None is told of one that should have ended by its rate.
+        self.assertGreater(len(known), len(points) / 2)
         for left, rate, eta in known:
             self.assertLessEqual(eta, left / rate * 1e6 + 1)
         for _, rate, _ in points:
