@@ -516,6 +516,26 @@ static void test_enforce_after_restart(void **state) {
         }
 }
 
+/* Where it might run before an earlier daemon capped it is known, unless that cap is gone. */
+static void test_enforce_cpus_of_an_earlier_daemon(void **state) {
+        host.tasks[0] = (struct sched_state){.policy = DEADLINE, .sort = SCHED_SORT_DEADLINE};
+        tasks[0].cpus = calloc(1, 1);
+        tasks[1].cpus = calloc(1, 1);
+        set_policy(ENFORCE_DEADLINE, 20 * PERCENT);
+        add(0);
+        add(1);
+        assert_int_equal(host.n_freed, 1); /* of 1: it was where it wants to be */
+        enforce_remove(&tasks[0]);
+        enforce_remove(&tasks[1]);
+        assert_int_equal(host.n_restored, 2);
+        tasks[0].cpus = calloc(1, 1);
+        host.tasks[0] = (struct sched_state){.policy = DEADLINE, .sort = SCHED_SORT_DEADLINE};
+        set_policy(ENFORCE_OFF, 20 * PERCENT); /* no cap any more */
+        add(0);
+        check_back(0);
+        assert_int_equal(host.n_restored, 3);
+}
+
 /* Each is asked once, whatever the number of them, and what was left makes room first. */
 static void test_enforce_many_at_once(void **state) {
         set_policy(ENFORCE_DEADLINE, 60 * PERCENT);
@@ -543,13 +563,11 @@ static void test_enforce_many_at_once(void **state) {
 }
 
 static void test_enforce_has_cap(void **state) {
-        assert_false(enforce_has_cap(1));
-        host.tasks[0].sort = SCHED_SORT_DEADLINE;
-        assert_true(enforce_has_cap(1));
-        host.tasks[0].sort = SCHED_SORT_IDLE;
-        assert_true(enforce_has_cap(1));
-        host.tasks[0].sort = SCHED_SORT_REALTIME;
-        assert_false(enforce_has_cap(1));
+        for (int sort = SCHED_SORT_FAIR; sort <= SCHED_SORT_REALTIME; sort++) {
+                host.tasks[0].sort = (enum sched_sort)sort;
+                assert_int_equal(enforce_has_cap(1),
+                                 sort == SCHED_SORT_IDLE || sort == SCHED_SORT_DEADLINE);
+        }
 }
 
 int main(void) {
@@ -573,6 +591,7 @@ int main(void) {
                 scene(test_enforce_escape_is_noticed),
                 scene(test_enforce_dead),
                 scene(test_enforce_after_restart),
+                scene(test_enforce_cpus_of_an_earlier_daemon),
                 scene(test_enforce_many_at_once),
                 scene(test_enforce_has_cap),
         };

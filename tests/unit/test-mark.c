@@ -137,12 +137,13 @@ static void test_card_round_trip(void **state) {
         struct card cards[] = {
                 {},
                 {.vmm_pid = INT_MAX, .vmm_starttime = UINT64_MAX, .uuid = {1, 2, 3}},
-                {.vmm_pid = 1, .name = " a name=b uuid="},
+                {.vmm_pid = 1, .cpus = "0-3,8", .name = " a name=b uuid="},
                 {.vmm_pid = 1},
         };
 
         memset(cards[3].name, 'n', sizeof(cards[3].name) - 1);
         memset(cards[3].uuid, 0xff, sizeof(cards[3].uuid));
+        memset(cards[3].cpus, '7', sizeof(cards[3].cpus) - 1);
         for (size_t i = 0; i < ARRAY_SIZE(cards); i++) {
                 char text[CARD_SIZE_MAX];
                 struct card back;
@@ -152,6 +153,7 @@ static void test_card_round_trip(void **state) {
                 assert_int_equal(back.vmm_pid, cards[i].vmm_pid);
                 assert_int_equal(back.vmm_starttime, cards[i].vmm_starttime);
                 assert_memory_equal(back.uuid, cards[i].uuid, sizeof(back.uuid));
+                assert_string_equal(back.cpus, cards[i].cpus);
                 assert_string_equal(back.name, cards[i].name);
         }
 }
@@ -159,11 +161,12 @@ static void test_card_round_trip(void **state) {
 static void test_card_foreign(void **state) {
         static const char *const texts[] = {
                 "",
-                "vmm=1 start=2 uuid=-",
-                "vmm=-1 start=2 uuid=- name=x",
-                "vmm=1 start=2 uuid=12 name=x",
-                "start=1 vmm=2 uuid=- name=x",
-                ("vmm=1 start=2 uuid=- name="
+                "vmm=1 start=2 uuid=- cpus=-",
+                "vmm=1 start=2 uuid=- name=x",
+                "vmm=-1 start=2 uuid=- cpus=- name=x",
+                "vmm=1 start=2 uuid=12 cpus=- name=x",
+                "start=1 vmm=2 uuid=- cpus=- name=x",
+                ("vmm=1 start=2 uuid=- cpus=- name="
                  "0123456789012345678901234567890123456789012345678901234567890123456789"),
         };
         struct card back = {.vmm_pid = 99};

@@ -195,6 +195,33 @@ static const char *why_not(void) {
         return wait_for_exit(pid) == 0 ? NULL : "SCHED_DEADLINE is refused here";
 }
 
+static void test_scheduling_lists_of_cpus(void **state) {
+        static const char *const lists[] = {"0", "0-1", "1,3-5,8191", "63-64", "0-8191"};
+        static const char *const wrong[] = {"", "x", "1;", "1-", "3-1", "8192", "1 2", "-1"};
+        struct child child = child_new("worker", NULL);
+        struct sched_cpus *cpus;
+        char list[64];
+
+        assert_int_equal(sched_list_cpus(child.pid, list, sizeof(list)), 0);
+        assert_string_equal(list, ""); /* all of them */
+        for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
+                assert_int_equal(sched_parse_cpus(&cpus, lists[i]), 0);
+                free(cpus);
+        }
+        for (size_t i = 0; i < ARRAY_SIZE(wrong); i++)
+                assert_int_equal(sched_parse_cpus(&cpus, wrong[i]), -EBADMSG);
+        if (sysconf(_SC_NPROCESSORS_ONLN) > 1) {
+                assert_int_equal(sched_parse_cpus(&cpus, "1,4000-8191"), 0);
+                assert_int_equal(sched_set_cpus(child.pid, cpus), 0);
+                free(cpus);
+                assert_int_equal(sched_list_cpus(child.pid, list, sizeof(list)), 0);
+                assert_string_equal(list, "1");
+                assert_int_equal(sched_list_cpus(child.pid, list, 1), -ERANGE);
+        }
+        child_end(&child);
+        assert_int_equal(sched_list_cpus(0, list, sizeof(list)), -ESRCH);
+}
+
 int main(void) {
         const char *why = why_not();
         const char *one_cpu = sysconf(_SC_NPROCESSORS_ONLN) > 1 ? why : "there is only one CPU";
@@ -202,6 +229,7 @@ int main(void) {
                 checked_test(test_scheduling_host),
                 checked_test(test_scheduling_gone),
                 checked_test(test_scheduling_never_ourselves),
+                checked_test(test_scheduling_lists_of_cpus),
                 checked_test_unless(why, test_scheduling_there_and_back),
                 checked_test_unless(one_cpu, test_scheduling_pinned),
                 checked_test_unless(why, test_scheduling_out_of_range),

@@ -40,15 +40,6 @@ int __wrap_cgroup_leaf_get_mark(struct cgroup_leaf *leaf, char *buffer, size_t s
         return 0;
 }
 
-static bool left_cap; /* by an earlier daemon */
-
-int __wrap_sched_look(pid_t pid, struct sched_state *ret);
-
-int __wrap_sched_look(pid_t pid, struct sched_state *ret) {
-        *ret = (struct sched_state){.sort = left_cap ? SCHED_SORT_DEADLINE : SCHED_SORT_FAIR};
-        return 0;
-}
-
 /* A cgroup that is there in name only. */
 static struct cgroup_leaf *leaf_new(void) {
         struct cgroup_leaf *leaf = calloc(1, sizeof(*leaf));
@@ -139,31 +130,6 @@ static void test_a_found_worker_counts(void **state) {
         worker_set_state(h.worker, WORKER_IDLE);
         assert_int_equal(crew.governor.n_counted, 0);
         assert_int_equal(crew_n_capped(&crew), 0);
-        hand_free(&h);
-        crew_end(&crew);
-}
-
-/* There may be thousands that only come back: no share of the quota for those. */
-static void test_a_found_worker_is_capped_if_it_works(void **state) {
-        struct crew crew;
-        struct hand h;
-
-        crew_begin(&crew, 1);
-        hand_new(&h, &crew);
-        h.bill = 5 * SEC; /* of jobs that are over */
-        worker_set_state(h.worker, WORKER_FOUND);
-        h.bill += 9 * USEC_PER_MSEC; /* it tries to connect */
-        (void)look(&h);
-        assert_int_equal(crew_n_capped(&crew), 0);
-        h.bill += 1 * USEC_PER_MSEC;
-        (void)look(&h);
-        assert_int_equal(crew_n_capped(&crew), 1);
-        worker_set_state(h.worker, WORKER_IDLE);
-        assert_int_equal(crew_n_capped(&crew), 0);
-        left_cap = true;
-        worker_set_state(h.worker, WORKER_FOUND);
-        assert_int_equal(crew_n_capped(&crew), 1);
-        left_cap = false;
         hand_free(&h);
         crew_end(&crew);
 }
@@ -555,7 +521,6 @@ int main(void) {
                 checked_test(test_one_that_runs_for_too_long_does_not_count),
                 checked_test(test_an_idle_worker_is_not_looked_at),
                 checked_test(test_a_found_worker_counts),
-                checked_test(test_a_found_worker_is_capped_if_it_works),
                 checked_test(test_one_that_was_sent_away),
                 checked_test(test_one_that_moves_without_us),
                 checked_test(test_the_next_daemon_knows_what_runs),

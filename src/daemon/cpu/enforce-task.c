@@ -130,15 +130,19 @@ void enforce_task_release(struct enforce_task *t) {
 }
 
 void enforce_task_adopt(struct enforce_task *t) {
-        struct sched_state state;
+        struct sched_state state = {};
 
-        if (!lives(t) || sched_look(t->pid, &state) < 0)
-                return;
-        if (state.sort == SCHED_SORT_DEADLINE) {
-                t->state = TASK_CAPPED;
-                t->share = state.share;
-        } else if (state.sort == SCHED_SORT_IDLE) {
-                t->state = TASK_IDLE;
+        if (lives(t) && sched_look(t->pid, &state) >= 0) {
+                if (state.sort == SCHED_SORT_DEADLINE) {
+                        t->state = TASK_CAPPED;
+                        t->share = state.share;
+                } else if (state.sort == SCHED_SORT_IDLE) {
+                        t->state = TASK_IDLE;
+                }
+        }
+        if (t->state == TASK_FREE) {
+                free(t->cpus);
+                t->cpus = NULL;
         }
 }
 

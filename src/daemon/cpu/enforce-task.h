@@ -33,7 +33,7 @@ struct enforce_task {
         int policy; /* what it is to go back to */
 
         /* owned */
-        struct sched_cpus *cpus; /* where it was allowed to run; NULL: we did not change it */
+        struct sched_cpus *cpus; /* where it was allowed to run; NULL: nobody changed it */
 
         /* state */
         enum task_state state;
@@ -44,7 +44,10 @@ struct enforce_task {
         TAILQ_ENTRY(enforce_task) link; /* in enforce.tasks */
 };
 
-/* Starts from what it is: an earlier daemon may have left it as it ran. */
+/*
+ * Starts from what it is: an earlier daemon may have left it as it ran. If there is no cap on it,
+ * nobody has changed its CPUs.
+ */
 void enforce_task_adopt(struct enforce_task *task);
 
 /* SCHED_DEADLINE with that share; or less, or SCHED_IDLE. No-op if it has that already. */

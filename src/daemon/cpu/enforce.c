@@ -285,7 +285,8 @@ static bool is_loose(const struct enforce_task *t) {
 void enforce_add(struct enforce *e, struct enforce_task *t, pid_t pid, int pidfd, int policy) {
         if (t->enforce)
                 return;
-        *t = (struct enforce_task){.enforce = e, .pid = pid, .pidfd = pidfd, .policy = policy};
+        *t = (struct enforce_task){
+                .enforce = e, .pid = pid, .pidfd = pidfd, .policy = policy, .cpus = t->cpus};
         enforce_task_adopt(t);
         TAILQ_INSERT_TAIL(&e->tasks, t, link);
         e->n_tasks++;

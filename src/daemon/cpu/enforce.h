@@ -58,6 +58,7 @@ void enforce_set_probe(struct enforce *enforce, enum probe_result result, const 
 /*
  * A worker runs from now on. Before GRANT, so that none of its work is without a cap. policy:
  * SCHED_BATCH for a keeper, SCHED_OTHER for a closer. pidfd: borrowed until it is removed.
+ * task->cpus: NULL, or where it was allowed to run before an earlier daemon capped it; taken over.
  */
 void enforce_add(struct enforce *enforce, struct enforce_task *task, pid_t pid, int pidfd,
                  int policy);

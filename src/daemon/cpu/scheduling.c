@@ -214,6 +214,89 @@ int sched_free_cpus(pid_t pid, struct sched_cpus **ret) {
         return 0;
 }
 
+/* ---- as a list ---- */
+
+#define BITS_PER_LONG (8 * sizeof(unsigned long))
+
+static bool has_cpu(const struct sched_cpus *cpus, unsigned cpu) {
+        return cpu < CPUS_MAX && (cpus->bits[cpu / BITS_PER_LONG] >> cpu % BITS_PER_LONG & 1);
+}
+
+static unsigned count_cpus(const struct sched_cpus *cpus) {
+        unsigned n = 0;
+
+        for (size_t i = 0; i < ARRAY_SIZE(cpus->bits); i++)
+                n += (unsigned)__builtin_popcountl(cpus->bits[i]);
+        return n;
+}
+
+static int list_cpus(const struct sched_cpus *cpus, char *buffer, size_t size) {
+        unsigned first, end;
+        size_t n = 0;
+
+        buffer[0] = '\0';
+        for (first = 0; first < CPUS_MAX; first = end + 1) {
+                for (end = first; has_cpu(cpus, end); end++)
+                        ;
+                if (end == first)
+                        continue;
+                n += (size_t)snprintf(buffer + n, size - n, end - first > 1 ? "%s%u-%u" : "%s%u",
+                                      n > 0 ? "," : "", first, end - 1);
+                if (n >= size)
+                        return -ERANGE;
+        }
+        return 0;
+}
+
+int sched_list_cpus(pid_t pid, char *buffer, size_t size) {
+        struct sched_cpus cpus;
+        int r;
+
+        r = get_cpus(pid, &cpus);
+        if (r < 0)
+                return r;
+        if (count_cpus(&cpus) >= sched_count_cpus()) {
+                buffer[0] = '\0';
+                return 0;
+        }
+        return list_cpus(&cpus, buffer, size);
+}
+
+/* Of "8" or "0-3", and a comma after it. */
+static int parse_range(struct sched_cpus *cpus, const char **list) {
+        unsigned long first, last;
+        char *end;
+
+        first = last = strtoul(*list, &end, 10);
+        if (end == *list)
+                return -EBADMSG;
+        if (*end == '-') {
+                *list = end + 1;
+                last = strtoul(*list, &end, 10);
+        }
+        if (end == *list || first > last || last >= CPUS_MAX || (*end && *end != ','))
+                return -EBADMSG;
+        for (; first <= last; first++)
+                cpus->bits[first / BITS_PER_LONG] |= 1UL << first % BITS_PER_LONG;
+        *list = *end ? end + 1 : end;
+        return 0;
+}
+
+int sched_parse_cpus(struct sched_cpus **ret, const char *list) {
+        _cleanup_(freep) struct sched_cpus *cpus = calloc(1, sizeof(*cpus));
+        int r;
+
+        if (!cpus)
+                return -ENOMEM;
+        do
+                r = parse_range(cpus, &list);
+        while (r >= 0 && *list);
+        if (r < 0)
+                return r;
+        *ret = take_ptr(&cpus);
+        return 0;
+}
+
 /* ---- in words ---- */
 
 static bool may_schedule_others(void) {
@@ -225,14 +308,9 @@ static bool may_schedule_others(void) {
 }
 
 static bool is_confined(pid_t pid) {
-        long n_online = sysconf(_SC_NPROCESSORS_ONLN), n = 0;
         struct sched_cpus cpus;
 
-        if (get_cpus(pid, &cpus) < 0)
-                return false;
-        for (size_t i = 0; i < ARRAY_SIZE(cpus.bits); i++)
-                n += __builtin_popcountl(cpus.bits[i]);
-        return n < n_online;
+        return get_cpus(pid, &cpus) >= 0 && count_cpus(&cpus) < sched_count_cpus();
 }
 
 const char *sched_why(pid_t pid, int error) {

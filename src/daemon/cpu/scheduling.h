@@ -56,5 +56,15 @@ int sched_set_fair(pid_t pid, int policy);
 int sched_free_cpus(pid_t pid, struct sched_cpus **ret);
 int sched_set_cpus(pid_t pid, const struct sched_cpus *cpus);
 
+/*
+ * The CPUs that a task may run on, as a list ("0-3,8"); "" if they are all that are online.
+ * -ERANGE: the list is longer than size.
+ */
+int sched_list_cpus(pid_t pid, char *buffer, size_t size);
+
+/* From such a list, which must not be empty: *ret is the caller's, with free(). -EBADMSG: it is
+ * none. */
+int sched_parse_cpus(struct sched_cpus **ret, const char *list);
+
 /* Why such a call failed with error, in a few words. Static text; to be asked at once. */
 const char *sched_why(pid_t pid, int error);

@@ -68,8 +68,9 @@ void card_format(const struct card *c, char buffer[static CARD_SIZE_MAX]) {
         char uuid[UUID_TEXT_SIZE];
         const char *text = uuid_format(c->uuid, uuid);
 
-        (void)snprintf(buffer, CARD_SIZE_MAX, "vmm=%d start=%" PRIu64 " uuid=%s name=%s",
-                       (int)c->vmm_pid, c->vmm_starttime, text ? text : "-", c->name);
+        (void)snprintf(buffer, CARD_SIZE_MAX, "vmm=%d start=%" PRIu64 " uuid=%s cpus=%s name=%s",
+                       (int)c->vmm_pid, c->vmm_starttime, text ? text : "-",
+                       *c->cpus ? c->cpus : "-", c->name);
 }
 
 int card_parse(struct card *ret, const char *text) {
@@ -77,12 +78,14 @@ int card_parse(struct card *ret, const char *text) {
         struct card c = {};
         int n = -1;
 
-        if (sscanf(text, "vmm=%d start=%" SCNu64 " uuid=%36s name=%n", &c.vmm_pid, &c.vmm_starttime,
-                   uuid, &n) != 3 ||
+        if (sscanf(text, "vmm=%d start=%" SCNu64 " uuid=%36s cpus=%1023s name=%n", &c.vmm_pid,
+                   &c.vmm_starttime, uuid, c.cpus, &n) != 4 ||
             n < 0 || c.vmm_pid < 0 || strlen(text + n) >= sizeof(c.name))
                 return -EBADMSG;
         if (strcmp(uuid, "-") != 0 && !uuid_parse(uuid, c.uuid))
                 return -EBADMSG;
+        if (strcmp(c.cpus, "-") == 0)
+                c.cpus[0] = '\0';
         memcpy(c.name, text + n, strlen(text + n) + 1);
         *ret = c;
         return 0;

@@ -37,12 +37,14 @@ void mark_format(const struct mark *mark, char buffer[static MARK_SIZE_MAX]);
 /* -EBADMSG: it is no mark; *ret is left alone. */
 int mark_parse(struct mark *ret, const char *text);
 
-#define CARD_SIZE_MAX 256
+#define CARD_CPUS_MAX 1024
+#define CARD_SIZE_MAX (256 + CARD_CPUS_MAX)
 
 struct card {
         pid_t vmm_pid; /* 0: not known */
         uint64_t vmm_starttime;
         uint8_t uuid[16];             /* all zero: none */
+        char cpus[CARD_CPUS_MAX];     /* where it might run before it was capped; "": anywhere */
         char name[WIRE_NAME_MAX + 1]; /* as worker.name is */
 };
 

@@ -78,6 +78,7 @@ struct worker *worker_free(struct worker *w) {
         close_fd(&w->vmm_pidfd);
         free(w->name);
         free(w->unit);
+        free(w->cpus);
         free(w);
         return NULL;
 }
@@ -166,11 +167,42 @@ static bool needs_no_cap(const struct worker *w, uint64_t bill) {
                bill - w->found_cpu < COMING_BACK_USEC && !enforce_has_cap(w->pid);
 }
 
-/* Its cap comes soon: a system call may be all that it does. */
+static bool same_text(const char *a, const char *b) {
+        return strcmp(a ? a : "", b ? b : "") == 0;
+}
+
+/*
+ * SCHED_DEADLINE takes the CPU mask from it. That it gets it back, should we be killed meanwhile,
+ * is the card's business. What the card says holds as long as an earlier daemon's cap is on it.
+ */
+static void note_cpus(struct worker *w) {
+        char list[CARD_CPUS_MAX];
+
+        if (sched_list_cpus(w->pid, list, sizeof(list)) < 0)
+                return;
+        if (*list == '\0' && w->cpus && enforce_has_cap(w->pid)) {
+                (void)sched_parse_cpus(&w->cap.cpus, w->cpus);
+                return;
+        }
+        if (same_text(w->cpus, list))
+                return;
+        free(w->cpus);
+        w->cpus = *list ? strdup(list) : NULL;
+        worker_sign(w);
+}
+
+/* Soon: a system call may be all that it does. */
+static void set_cap(struct worker *w) {
+        if (w->cap.enforce)
+                return;
+        note_cpus(w);
+        enforce_add(w->workers->enforce, &w->cap, w->pid, w->pidfd,
+                    w->sort == WORKER_CLOSER ? SCHED_OTHER : SCHED_BATCH);
+}
+
 static bool observe(struct worker *w, uint64_t bill) {
         if (!needs_no_cap(w, bill))
-                enforce_add(w->workers->enforce, &w->cap, w->pid, w->pidfd,
-                            w->sort == WORKER_CLOSER ? SCHED_OTHER : SCHED_BATCH);
+                set_cap(w);
         return slot_observe(&w->slot, loop_now(w->workers->event), bill);
 }
 
@@ -331,9 +363,10 @@ void worker_sign(struct worker *w) {
         char text[CARD_SIZE_MAX];
         int r;
 
-        if (!w->cgroup || w->cgroup->foreign)
+        if (!w->cgroup)
                 return;
         memcpy(card.uuid, w->uuid, sizeof(card.uuid));
+        (void)snprintf(card.cpus, sizeof(card.cpus), "%s", w->cpus ? w->cpus : "");
         (void)snprintf(card.name, sizeof(card.name), "%s", w->name);
         card_format(&card, text);
         r = cgroup_leaf_set_card(w->cgroup, text);
@@ -354,6 +387,8 @@ static void restore_card(struct worker *w) {
         free(w->name);
         w->name = name;
         memcpy(w->uuid, card.uuid, sizeof(w->uuid));
+        free(w->cpus);
+        w->cpus = *card.cpus ? strdup(card.cpus) : NULL;
         w->vmm = (struct process_id){card.vmm_pid, card.vmm_starttime};
 }
 

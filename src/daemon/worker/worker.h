@@ -101,7 +101,8 @@ struct worker {
         struct job *job;            /* queued or running */
         struct slot slot;           /* taken while it runs, or was found running */
         struct enforce_task cap;    /* while it runs; found: if it works, see worker.c */
-        struct charge charge;       /* of its unit's workers; found ones are not charged */
+        char *cpus; /* where it might run before it was capped, as its card says; NULL: anywhere */
+        struct charge charge; /* of its unit's workers; found ones are not charged */
 
         /* state */
         enum worker_state state;       /* written by worker_set_state() alone */

@@ -13,7 +13,8 @@ import time
 sys.path.insert(0, f"{sys.path[0]}/../../lib")
 
 from harness import DONE, DONE_ACK, GRANT, PROGRESS, REQUEST, UNGOVERNED, WELCOME
-from harness import hello, pack, register, tap
+from harness import Case, hello, is_alive, pack, register, tap
+from puppet import Puppet
 from raw import PeerCase
 
 GIB = 1 << 30
@@ -31,6 +32,44 @@ class WorkerCase(PeerCase):
         """DONE, and its acknowledgement."""
         worker.send(pack(DONE, 0, seq, 1, error, rc, rrc, 0))
         self.assertEqual(worker.receive(DONE_ACK)[2], seq)
+
+
+class Unseen(Case):
+    def test_who_ends_between_two_daemons(self):
+        """Its cgroup says what it did and what it cost, after kill -9 as after SIGTERM."""
+        self.need_cgroup()
+        for number in (signal.SIGKILL, signal.SIGTERM):
+            daemon, worker = self.daemon(), Puppet(self, "anna")
+            worker.register()
+            worker.process.kill()
+            worker.process.wait()  # the VMM
+            worker.request(1, kind=2)
+            worker.receive(GRANT)
+            daemon.kill(number)
+            worker.strings.close()  # the keeper leaves, and that was the job
+            self.wait("it is gone", lambda pid=worker.pid: not is_alive(pid))
+            daemon = self.daemon()
+            job, = self.jobs_of("anna")
+            self.assertEqual((job["state"], job["pid"], job["ran_us"]), ("done", worker.pid, None))
+            self.assertGreater(job["cpu_us"], 0)
+            self.assertEqual([name for name in os.listdir(f"{self.cgroups.top}/jobs")
+                              if name.startswith("vm-")], [])
+            daemon.kill()
+
+    def test_cpus_come_back_after_a_kill(self):
+        """A pinned worker is under SCHED_DEADLINE, so on all CPUs, and its daemon is killed."""
+        daemon, worker = self.daemon("--cpu-quota=20%"), Puppet(self, "anna")
+        self.need_cgroup()
+        worker.connect()
+        os.sched_setaffinity(worker.pid, {0})
+        worker.take_slot()
+        if os.sched_getaffinity(worker.pid) == {0}:
+            self.skipTest("no SCHED_DEADLINE here, or one CPU")
+        daemon.kill()
+        self.daemon("--cpu-quota=20%")
+        worker.register(last=(1, 1, 0, 0, 0, 0))
+        self.assertEqual(os.sched_getaffinity(worker.pid), {0})
+        worker.end()
 
 
 class Outcomes(WorkerCase):
