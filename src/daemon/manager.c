@@ -339,8 +339,6 @@ int manager_new(struct manager **ret, struct config *config, const struct config
         init_governor(m, config);
         r = sd_event_default(&m->event);
         if (r >= 0)
-                r = sd_event_set_watchdog(m->event, true); /* fed by the loop itself */
-        if (r >= 0)
                 r = add_sources(m);
         if (r < 0)
                 return log_error_errno(r, "cannot make the event loop");

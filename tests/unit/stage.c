@@ -63,7 +63,7 @@ static void hear(struct stage *stage) {
         assert_true(n < sizeof(stage->heard) - 1);
 }
 
-/* sd_notify() waits as long as ten messages are unread. */
+/* What is not read is said again, a second later: see notify.h. */
 static int on_said(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
         hear(userdata);
         return 0;

@@ -9,6 +9,7 @@
 
 #include "fds.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -165,12 +166,94 @@ static void test_notify_reloading(void **state) {
 }
 
 static void test_notify_nobody(void **state) {
+        static const char *const names[] = {NULL, "", "@", "vsock:2:1", "relative"};
+
         set_up();
-        assert_int_equal(unsetenv("NOTIFY_SOCKET"), 0);
+        for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+                notify = notify_free(notify);
+                if (names[i])
+                        assert_int_equal(setenv("NOTIFY_SOCKET", names[i], 1), 0);
+                else
+                        assert_int_equal(unsetenv("NOTIFY_SOCKET"), 0);
+                assert_true(notify_new(&notify, event, describe, status) >= 0);
+                notify_ready(notify);
+                set_status("nobody hears it");
+                notify_stopping(notify);
+                assert_string_equal(hear(USEC_PER_SEC / 5), "");
+        }
+        tear_down();
+}
+
+/* PID 1 reads nothing: the loop goes on, and what has to be said is said when it reads again. */
+static void test_notify_frozen(void **state) {
+        unsigned n = 0;
+
+        set_up();
         notify_ready(notify);
-        set_status("nobody hears it");
-        notify_stopping(notify);
-        assert_string_equal(hear(USEC_PER_SEC / 5), "");
+        for (unsigned i = 0; i < 30; i++) {
+                set_status(i % 2 ? "odd" : "even");
+                fake_time_pass(event, 2 * USEC_PER_SEC);
+        }
+        set_status("first");
+        fake_time_pass(event, 2 * USEC_PER_SEC);
+        notify_reloading(notify);
+        notify_extend(notify, 5);
+        set_status("last");
+        notify_ready(notify);
+        fake_time_pass(event, 10 * USEC_PER_SEC);
+        while (recv(systemd, heard, sizeof(heard), MSG_DONTWAIT) > 0)
+                n++;
+        assert_in_range(n, 1, 29);
+        assert_memory_equal(hear(USEC_PER_SEC + LATE_USEC), "RELOADING=1\nMONOTONIC_USEC=", 27);
+        assert_string_equal(hear(LATE_USEC), "READY=1\nEXTEND_TIMEOUT_USEC=5\nSTATUS=last\n");
+        assert_string_equal(hear(3 * USEC_PER_SEC), "");
+        tear_down();
+}
+
+static void test_notify_watchdog(void **state) {
+        uint64_t start;
+
+        assert_int_equal(setenv("WATCHDOG_USEC", "10000000", 1), 0);
+        set_up();
+        start = now_usec();
+        assert_string_equal(hear(LATE_USEC), "WATCHDOG=1\n");
+        assert_string_equal(hear(5 * USEC_PER_SEC + LATE_USEC), "WATCHDOG=1\n");
+        assert_in_range(heard_at - start, 5 * USEC_PER_SEC, 5 * USEC_PER_SEC + LATE_USEC);
+        fake_time_pass(event, 200 * USEC_PER_SEC); /* nobody reads */
+        while (recv(systemd, heard, sizeof(heard), MSG_DONTWAIT) > 0)
+                ;
+        assert_string_equal(hear(USEC_PER_SEC + LATE_USEC), "WATCHDOG=1\n"); /* soon */
+        assert_int_equal(unsetenv("WATCHDOG_USEC"), 0);
+        tear_down();
+}
+
+/* An fd that the next daemon gets, by SCM_RIGHTS. */
+static void test_notify_stores_an_fd(void **state) {
+        union {
+                char buffer[CMSG_SPACE(sizeof(int))];
+                struct cmsghdr header;
+        } control = {};
+        struct iovec iov = {.iov_base = heard, .iov_len = sizeof(heard) - 1};
+        struct msghdr m = {.msg_iov = &iov,
+                           .msg_iovlen = 1,
+                           .msg_control = &control,
+                           .msg_controllen = sizeof(control)};
+        int fds[2], stored;
+        ssize_t n;
+
+        assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+        set_up();
+        notify_store(notify, fds[0], "history");
+        assert_string_equal(hear(LATE_USEC), "FDSTOREREMOVE=1\nFDNAME=history\n");
+        n = recvmsg(systemd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        assert_true(n > 0);
+        heard[n] = '\0';
+        assert_string_equal(heard, "FDSTORE=1\nFDNAME=history\nFDPOLL=0\n");
+        assert_int_equal(control.header.cmsg_type, SCM_RIGHTS);
+        memcpy(&stored, CMSG_DATA(&control.header), sizeof(int));
+        close_fd(&stored);
+        close_fd(&fds[0]);
+        close_fd(&fds[1]);
         tear_down();
 }
 
@@ -181,6 +264,9 @@ int main(void) {
                 checked_test(test_notify_more_time),
                 checked_test(test_notify_reloading),
                 checked_test(test_notify_nobody),
+                checked_test(test_notify_frozen),
+                checked_test(test_notify_watchdog),
+                checked_test(test_notify_stores_an_fd),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
