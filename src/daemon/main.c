@@ -176,6 +176,7 @@ static int start(struct daemon *d, struct listeners *listeners) {
         r = service_new(&d->service, d->manager);
         if (r < 0)
                 return log_error_errno(r, "cannot start");
+        manager_restore(d->manager, &listeners->history);
         r = manager_start(d->manager, &listeners->handoff);
         if (r < 0)
                 return r;
@@ -219,6 +220,7 @@ static int serve(struct config *config, const struct config_source *source) {
                 listeners_unlink(&listeners, config);
                 close_fd(&listeners.handoff);
                 close_fd(&listeners.control);
+                close_fd(&listeners.history);
         }
         stop(&d);
         return r;

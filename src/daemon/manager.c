@@ -225,6 +225,12 @@ static void on_job_ended(void *userdata, struct job *job) {
                 tell_job_changed(m, job);
 }
 
+static uint64_t on_new_job(void *userdata) {
+        struct manager *m = userdata;
+
+        return ledger_next_id(&m->ledger);
+}
+
 static void on_job_moved(void *userdata, struct job *job) {
         struct manager *m = userdata;
 
@@ -264,9 +270,9 @@ static void init_workers(struct manager *m) {
                 .quiet_changed = on_quiet_changed,
                 .job_moved = on_job_moved,
                 .job_ended = on_job_ended,
+                .next_job_id = on_new_job,
                 .userdata = m,
                 .max = max,
-                .next_job_id = 1,
         };
         m->peers = (struct peers){
                 .workers = &m->workers,
@@ -403,6 +409,18 @@ static void on_found(void *userdata, pid_t pid, uint64_t starttime) {
         m->workers.purge = m->workers.purge || r < 0;
         if (r < 0)
                 (void)log_warning_errno(r, "cannot count worker %d of an earlier daemon", (int)pid);
+}
+
+void manager_restore(struct manager *m, int *history_fd) {
+        int r;
+
+        r = ledger_open_archive(&m->ledger, history_fd);
+        if (r < 0)
+                (void)log_warning_errno(r, "cannot keep the history of jobs over a restart");
+}
+
+int manager_get_new_history(const struct manager *m) {
+        return m->ledger.archive ? archive_get_new_fd(m->ledger.archive) : -1;
 }
 
 static int find_workers(struct manager *m) {

@@ -72,6 +72,14 @@ struct manager {
 int manager_new(struct manager **ret, struct config *config, const struct config_source *source);
 struct manager *manager_free(struct manager *manager);
 
+/*
+ * The jobs and numbers of an earlier daemon, before manager_start(). fd: what systemd kept of it,
+ * or -1; taken over. The other one is for systemd to keep, borrowed; -1: it has it, or there is
+ * none.
+ */
+void manager_restore(struct manager *manager, int *history_fd);
+int manager_get_new_history(const struct manager *manager);
+
 /* Recounts the workers of an earlier daemon, then listens. The fd is taken over if it listens. */
 int manager_start(struct manager *manager, int *handoff_fd);
 

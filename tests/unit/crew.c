@@ -63,6 +63,10 @@ static void on_moved(void *userdata, struct job *job) {
         ((struct crew *)userdata)->n_moved++;
 }
 
+static uint64_t on_new_job(void *userdata) {
+        return ++((struct crew *)userdata)->n_jobs;
+}
+
 static void on_ended(void *userdata, struct job *job) {
         struct crew *crew = userdata;
 
@@ -92,7 +96,7 @@ void crew_begin(struct crew *crew, unsigned max_concurrent) {
                                          .job_ended = on_ended,
                                          .userdata = crew,
                                          .max = 1000,
-                                         .next_job_id = 1};
+                                         .next_job_id = on_new_job};
         TAILQ_INIT(&crew->workers.list);
         TAILQ_INIT(&crew->ended);
         fake_time_pass(crew->event, 0);

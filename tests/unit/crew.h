@@ -28,6 +28,8 @@ struct crew {
         unsigned n_changed, n_quiet, n_moved;
         unsigned n_marks; /* worker_mark() */
 
+        unsigned n_jobs; /* ever */
+
         /* jobs that ended, oldest first; the crew's */
         struct job_list ended;
         unsigned n_ended;

@@ -118,6 +118,7 @@ static void test_what_ended_unseen_is_reported(void **state) {
         assert_int_equal(job->seq, 4);
         assert_int_equal(job->cpu_usec, 250);
         assert_true(job->ran_usec == USEC_INFINITY); /* nobody knows when it ended */
+        assert_true(job_was_granted(job));
         assert_string_equal(job->name, "guest one");
         assert_string_equal(job->unit, "machine-10.scope");
         assert_false(h.crew.workers.purge);

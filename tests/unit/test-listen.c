@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -410,6 +411,28 @@ static void test_listen_passed_wrong_type(void **state) {
         }
 }
 
+static int expect_history(void) {
+        struct listeners l;
+        struct stat st;
+        int r;
+
+        r = open_listeners(&l);
+        listeners_unlink(&l, &config);
+        return r == 0 && l.history == 3 && fstat(3, &st) == 0 && S_ISREG(st.st_mode) &&
+                               fcntl(3, F_GETFD) == FD_CLOEXEC && l.own_handoff
+                       ? 0
+                       : 1;
+}
+
+/* What systemd kept of an earlier daemon. */
+static void test_listen_passed_history(void **state) {
+        int fd = memfd_create("history", MFD_CLOEXEC);
+
+        assert_int_equal(with_passed(expect_history, &fd, 1, "history"), 0);
+        assert_int_equal(with_passed(expect_wrong_type, (int[]){fd, fd}, 2, "history:history"), 0);
+        close_fd(&fd);
+}
+
 static void test_listen_passed_twice(void **state) {
         int a = make_socket(SOCK_SEQPACKET, true), b = make_socket(SOCK_SEQPACKET, true);
 
@@ -432,6 +455,7 @@ int main(void) {
                 listen_test(test_listen_spares_other_files),
                 listen_test(test_listen_passed),
                 listen_test(test_listen_passed_wrong_type),
+                listen_test(test_listen_passed_history),
                 listen_test(test_listen_passed_twice),
         };
 

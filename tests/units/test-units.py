@@ -49,7 +49,7 @@ RELIED_ON = {
         Service.WatchdogSec=10s Service.KillMode=process Service.TimeoutStopSec=30s
         Service.OOMScoreAdjust=-900 Service.User=pv-reaper Service.NoNewPrivileges=yes
         Service.ProtectSystem=strict Service.RestrictAddressFamilies=AF_UNIX
-        Service.Slice=system.slice
+        Service.Slice=system.slice Service.FileDescriptorStoreMax=1
         Install.Also=pv-reaper.socket""",
     "pv-reaper-workers.service": """
         Service.DevicePolicy=closed
@@ -68,7 +68,7 @@ RELIED_ON = {
 # What must not be there: it would break what the unit is for.
 HARMFUL = {
     "pv-reaper.service": """ProtectControlGroups PrivateUsers RuntimeDirectory PropagatesStopTo
-        BindsTo FileDescriptorStoreMax DynamicUser""",
+        BindsTo DynamicUser""",
     "pv-reaper-workers.service": """ProtectControlGroups MemoryMax MemoryHigh PrivateDevices
         DeviceAllow ProtectClock IPAddressDeny Restart ExecStop""",
     "pv-reaper-closer@.service": "PrivateUsers RuntimeMaxSec SendSIGKILL",

@@ -83,6 +83,8 @@ struct job {
         unsigned turn; /* it is granted as the nth from then on; 0: it was not there yet */
         uint64_t eta;  /* how long until it has ended, µs; USEC_INFINITY: unknown */
 
+        unsigned record; /* archive.c's: from 1; 0: it is in none */
+
         TAILQ_ENTRY(job) link;      /* in queue.waiting, or in ledger.history */
         TAILQ_ENTRY(job) unit_link; /* in unit.line.jobs */
 };

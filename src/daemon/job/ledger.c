@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Where jobs go when they end. All of it is soft state (G6): after a restart the history is empty,
- * nothing is learnt, and every sum is 0. What there is to know of a job is in it when it comes
- * here, and does not change any more.
+ * Where jobs go when they end. History, numbers and what was learnt outlive a restart if somebody
+ * keeps the archive; every sum begins at 0 again. What there is to know of a job is in it when it
+ * comes here, and does not change any more.
  */
 
 #include "daemon/job/ledger.h"
@@ -77,20 +77,31 @@ void job_log(const struct job *job) {
 /* ---- the rest ---- */
 
 void ledger_init(struct ledger *l) {
-        *l = (struct ledger){};
+        *l = (struct ledger){.next_id = 1};
         TAILQ_INIT(&l->history);
         tally_init(&l->tally);
 }
 
 static void drop(struct ledger *l, struct job *job) {
+        if (l->archive)
+                archive_drop(l->archive, job);
         TAILQ_REMOVE(&l->history, job, link);
         l->n_history--;
         job_free(job);
 }
 
+/* The archive keeps them. */
 void ledger_deinit(struct ledger *l) {
+        struct archive *archive = l->archive;
+
+        l->archive = NULL;
         while (l->n_history > 0)
                 drop(l, TAILQ_FIRST(&l->history));
+        (void)archive_free(archive);
+}
+
+uint64_t ledger_next_id(struct ledger *l) {
+        return l->archive ? archive_next_id(l->archive) : l->next_id++;
 }
 
 /* Only from what we granted: one that went ahead by itself was under no limit. */
@@ -126,6 +137,25 @@ static bool make_room(struct ledger *l, const struct job *newest) {
         return oldest;
 }
 
+static void remember(void *userdata, struct job *job) {
+        struct ledger *l = userdata;
+
+        TAILQ_INSERT_TAIL(&l->history, job, link);
+        l->n_history++;
+}
+
+static void restore(void *userdata, struct job *job) {
+        learn(userdata, job);
+        remember(userdata, job);
+}
+
+int ledger_open_archive(struct ledger *l, int *fd) {
+        int r;
+
+        r = archive_new(&l->archive, fd);
+        return r < 0 ? r : archive_each(l->archive, restore, l);
+}
+
 struct job *ledger_add(struct ledger *l, struct job *job) {
         if (job->ended_at == 0)
                 job->ended_at = realtime_usec();
@@ -138,7 +168,8 @@ struct job *ledger_add(struct ledger *l, struct job *job) {
                 return job_free(job);
         if (l->n_history >= HISTORY_MAX)
                 drop(l, TAILQ_FIRST(&l->history));
-        TAILQ_INSERT_TAIL(&l->history, job, link);
-        l->n_history++;
+        remember(l, job);
+        if (l->archive)
+                archive_add(l->archive, job);
         return job;
 }

@@ -56,8 +56,14 @@ static int adopt_all(struct listeners *l) {
         n = sd_listen_fds_with_names(1, &names);
         if (n < 0)
                 return log_error_errno(n, "cannot take sockets from systemd");
-        for (int i = 0; i < n && r >= 0; i++)
-                r = adopt(l, SD_LISTEN_FDS_START + i, names[i]);
+        for (int i = 0; i < n && r >= 0; i++) {
+                int fd = SD_LISTEN_FDS_START + i;
+
+                if (l->history < 0 && strcmp(names[i], LISTEN_HISTORY) == 0)
+                        l->history = fd; /* what it is, archive.c sees */
+                else
+                        r = adopt(l, fd, names[i]);
+        }
         for (int i = 0; i < n; i++)
                 free(names[i]);
         free(names);
@@ -103,7 +109,7 @@ static int make(int *ret, ino_t *ret_inode, const char *path, int type) {
 }
 
 int listeners_open(struct listeners *ret, const struct config *config) {
-        struct listeners l = {.handoff = -1, .control = -1};
+        struct listeners l = {.handoff = -1, .control = -1, .history = -1};
         int r;
 
         r = adopt_all(&l);
@@ -119,6 +125,7 @@ int listeners_open(struct listeners *ret, const struct config *config) {
                 listeners_unlink(&l, config);
                 close_fd(&l.handoff);
                 close_fd(&l.control);
+                close_fd(&l.history);
                 return r;
         }
         *ret = l;

@@ -2,7 +2,8 @@
 #pragma once
 
 /*
- * The two listening sockets: systemd's if it started us with some, else our own.
+ * The two listening sockets: systemd's if it started us with some, else our own. And what systemd
+ * kept of an earlier daemon.
  */
 
 #include <sys/types.h>
@@ -12,9 +13,13 @@
 struct listeners {
         int handoff;                        /* SOCK_SEQPACKET */
         int control;                        /* SOCK_STREAM */
+        int history;                        /* see archive.h; -1: none was kept */
         bool own_handoff, own_control;      /* made here: their paths are ours to remove, ... */
         ino_t handoff_inode, control_inode; /* ... unless a successor's socket is there by now */
 };
+
+/* The name of listeners.history in systemd's fd store. */
+#define LISTEN_HISTORY "history"
 
 /* Logs its errors. The fds are non-blocking and the caller's. */
 int listeners_open(struct listeners *ret, const struct config *config);

@@ -22,6 +22,7 @@
 #include "daemon/manager.h"
 #include "daemon/runtime/log.h"
 #include "daemon/service/drain.h"
+#include "daemon/service/listen.h"
 #include "daemon/service/notify.h"
 #include "daemon/service/pid1.h"
 
@@ -356,8 +357,12 @@ static void log_ready(const struct manager *m) {
 }
 
 void service_ready(struct service *s) {
+        int history = manager_get_new_history(s->manager);
+
         log_ready(s->manager);
         notify_ready(s->notify);
+        if (history >= 0)
+                notify_store(s->notify, history, LISTEN_HISTORY);
 }
 
 static int add_sources(struct service *s) {

@@ -31,11 +31,12 @@ static bool may_be_told(struct worker *w, const struct job *job, uint64_t now) {
         return tells;
 }
 
-static void job_end(struct worker *w, enum job_state state) {
+/* seen: it ended now; else nobody knows since when it does not run any more. */
+static void job_end(struct worker *w, enum job_state state, bool seen) {
         uint64_t now = loop_now(w->workers->event), cpu;
         struct job *job = worker_take_job(w);
 
-        if (job->granted_at != 0)
+        if (seen && job->granted_at != 0)
                 job->ran_usec = now - job->granted_at;
         if (worker_cpu_usec(w, &cpu) >= 0 && cpu >= job->cpu_base)
                 job->cpu_usec = cpu - job->cpu_base;
@@ -83,7 +84,7 @@ static int report_outcome(struct worker *w, const struct wire_outcome *o) {
         w->job->rrc = o->rrc;
         w->job->ungoverned = !governed;
         w->last_seq = o->seq;
-        job_end(w, job_state_of_outcome(o, governed));
+        job_end(w, job_state_of_outcome(o, governed), true);
         return 0;
 }
 
@@ -107,7 +108,7 @@ static enum job_state end_of_lost(struct worker *w) {
 
 void worker_end(struct worker *w) {
         if (w->job)
-                job_end(w, end_of_lost(w));
+                job_end(w, end_of_lost(w), true);
         w->workers->n_gone++;
         worker_free(w);
 }
@@ -120,8 +121,7 @@ void worker_end_unseen(struct worker *w) {
                 return;
         }
         state = w->vmm.pid > 0 ? end_of_lost(w) : JOB_LOST;
-        w->job->granted_at = 0; /* since when it does not run any more nobody knows */
-        job_end(w, state);
+        job_end(w, state, false);
         worker_free(w);
 }
 

@@ -296,7 +296,7 @@ int worker_new_job(struct worker *w, const struct wire_request *request) {
                                         .unit = w->unit,
                                         .cgroup = w->cgroup ? w->cgroup->path : NULL};
 
-        return job_new(&w->job, &owner, w->workers->next_job_id++, request);
+        return job_new(&w->job, &owner, w->workers->next_job_id(w->workers->userdata), request);
 }
 
 struct job *worker_take_job(struct worker *w) {

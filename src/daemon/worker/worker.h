@@ -36,6 +36,9 @@ struct workers {
 
         /* A job ended. Takes it over. */
         void (*job_ended)(void *userdata, struct job *job);
+
+        /* A number for a new job. */
+        uint64_t (*next_job_id)(void *userdata);
         void *userdata;
 
         unsigned max;
@@ -46,7 +49,6 @@ struct workers {
         unsigned n;
         uint64_t n_gone;       /* workers whose process has ended */
         unsigned n_adopted;    /* of them WORKER_ADOPTED */
-        uint64_t next_job_id;  /* from 1 */
         uint64_t n_unreported; /* jobs that ended while no daemon was there to be told */
         bool purge;            /* a cgroup that is no worker's any more could not be removed yet */
         bool leaving;          /* the daemon ends: a worker's cgroup is the next daemon's to read */

@@ -20,6 +20,7 @@ sys.path.insert(0, f"{sys.path[0]}/../../lib")
 
 import harness
 from harness import Case, tap
+from puppet import Puppet
 from raw import RawWorker, fds_at_rest, resident_kib
 
 
@@ -218,6 +219,33 @@ class Sockets(Case):
             for listener, path in zip(listeners, (self.socket, self.control)):
                 listener.close()
                 os.unlink(path)
+
+    def test_history_outlives_a_kill(self):
+        """As systemd would keep it, in its fd store."""
+        def job(name):
+            worker = Puppet(self, name)
+            worker.take_slot()
+            worker.done()
+            worker.receive(harness.DONE_ACK)
+            worker.end()
+            return [(job["id"], job["vm"], job["state"]) for job in self.ctl_json("jobs")]
+
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+            systemd.bind(f"{self.directory}/notify")
+            systemd.settimeout(harness.TIMEOUT)
+            env = {"NOTIFY_SOCKET": f"{self.directory}/notify",
+                   "DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nonexistent"}
+            daemon, fds = self.daemon(env=env), []
+            while not fds:
+                said, fds, _, _ = socket.recv_fds(systemd, 4096, 1)
+            self.assertEqual(said, b"FDSTORE=1\nFDNAME=history\nFDPOLL=0\n")
+            with os.fdopen(fds[0], "r+b") as kept:
+                before = job("anna")
+                daemon.kill()
+                passed = self.pass_on(kept, names="history")
+                daemon = self.daemon(**passed | {"env": passed["env"] | env})
+                self.assertEqual(job("berta"), [*before, (2, "berta", "done")])
+                daemon.kill()
 
     def test_activation_with_one_socket(self):
         daemon = self.daemon(**self.pass_on(self.listener(self.socket, socket.SOCK_SEQPACKET)))
