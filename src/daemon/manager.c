@@ -160,7 +160,7 @@ void manager_changed(struct manager *m) {
 
 /* ---- the configuration ---- */
 
-uint64_t manager_cpu_quota(const struct manager *m) {
+static uint64_t decide_quota(const struct manager *m) {
         const struct policy_host host = {
                 .n_cpus = sched_count_cpus(),
                 .yields = m->config->cpu_quota == CONFIG_AUTO && m->cgroup &&
@@ -168,6 +168,10 @@ uint64_t manager_cpu_quota(const struct manager *m) {
         };
 
         return policy_cpu_quota(m->config, governor_mode(&m->governor), &host);
+}
+
+uint64_t manager_cpu_quota(const struct manager *m) {
+        return m->governor.cpu_quota;
 }
 
 static void init_governor(struct manager *m, const struct config *config) {
@@ -180,7 +184,7 @@ static void init_governor(struct manager *m, const struct config *config) {
 
 void manager_apply(struct manager *m) {
         const struct unit_limits unit_limits = policy_unit_limits(m->config, m->peers.max);
-        const struct enforce_policy cpu = policy_enforce(m->config, manager_cpu_quota(m));
+        const struct enforce_policy cpu = policy_enforce(m->config, decide_quota(m));
         uint64_t now = loop_now(m->event);
 
         for (int mode = GOVERNOR_NORMAL; mode < _GOVERNOR_MODE_MAX; mode++) {

@@ -102,7 +102,7 @@ void manager_set_mode(struct manager *manager, enum governor_mode mode, bool on)
 /* The boost-* limits hold until nothing is left to do; or no longer, unless memory is short. */
 void manager_hurry(struct manager *manager, bool on);
 
-/* What is in force, in µs per s; USEC_INFINITY: no limit. */
+/* What is in force, in µs per s; USEC_INFINITY: no limit. Reads no file. */
 uint64_t manager_cpu_quota(const struct manager *manager);
 
 /* The manager that a worker is part of. */

@@ -59,9 +59,9 @@ static struct job *add_running(struct stage *s) {
         return job;
 }
 
-/* So much of a CPU for all, as manager_set_mode() and a reload would have it. */
+/* So much of a CPU for all, as manager_apply() decides it. */
 static void set_quota(struct stage *s, uint64_t percent) {
-        s->manager->config->cpu_quota = percent;
+        governor_set_cpu_quota(&s->manager->governor, percent * SEC / 100);
 }
 
 static void run(struct stage *s, uint64_t usec, uint64_t cpu_usec) {

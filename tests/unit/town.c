@@ -241,6 +241,7 @@ struct cgroup_root *__wrap_cgroup_root_free(struct cgroup_root *root) {
 }
 
 bool __wrap_cgroup_root_yields(const struct cgroup_root *root) {
+        town.n_yields++;
         return town.yields;
 }
 

@@ -46,6 +46,7 @@ struct town {
 
         int root_error;
         bool yields;
+        unsigned n_yields; /* times that it was asked */
 
         char asked[32]; /* which cgroup was taken over; "(auto)" */
         unsigned n_cpus_written;
