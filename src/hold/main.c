@@ -17,7 +17,6 @@
 
 #include <fcntl.h>
 #include <linux/magic.h>
-#include <mntent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +24,7 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
+#include "base/cgroup-mount.h"
 #include "base/util.h"
 #include "hold/system-calls.h"
 
@@ -36,24 +36,6 @@ static int complain(int error, const char *what) {
 }
 
 /* ---- our cgroup ---- */
-
-static int find_mount(char **ret) {
-        struct mntent *m;
-        int r = -ENOENT;
-        FILE *f;
-
-        f = setmntent("/proc/self/mounts", "re");
-        if (!f)
-                return complain(negative_errno(), "cannot read /proc/self/mounts");
-        while (r == -ENOENT && (m = getmntent(f))) {
-                if (strcmp(m->mnt_type, "cgroup2") != 0)
-                        continue;
-                *ret = strdup(m->mnt_dir);
-                r = *ret ? 0 : -ENOMEM;
-        }
-        (void)endmntent(f);
-        return r < 0 ? complain(r, "no cgroup v2 is mounted; mount it at /sys/fs/cgroup") : 0;
-}
 
 /* Our path below the mount, as in /proc/self/cgroup. */
 static int find_path(char **ret) {
@@ -78,7 +60,8 @@ static int find_path(char **ret) {
 }
 
 static int open_own_cgroup(int *ret) {
-        _cleanup_(freep) char *mount = NULL, *path = NULL, *full = NULL;
+        _cleanup_(freep) char *path = NULL, *full = NULL;
+        const char *mount = cgroup_mount();
         _cleanup_(close_fd) int dir = -1;
         struct statfs fs;
         int r;
@@ -86,9 +69,8 @@ static int open_own_cgroup(int *ret) {
         r = find_path(&path);
         if (r < 0)
                 return r;
-        r = find_mount(&mount);
-        if (r < 0)
-                return r;
+        if (!mount)
+                return complain(-ENOENT, "no cgroup v2 is mounted; mount it at /sys/fs/cgroup");
         /* The root is nobody's own, and what begins with /.. is not in sight from here. */
         if (path[1] == '\0' || strncmp(path, "/..", 3) == 0)
                 return complain(

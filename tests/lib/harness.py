@@ -25,7 +25,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.dont_write_bytecode = True
 
 import tap  # noqa: E402,F401
-from stage import Cgroups, Failure, read, wait_until  # noqa: E402,F401
+from stage import Cgroups, Failure, hidden_mount, read, wait_until  # noqa: E402,F401
 
 BUILD = os.path.abspath(os.environ.get("PVR_BUILD", os.path.join(HERE, "..", "..", "build")))
 DAEMON = f"{BUILD}/src/daemon/pv-reaperd"

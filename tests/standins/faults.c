@@ -307,11 +307,6 @@ EXPORT DIR *opendir(const char *path) {
         return FAILS(FDS) ? NULL : next(path);
 }
 
-EXPORT FILE *setmntent(const char *path, const char *mode) {
-        NEXT(FILE *, "setmntent", const char *, const char *);
-        return FAILS(FDS) ? NULL : next(path, mode);
-}
-
 EXPORT int accept4(int fd, struct sockaddr *address, socklen_t *size, int flags) {
         NEXT(int, "accept4", int, struct sockaddr *, socklen_t *, int);
         return FAILS(FDS) || FAILS(AGAIN) ? -1 : next(fd, address, size, flags);

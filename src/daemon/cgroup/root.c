@@ -16,13 +16,13 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <linux/magic.h>
-#include <mntent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
+#include "base/cgroup-mount.h"
 #include "daemon/runtime/log.h"
 #include "daemon/runtime/process.h"
 
@@ -30,23 +30,15 @@
 #define SCRATCH      "../probe"
 
 static int find_workers_unit(char **ret) {
-        struct mntent *m;
-        int r = -EMEDIUMTYPE;
-        FILE *f;
+        const char *mount = cgroup_mount();
 
-        f = setmntent("/proc/self/mounts", "re");
-        if (!f)
-                return negative_errno();
-        while ((m = getmntent(f))) {
-                if (strcmp(m->mnt_type, "cgroup2") != 0)
-                        continue;
-                r = asprintf(ret, "%s/%s", m->mnt_dir, WORKERS_UNIT) < 0 ? -ENOMEM : 0;
-                break;
+        if (!mount)
+                return -EMEDIUMTYPE;
+        if (asprintf(ret, "%s/%s", mount, WORKERS_UNIT) < 0) {
+                *ret = NULL; /* it may have left anything there */
+                return -ENOMEM;
         }
-        (void)endmntent(f);
-        if (r == -ENOMEM)
-                *ret = NULL; /* asprintf() may have left anything there */
-        return r;
+        return 0;
 }
 
 static int resolve(const char *path, char **ret) {

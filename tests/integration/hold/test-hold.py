@@ -12,7 +12,7 @@ import unittest
 
 sys.path.insert(0, f"{sys.path[0]}/../../lib")
 
-from harness import BUILD, Cgroups, read, tap, wait_until
+from harness import BUILD, Cgroups, hidden_mount, read, tap, wait_until
 
 HOLD = f"{BUILD}/src/hold/pv-reaper-hold"
 UID = 64242  # somebody's who is nobody else's
@@ -72,6 +72,12 @@ class Hold(unittest.TestCase):
         self.assertEqual((int(stat[2]), int(stat[3])), (sleeper, sleeper))  # group, session
         self.assertEqual(os.listdir(f"/proc/{sleeper}/fd"), [])
         self.assertEqual(os.readlink(f"/proc/{sleeper}/cwd"), "/")
+
+    def test_other_mounts_are_not_used(self):
+        prefix = hidden_mount(self)
+        done = self.run_hold(prefix=prefix)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual(len(pids(self.hold)), 1)
 
     def test_only_sigterm_ends_it(self):
         sleeper, = self.start()
