@@ -207,14 +207,12 @@ static int serve(struct config *config, const struct config_source *source) {
         struct daemon d = {};
         int r;
 
-        r = manager_new(&d.manager, config, source);
-        if (r < 0) {
-                config_free(config);
-                return r;
-        }
+        /* First of all: if there is a daemon it has the cgroups, and nothing there is ours. */
         r = listeners_open(&listeners, config);
         if (r >= 0) {
-                r = start(&d, &listeners);
+                r = manager_new(&d.manager, config, source);
+                if (r >= 0)
+                        r = start(&d, &listeners);
                 if (r >= 0)
                         r = run(&d);
                 listeners_unlink(&listeners, config);
@@ -222,6 +220,8 @@ static int serve(struct config *config, const struct config_source *source) {
                 close_fd(&listeners.control);
                 close_fd(&listeners.history);
         }
+        if (!d.manager)
+                config_free(config);
         stop(&d);
         return r;
 }

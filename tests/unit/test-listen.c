@@ -102,7 +102,7 @@ static bool exists(const char *path) {
 
 /* 0 if somebody listens there, or a negative errno. */
 static int try_connect(const char *path, int type) {
-        _cleanup_(close_fd) int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+        _cleanup_(close_fd) int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         struct sockaddr_un address = {.sun_family = AF_UNIX};
 
         assert_true(strlen(path) < sizeof(address.sun_path));
@@ -160,20 +160,42 @@ static void test_listen_own(void **state) {
         }
 }
 
-/* A dead daemon's socket is in the way of nobody; a living one's is never missing. */
+/* A dead daemon's socket is in the way of nobody. */
 static void test_listen_replaces(void **state) {
-        struct listeners old, new;
+        struct listeners l;
 
-        assert_int_equal(open_listeners(&old), 0);
-        listeners_close(&old);
+        assert_int_equal(open_listeners(&l), 0);
+        listeners_close(&l);
         assert_int_equal(try_connect(handoff, SOCK_SEQPACKET), -ECONNREFUSED);
-        assert_int_equal(open_listeners(&old), 0);
-        assert_int_equal(open_listeners(&new), 0);
+        assert_int_equal(open_listeners(&l), 0);
         assert_int_equal(try_connect(handoff, SOCK_SEQPACKET), 0);
-        check_socket(new.control, control, SOCK_STREAM);
+        check_socket(l.control, control, SOCK_STREAM);
+        listeners_unlink(&l, &config);
+        listeners_close(&l);
+}
+
+/* A living one's stays its own, whatever else it does. */
+static void test_listen_already_running(void **state) {
+        struct listeners old, new;
+        char pid[32];
+
+        (void)snprintf(pid, sizeof(pid), "already running, pid %d", (int)getpid());
+        assert_int_equal(open_listeners(&old), 0);
+        assert_int_equal(open_listeners(&new), -EADDRINUSE);
+        assert_non_null(strstr(said, pid));
+        assert_non_null(strstr(said, handoff));
+        assert_int_equal(try_connect(handoff, SOCK_SEQPACKET), 0);
+        assert_int_equal(unlink(handoff), 0); /* it has the other one, still */
+        assert_int_equal(open_listeners(&new), -EADDRINUSE);
+        assert_non_null(strstr(said, control));
+        assert_false(exists(handoff));               /* what was made on the way */
+        assert_int_equal(listen(old.control, 0), 0); /* its backlog is full soon */
+        while (try_connect(control, SOCK_STREAM) == 0)
+                ;
+        assert_int_equal(open_listeners(&new), -EADDRINUSE);
+        assert_non_null(strstr(said, "already running, and hanging"));
+        listeners_unlink(&old, &config);
         listeners_close(&old);
-        listeners_unlink(&new, &config);
-        listeners_close(&new);
 }
 
 /* The one that goes takes its own sockets along, not those of the one that came. */
@@ -182,9 +204,9 @@ static void test_listen_unlinks_only_its_own(void **state) {
         int r;
 
         assert_int_equal(open_listeners(&old), 0);
+        listeners_close(&old);
         assert_int_equal(open_listeners(&new), 0);
         listeners_unlink(&old, &config);
-        listeners_close(&old);
         r = try_connect(handoff, SOCK_SEQPACKET);
         listeners_unlink(&new, &config);
         listeners_close(&new);
@@ -446,6 +468,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 listen_test(test_listen_own),
                 listen_test(test_listen_replaces),
+                listen_test(test_listen_already_running),
                 listen_test(test_listen_unlinks_only_its_own),
                 listen_test(test_listen_something_in_the_way),
                 listen_test(test_listen_rename_fails),

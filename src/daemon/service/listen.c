@@ -4,8 +4,9 @@
  * Sockets from systemd are told apart by their type. They come in blocking mode, which would hang
  * an accept loop.
  *
- * A socket of our own is made beside its path and renamed over it, so that a path always leads to
- * somebody: either the daemon before us, whose backlog it was, or us, already listening.
+ * A socket of our own is made beside its path and renamed over it, so that nobody ever finds a path
+ * where nobody listens yet. If somebody else listens there we are one too many: two daemons would
+ * both write to the same cgroups, and each would see a part of the workers.
  */
 
 #include "daemon/service/listen.h"
@@ -92,10 +93,45 @@ static int bind_and_listen(int fd, const char *path) {
         return 0;
 }
 
+/* The pid of whoever called listen(2) there; 0: nobody; -EAGAIN: somebody whose backlog is full. */
+static int find_listener(const char *path, int type) {
+        _cleanup_(close_fd) int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+        struct ucred cred = {};
+        socklen_t size = sizeof(cred);
+
+        if (fd < 0 || strlen(path) >= sizeof(address.sun_path))
+                return 0;
+        (void)snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+        if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+                return errno == EAGAIN ? -EAGAIN : 0;
+        return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size) < 0 ? 0 : cred.pid;
+}
+
+static int check_free(const char *path, int type) {
+        int pid = find_listener(path, type);
+
+        if (pid == 1)
+                log_error("systemd listens on %s; start pv-reaper.service, or pass other paths",
+                          path);
+        else if (pid > 0)
+                log_error("already running, pid %d listens on %s; stop it, or pass other paths",
+                          pid, path);
+        else if (pid < 0)
+                log_error("already running, and hanging: nobody accepts on %s; stop it, or pass "
+                          "other paths",
+                          path);
+        return pid == 0 ? 0 : -EADDRINUSE;
+}
+
 static int make(int *ret, ino_t *ret_inode, const char *path, int type) {
         _cleanup_(close_fd) int fd = -1;
         struct stat st;
         int r;
+
+        r = check_free(path, type);
+        if (r < 0)
+                return r;
 
         if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
                 return log_error_errno(-EEXIST, "%s is no socket; remove it", path);

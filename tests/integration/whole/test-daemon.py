@@ -177,13 +177,6 @@ class Sockets(Case):
         self.assertEqual(self.daemon().kill(signal.SIGINT), 0)
         self.assertFalse(os.path.exists(self.socket) or os.path.exists(self.control))
 
-    def test_a_successor_keeps_its_sockets(self):
-        """It took over the paths: the end of the daemon before it must not remove them."""
-        first = self.daemon()
-        self.daemon()
-        self.assertEqual(first.kill(signal.SIGTERM), 0)
-        self.end_to_end()
-
     def listener(self, path, kind):
         listener = socket.socket(socket.AF_UNIX, kind)
         self.addCleanup(listener.close)
@@ -202,6 +195,14 @@ class Sockets(Case):
         env = {"LISTEN_FDS": str(len(listeners))} | ({"LISTEN_FDNAMES": names} if names else {})
         return {"prefix": ["sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh"], "preexec_fn": preexec,
                 "env": env, "pass_fds": range(3, 3 + len(listeners))}
+
+    def test_a_second_one_is_refused(self):
+        """And leaves the first one its sockets and its cgroup."""
+        daemon = self.daemon("--cpu-quota=20%")
+        with self.assertRaisesRegex(AssertionError, f"already running, pid {daemon.pid} listens"):
+            self.daemon()
+        self.assertTrue(os.path.exists(self.socket) and os.path.exists(self.control))
+        self.end_to_end()
 
     def test_activation_by_hand(self):
         """Blocking sockets, in either order, come back non-blocking and stay when it ends."""
