@@ -20,8 +20,10 @@
 #include "ctl/connection-read.h"
 #include "ctl/say.h"
 
-#define TIMEOUT_SEC   5
-#define ERROR_TIMEOUT "org.pvreaper.Error.Timeout"
+#define TIMEOUT_SEC        5
+#define ERROR_TOO_LARGE    "org.pvreaper.Error.MoreThanTheHostHas"
+#define ERROR_NOTHING_LEFT "org.pvreaper.Error.NothingToClear"
+#define ERROR_TIMEOUT      "org.pvreaper.Error.Timeout"
 
 struct connection {
         char *path;
@@ -155,6 +157,11 @@ struct connection *connection_free(struct connection *connection) {
 static int say_bus_error(sd_bus_message *call, const sd_bus_error *error) {
         const char *text = error->message ?: error->name;
 
+        if (sd_bus_error_has_name(error, ERROR_TOO_LARGE) ||
+            sd_bus_error_has_name(error, ERROR_NOTHING_LEFT)) {
+                say_error(0, "%s", text);
+                return CONNECTION_IN_VAIN;
+        }
         if (!sd_bus_error_has_name(error, ERROR_TIMEOUT))
                 return say_error(0, "%s failed: %s", sd_bus_message_get_member(call), text);
         say_error(0, "%s", text); /* nothing failed */

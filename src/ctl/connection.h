@@ -11,7 +11,8 @@
 #include "ctl/record.h"
 
 #define CONNECTION_NOBODY     (-EHOSTDOWN)
-#define CONNECTION_TIME_IS_UP (-ETIME) /* the timeout passed first */
+#define CONNECTION_TIME_IS_UP (-ETIME)   /* the timeout passed first */
+#define CONNECTION_IN_VAIN    (-ENODATA) /* waiting for memory brings none */
 
 struct connection;
 

@@ -23,7 +23,7 @@
 
 #define DEFAULT_SOCKET "/run/pv-reaper/control.sock"
 
-enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_NOBODY = 3 };
+enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_NOBODY = 3, EXIT_IN_VAIN = 7 };
 
 struct verb {
         const char *name;
@@ -224,6 +224,8 @@ static int exit_code(int r) {
                 return r;
         if (r == SAY_USAGE)
                 return EXIT_USAGE;
+        if (r == CONNECTION_IN_VAIN)
+                return EXIT_IN_VAIN;
         return r == CONNECTION_NOBODY ? EXIT_NOBODY : EXIT_FAILED;
 }
 

@@ -214,6 +214,19 @@ static void on_memory_short(void *userdata, bool is_short) {
         manager_set_mode(m, GOVERNOR_BOOST, is_short || m->hurries);
 }
 
+/* A keeper whose VMM is dead asks soon. */
+static bool on_may_free(void *userdata) {
+        struct manager *m = userdata;
+        const struct worker *w;
+
+        if (governor_n_left(&m->governor) > 0)
+                return true;
+        TAILQ_FOREACH (w, &m->workers.list, link)
+                if (!w->job && !worker_is_overdue(w) && !worker_vmm_alive(w))
+                        return true;
+        return false;
+}
+
 void manager_hurry(struct manager *m, bool on) {
         m->hurries = on;
         manager_set_mode(m, GOVERNOR_BOOST, on || m->memory_short);
@@ -317,6 +330,7 @@ static int make_parts(struct manager *m, const struct config *config) {
                 .event = m->event,
                 .config = config,
                 .governor = &m->governor,
+                .may_free = on_may_free,
                 .on_short = on_memory_short,
                 .userdata = m,
         };

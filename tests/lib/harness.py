@@ -33,6 +33,7 @@ CTL = f"{BUILD}/src/ctl/pv-reaperctl"
 VMM = f"{BUILD}/tests/vmm/pvr-vmm"
 SIMULATOR = f"{BUILD}/tests/sim/libpvsim.so"
 TIMEOUT = int(os.environ.get("PVR_TIMEOUT", "30"))  # an emulated machine needs more
+ALL_MEMORY = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # never all available
 
 
 class Daemon:

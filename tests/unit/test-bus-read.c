@@ -439,10 +439,30 @@ static const char *wait_for(const char *method, const char *types, uint64_t time
         return control_call(&c, m);
 }
 
-static void test_a_wait_for_memory_boosts_and_ends(void **state) {
-        const uint64_t too_much = UINT64_MAX, little = 1;
+/* All that the host has is never available. */
+static uint64_t all_memory(void) {
+        return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static void test_a_wait_for_memory_in_vain(void **state) {
+        const uint64_t more = UINT64_MAX, all = all_memory();
 
         begin();
+        assert_string_equal(wait_for("WaitMemory", "tt", UINT64_MAX, &more), "MoreThanTheHostHas");
+        assert_string_equal(wait_for("WaitMemory", "tt", UINT64_MAX, &all), "none");
+        assert_int_equal(governor_mode(&c.stage.manager->governor), GOVERNOR_NORMAL);
+        control_pass(&c, 1100 * USEC_PER_MSEC);
+        assert_string_equal(c.answer, "NothingToClear");
+        assert_non_null(strstr(c.why, "and no teardown is left that could free more"));
+        assert_int_equal(governor_mode(&c.stage.manager->governor), GOVERNOR_NORMAL);
+        end();
+}
+
+static void test_a_wait_for_memory_boosts_and_ends(void **state) {
+        const uint64_t too_much = all_memory(), little = 1;
+
+        begin();
+        (void)stage_add_running(&c.stage);
         assert_string_equal(wait_for("WaitMemory", "tt", 5 * USEC_PER_SEC, &little), "");
         assert_string_equal(wait_for("WaitMemory", "tt", 5 * USEC_PER_SEC, &too_much), "none");
         control_pass(&c, 4 * USEC_PER_SEC);
@@ -455,9 +475,10 @@ static void test_a_wait_for_memory_boosts_and_ends(void **state) {
 }
 
 static void test_a_wait_ends_with_its_client(void **state) {
-        const uint64_t too_much = UINT64_MAX;
+        const uint64_t too_much = all_memory();
 
         begin();
+        (void)stage_add_running(&c.stage);
         assert_string_equal(wait_for("WaitMemory", "tt", UINT64_MAX, &too_much), "none");
         control_pass(&c, USEC_PER_SEC);
         assert_int_equal(governor_mode(&c.stage.manager->governor), GOVERNOR_BOOST);
@@ -468,18 +489,20 @@ static void test_a_wait_ends_with_its_client(void **state) {
 }
 
 static void test_a_wait_is_left_when_the_bus_goes(void **state) {
-        const uint64_t too_much = UINT64_MAX;
+        const uint64_t too_much = all_memory();
 
         begin();
+        (void)stage_add_running(&c.stage);
         assert_string_equal(wait_for("WaitMemory", "tt", UINT64_MAX, &too_much), "none");
         assert_string_equal(wait_for("WaitMemory", "tt", UINT64_MAX, &too_much), "none");
         end(); /* nothing of it is left: see fds.h, and the sanitizers */
 }
 
 static void test_one_waits_too_many(void **state) {
-        const uint64_t too_much = UINT64_MAX;
+        const uint64_t too_much = all_memory();
 
         begin();
+        (void)stage_add_running(&c.stage);
         for (unsigned i = 0; i < 64; i++)
                 assert_string_equal(wait_for("WaitMemory", "tt", UINT64_MAX, &too_much), "none");
         assert_string_equal(wait_for("WaitMemory", "tt", UINT64_MAX, &too_much), "TooManyWaiters");
@@ -526,6 +549,7 @@ int main(void) {
                 checked_test(test_limits_say_where_they_are_from),
                 checked_test(test_metrics_are_one_text),
                 checked_test(test_a_property_is_what_the_status_says),
+                checked_test(test_a_wait_for_memory_in_vain),
                 checked_test(test_a_wait_for_memory_boosts_and_ends),
                 checked_test(test_a_wait_ends_with_its_client),
                 checked_test(test_a_wait_is_left_when_the_bus_goes),

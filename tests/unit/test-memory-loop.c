@@ -253,7 +253,7 @@ static void test_somebody_waits(void **state) {
         struct waiting w;
         struct host h;
 
-        begin(&h, 0);
+        begin(&h, 1);
         wait_for(&h, &w, 9 * GIB, USEC_INFINITY);
         assert_non_null(
                 strstr(pass(&h, 0), "memory is short (8.0 GiB available, 1 wait for more)"));
@@ -273,7 +273,7 @@ static void test_a_deadline(void **state) {
         struct waiting w, longer;
         struct host h;
 
-        begin(&h, 0);
+        begin(&h, 1);
         wait_for(&h, &w, 9 * GIB, 2 * SEC);
         wait_for(&h, &longer, 9 * GIB, 5 * SEC);
         pass(&h, 2 * SEC - 1);
@@ -294,7 +294,7 @@ static void test_a_waiter_leaves(void **state) {
         struct waiting w;
         struct host h;
 
-        begin(&h, 0);
+        begin(&h, 1);
         wait_for(&h, &w, 9 * GIB, USEC_INFINITY);
         pass(&h, SEC);
         assert_true(h.is_short);
@@ -304,6 +304,47 @@ static void test_a_waiter_leaves(void **state) {
         pass(&h, SEC);
         assert_false(h.is_short);
         assert_int_equal(w.n_done, 0);
+        end(&h);
+}
+
+/* What could free memory has ended a second ago: it would wait for ever, and boost nothing. */
+static void test_nothing_is_left_to_wait_for(void **state) {
+        struct waiting w;
+        struct host h;
+
+        begin(&h, 1);
+        wait_for(&h, &w, 9 * GIB, USEC_INFINITY);
+        pass(&h, 10 * SEC);
+        assert_true(h.is_short);
+        h.governor.n_counted = 0;
+        pass(&h, SEC / 2);
+        assert_false(h.is_short);
+        h.governor.n_counted = 1; /* in time */
+        pass(&h, 10 * SEC);
+        assert_true(h.is_short);
+        assert_int_equal(w.n_done, 0);
+        h.governor.n_counted = 0;
+        pass(&h, SEC);
+        assert_int_equal(w.n_done, 0);
+        pass(&h, SEC / 5);
+        assert_int_equal(w.error, -ENODATA);
+        assert_int_equal(w.available, 8 * GIB);
+        assert_false(h.is_short);
+        end(&h);
+}
+
+static void test_more_than_there_is(void **state) {
+        struct waiting w, most;
+        struct host h;
+
+        begin(&h, 1);
+        set_text(&h, "MemTotal: 10485760 kB\nMemAvailable: 1048576 kB\n");
+        wait_for(&h, &w, 10 * GIB + 1, USEC_INFINITY);
+        wait_for(&h, &most, 10 * GIB, USEC_INFINITY);
+        pass(&h, 0);
+        assert_int_equal(w.error, -E2BIG);
+        assert_int_equal(most.n_done, 0);
+        memory_leave(&most.waiter);
         end(&h);
 }
 
@@ -365,6 +406,8 @@ int main(void) {
                 checked_test(test_somebody_waits),
                 checked_test(test_a_deadline),
                 checked_test(test_a_waiter_leaves),
+                checked_test(test_nothing_is_left_to_wait_for),
+                checked_test(test_more_than_there_is),
                 checked_test(test_a_waiter_waits_again),
                 checked_test(test_waiters_are_told_that_it_cannot_be_read),
                 checked_test(test_too_many_wait),

@@ -55,6 +55,14 @@ static void on_memory(struct memory_waiter *waiter, int error, uint64_t availabl
                 (void)sd_bus_reply_method_errorf(wait->call, BUS_ERROR_TIMEOUT,
                                                  "Only %s of memory are available, not %s", has,
                                                  wants);
+        else if (error == -E2BIG)
+                (void)sd_bus_reply_method_errorf(wait->call, BUS_ERROR_TOO_LARGE,
+                                                 "This host has less than %s of memory", wants);
+        else if (error == -ENODATA)
+                (void)sd_bus_reply_method_errorf(wait->call, BUS_ERROR_NOTHING_LEFT,
+                                                 "Only %s of memory are available, not %s, and no "
+                                                 "teardown is left that could free more",
+                                                 has, wants);
         else
                 (void)sd_bus_reply_method_errno(wait->call, error, NULL);
         wait_free(wait);

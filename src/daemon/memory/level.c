@@ -12,8 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-int memory_parse_available(const char *meminfo, uint64_t *ret) {
-        static const char key[] = "MemAvailable:";
+static int parse(const char *meminfo, const char *key, uint64_t *ret) {
         const char *line = strstr(meminfo, key);
         uint64_t kib;
 
@@ -22,6 +21,14 @@ int memory_parse_available(const char *meminfo, uint64_t *ret) {
                 return -EBADMSG;
         *ret = kib * 1024;
         return 0;
+}
+
+int memory_parse_available(const char *meminfo, uint64_t *ret) {
+        return parse(meminfo, "MemAvailable:", ret);
+}
+
+int memory_parse_total(const char *meminfo, uint64_t *ret) {
+        return parse(meminfo, "MemTotal:", ret);
 }
 
 int memory_parse_pressure(const char *pressure, uint32_t *ret) {

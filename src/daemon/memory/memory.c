@@ -4,7 +4,7 @@
  * /proc/meminfo is read once a second while there is work and memory-low is set, ten times a second
  * while somebody waits, and not at all otherwise. Owns its timer; waiters are their owners' and
  * take themselves out. What holds: on_short() was last told that memory is short if and only if it
- * is low or somebody waits; update() is the only place that says so.
+ * is low or somebody waits and there is work; update() is the only place that says so.
  *
  * PVREAPER_MEMINFO names another file, for tests.
  */
@@ -21,6 +21,7 @@
 
 #define LOOK_USEC    (1 * USEC_PER_SEC)
 #define WAITING_USEC (100 * USEC_PER_MSEC)
+#define IDLE_USEC    (1 * USEC_PER_SEC) /* that long nothing is left: nobody waits on */
 
 struct memory {
         struct memory_config config;
@@ -29,8 +30,9 @@ struct memory {
         TAILQ_HEAD(, memory_waiter) waiters;
         unsigned n_waiters;
         bool low;
-        bool boost; /* what was told last */
-        uint64_t available;
+        bool boost;                /* what was told last */
+        uint64_t available, total; /* total: UINT64_MAX, unknown */
+        uint64_t idle_since;       /* nothing could free memory; 0: something can */
         const char *path;
 
         sd_event_source *look_timer;
@@ -58,7 +60,7 @@ static void tell(const struct memory *m) {
 }
 
 static void update(struct memory *m) {
-        bool boost = m->low || m->n_waiters > 0;
+        bool boost = m->low || (m->n_waiters > 0 && m->idle_since == 0);
 
         if (boost == m->boost)
                 return;
@@ -69,12 +71,22 @@ static void update(struct memory *m) {
 
 /* ---- looking ---- */
 
-int memory_read_available(const struct memory *m, uint64_t *ret) {
+static int read_memory(const struct memory *m, uint64_t *ret_available, uint64_t *ret_total) {
         char text[8192];
         ssize_t n;
 
         n = read_file_at(AT_FDCWD, m->path, text, sizeof(text));
-        return n < 0 ? (int)n : memory_parse_available(text, ret);
+        if (n < 0)
+                return (int)n;
+        if (memory_parse_total(text, ret_total) < 0)
+                *ret_total = UINT64_MAX;
+        return memory_parse_available(text, ret_available);
+}
+
+int memory_read_available(const struct memory *m, uint64_t *ret) {
+        uint64_t total;
+
+        return read_memory(m, ret, &total);
 }
 
 int memory_read_pressure(uint32_t *ret) {
@@ -95,17 +107,40 @@ static void look_later(struct memory *m) {
         loop_timer_in(m->look_timer, m->n_waiters > 0 ? WAITING_USEC : LOOK_USEC);
 }
 
+static bool may_free(const struct memory *m) {
+        if (m->config.may_free)
+                return m->config.may_free(m->config.userdata);
+        return governor_n_left(m->config.governor) > 0;
+}
+
+/* A VMM without a keeper, or one whose keeper is about to ask, frees memory within that time. */
+static void look_for_work(struct memory *m) {
+        if (m->n_waiters == 0 || may_free(m))
+                m->idle_since = 0;
+        else if (m->idle_since == 0)
+                m->idle_since = loop_now(m->config.event);
+}
+
+/* 0: it waits no more, for there is enough. -EAGAIN: it waits on. */
+static int judge(const struct memory *m, const struct memory_waiter *w, uint64_t now) {
+        if (m->available >= w->bytes)
+                return 0;
+        if (w->bytes > m->total)
+                return -E2BIG;
+        if (now >= w->deadline)
+                return -ETIMEDOUT;
+        return m->idle_since > 0 && now - m->idle_since >= IDLE_USEC ? -ENODATA : -EAGAIN;
+}
+
 /* Whoever is told may leave, and come back: at the end of the list. */
 static void serve_waiters(struct memory *m, int error) {
         uint64_t now = loop_now(m->config.event);
         struct memory_waiter *w, *next;
 
         for (w = TAILQ_FIRST(&m->waiters); w; w = next) {
-                int r = error;
+                int r = error >= 0 ? judge(m, w, now) : error;
 
                 next = TAILQ_NEXT(w, link);
-                if (r >= 0 && m->available < w->bytes)
-                        r = now >= w->deadline ? -ETIMEDOUT : -EAGAIN;
                 if (r == -EAGAIN)
                         continue;
                 memory_leave(w);
@@ -121,11 +156,12 @@ static int on_look(sd_event_source *source, uint64_t usec, void *userdata) {
 
         if (!is_wanted(m))
                 return 0; /* the work has ended meanwhile */
-        r = memory_read_available(m, &m->available);
+        r = read_memory(m, &m->available, &m->total);
         if (r < 0)
                 log_warning_limited(&limit, r, "cannot read how much memory is available");
         m->low = r >= 0 && memory_is_low(m->low, m->available, config->memory_low,
                                          config_memory_high(config));
+        look_for_work(m);
         serve_waiters(m, r);
         update(m);
         if (is_wanted(m))

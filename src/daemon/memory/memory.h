@@ -5,7 +5,7 @@
  * Is memory short? Then the boost-* limits hold, and jobs that give memory back go first: else the
  * next guest would be started into an out-of-memory kill, since memory that is still to be cleared
  * is not available. It is short below memory-low, until it is above memory-high; and whenever
- * somebody waits for some.
+ * somebody waits for some, and there is a job that may free it.
  */
 
 #include <sys/queue.h>
@@ -17,8 +17,9 @@
 
 struct memory;
 
-/* Of /proc/meminfo's text: MemAvailable in bytes. -EBADMSG: it does not say. Pure. */
+/* Of /proc/meminfo's text: MemAvailable, or MemTotal, in bytes. -EBADMSG: it does not say. Pure. */
 int memory_parse_available(const char *meminfo, uint64_t *ret);
+int memory_parse_total(const char *meminfo, uint64_t *ret);
 
 /*
  * Of /proc/pressure/memory's text: for how much of the last 10 s some task waited for memory, in
@@ -34,7 +35,11 @@ struct memory_waiter {
         uint64_t bytes;
         uint64_t deadline; /* CLOCK_MONOTONIC µs; USEC_INFINITY: none */
 
-        /* Called once, when it waits no more. 0: available; -ETIMEDOUT; or it cannot be read. */
+        /*
+         * Called once, when it waits no more. 0: available; -ETIMEDOUT; -E2BIG: the host has less
+         * in all; -ENODATA: for a second nothing was left that could free memory; or it cannot be
+         * read.
+         */
         void (*done)(struct memory_waiter *waiter, int error, uint64_t available);
 
         struct memory *memory;           /* NULL: does not wait */
@@ -48,6 +53,9 @@ struct memory_config {
         sd_event *event;
         const struct config *config;
         const struct governor *governor;
+
+        /* Whether there is a job, or soon will be, that frees memory. NULL: is there a job? */
+        bool (*may_free)(void *userdata);
 
         /* Memory is short from now on, or no longer. GOVERNOR_BOOST is to be in force meanwhile. */
         void (*on_short)(void *userdata, bool is_short);

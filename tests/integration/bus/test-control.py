@@ -117,7 +117,8 @@ class Methods(ControlCase):
         self.serve()
         for expected, call in (
                 ("NoSuchJob", ("GetJob", "uint64:99999")),
-                ("Timeout", ("WaitMemory", f"uint64:{1 << 60}", "uint64:1000"))):
+                ("Timeout", ("WaitMemory", f"uint64:{harness.ALL_MEMORY}", "uint64:1000")),
+                ("MoreThanTheHostHas", ("WaitMemory", f"uint64:{1 << 60}", "uint64:1000"))):
             self.assertEqual(bus.error_name(self.address, *call), ERROR + expected)
         code, _, said = bus.call(self.address, "SetLimits", "a(ss)", "1", "max-concurrent", "0")
         self.assertEqual(code, 1)
@@ -368,10 +369,11 @@ class SystemBus(service.BusCase):
         """The connection that we share with him stays: his name is watched."""
         self.serve_with_bus()
         self.on_the_bus()
+        self.queue_up([self.puppet("runs")])  # or nothing would be left to wait for
         waiting = subprocess.Popen(
             ["busctl", f"--address={self.address}", "call", *bus.OBJECT, bus.INTERFACE,
-             "WaitMemory", "tt", str(1 << 60), str((1 << 64) - 1)], stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+             "WaitMemory", "tt", str(harness.ALL_MEMORY), str((1 << 64) - 1)],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.addCleanup(waiting.wait)
         self.addCleanup(waiting.kill)
         self.status_is(waiters=1, mode="boost")

@@ -252,7 +252,7 @@ class ExitCodes(CtlCase):
     def test_refused(self):
         self.daemon()
         for arguments in (["show", "12345"], ["set", "max-concurrent=0"],
-                          ["--timeout=0.1", "wait-memory", "9999T"]):
+                          ["--timeout=0.1", "wait-memory", str(harness.ALL_MEMORY)]):
             done = self.run_ctl(*arguments)
             self.assertEqual((done.returncode, done.stdout), (FAILED, ""), arguments)
 

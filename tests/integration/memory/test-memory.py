@@ -56,6 +56,11 @@ class MemoryCase(PeerCase):
         worker.request()
         return worker
 
+    def in_vain(self, size):
+        done = harness.run_ctl("--socket", self.control, "wait-memory", size)
+        self.assertEqual((done.stdout, done.returncode), ("", 7))
+        return done.stderr
+
     def wait_memory(self, *arguments):
         process = subprocess.Popen([harness.CTL, "--socket", self.control, "wait-memory",
                                     *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -119,7 +124,12 @@ class Wait(MemoryCase):
             self.finish(worker)
 
     def test_wait_memory_in_vain(self):
+        """Not in time; more than there is; nothing left to clear."""
         self.serve()
+        self.assertIn("no teardown is left", self.in_vain("16G"))
+        self.assertIn("less than 1.0 TiB", self.in_vain("1T"))
+        worker = self.asks("first")
+        worker.receive(GRANT)
         start = time.monotonic()
         waiting = self.wait_memory("--timeout", "1", "16G")
         out, err = waiting.communicate(timeout=10)
@@ -127,10 +137,12 @@ class Wait(MemoryCase):
         self.assertIn("Only 8.0 GiB of memory are available, not 16.0 GiB", err)
         self.assertGreater(time.monotonic() - start, 1)
         self.assertLess(time.monotonic() - start, 3)
-        self.assertEqual(self.status("mode"), "normal")
+        self.mode_is("normal")
+        self.finish(worker)
 
     def test_who_waits_may_go(self):
         self.serve()
+        self.asks("first").receive(GRANT)
         waiting = [self.wait_memory("16G") for _ in range(3)]
         self.wait("they wait", lambda: self.status("waiters") == 3)
         for process in waiting:

@@ -94,7 +94,7 @@ class Asked(MetricsCase):
         job, = self.jobs_of("dead")
         self.assertEqual(self.metrics()["pvreaper_held_bytes"], job["bytes"])
         self.assertEqual(self.metrics()["pvreaper_boosts_total"], 0)
-        self.ctl("wait-memory", "1000T", "--timeout=300ms", status=1)
+        self.ctl("wait-memory", str(harness.ALL_MEMORY), "--timeout=300ms", status=1)
         now = self.metrics()
         self.assertEqual((now["pvreaper_boosts_total"], now['pvreaper_mode{mode="normal"}']),
                          (1, 1))
