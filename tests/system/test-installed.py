@@ -36,6 +36,21 @@ class Sockets(Installed):
         self.assertEqual(os.listdir("/run/pv-reaper"), [])
 
 
+    def test_without_the_control_socket(self):
+        """A group that is not there (a typo): workers are served as ever."""
+        self.drop_in(CONTROL, "[Socket]\nSocketGroup=nosuchgroup\n")
+        systemctl("start", SOCKET)
+        self.assertEqual(show(CONTROL, "ActiveState"), "failed")
+        vmm = self.machine("anna")
+        vmm.do("protect")
+        vmm.do("reboot")
+        self.assertEqual(vmm.wait_outcomes(1)[0]["result"], "done")
+        self.assertEqual(show(SERVICE, "NRestarts"), "0")
+        self.assertEqual(len(self.wait_journal(1, _SYSTEMD_UNIT=SERVICE, PRIORITY="4")), 1)
+        systemctl("stop", SOCKET)
+        systemctl("reset-failed", CONTROL)
+
+
 class Accounts(Installed):
     begins_on = False
     ns_per_page = NS_PER_PAGE

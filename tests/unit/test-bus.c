@@ -522,6 +522,22 @@ static void test_a_monitor_hears_all_from_then_on(void **state) {
         end();
 }
 
+/* systemd passed none: see listen.c. */
+static void test_bus_without_a_control_socket(void **state) {
+        struct service *service;
+        struct stage stage;
+        struct bus *bus;
+        int fd = -1;
+
+        stage_begin(&stage);
+        assert_true(service_new(&service, stage.manager) >= 0);
+        assert_int_equal(bus_new(&bus, stage.manager, service, &fd), 0);
+        fake_time_pass(stage.manager->event, USEC_PER_SEC);
+        bus_free(bus);
+        service_free(service);
+        stage_end(&stage);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 checked_test(test_set_limits_acts_at_once),
@@ -548,6 +564,7 @@ int main(void) {
                 checked_test(test_who_says_hello_gets_a_name),
                 checked_test(test_the_last_match_that_goes_ends_the_signals),
                 checked_test(test_a_monitor_hears_all_from_then_on),
+                checked_test(test_bus_without_a_control_socket),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

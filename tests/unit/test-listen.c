@@ -391,6 +391,18 @@ static int expect_control_and_own_handoff(void) {
         return exists(handoff) ? 3 : 0;
 }
 
+/* Its unit failed, or was turned off. Workers do not need it. */
+static int expect_handoff_alone(void) {
+        struct listeners l;
+
+        if (open_listeners(&l) != 0 || !is_ready(l.handoff, 3) || l.control != -1 || l.own_control)
+                return 1;
+        if (exists(control) || !strstr(said, "no control socket"))
+                return 2;
+        listeners_unlink(&l, &config);
+        return 0;
+}
+
 static int expect_wrong_type(void) {
         struct listeners l;
 
@@ -414,6 +426,7 @@ static void test_listen_passed(void **state) {
         assert_int_equal(
                 with_passed(expect_control_then_handoff, (int[]){b, a}, 2, "control:handoff"), 0);
         assert_int_equal(with_passed(expect_control_and_own_handoff, &b, 1, "control"), 0);
+        assert_int_equal(with_passed(expect_handoff_alone, &a, 1, "handoff"), 0);
         close_fd(&a);
         close_fd(&b);
 }

@@ -372,9 +372,9 @@ static int add_sources(struct bus *bus, int listener) {
                 r = sd_event_source_set_priority(bus->changed_source, PRIORITY);
         if (r >= 0)
                 r = sd_event_add_defer(event, &bus->slow_source, on_slow, bus);
-        if (r >= 0)
-                r = sd_event_add_io(event, &bus->accept_source, listener, EPOLLIN, on_connection,
-                                    bus);
+        if (r < 0 || listener < 0)
+                return r;
+        r = sd_event_add_io(event, &bus->accept_source, listener, EPOLLIN, on_connection, bus);
         return r < 0 ? r : sd_event_source_set_priority(bus->accept_source, PRIORITY);
 }
 
@@ -397,7 +397,7 @@ int bus_new(struct bus **ret, struct manager *manager, struct service *service, 
         /* As in service.c: whom systemd did not start, the host's bus does not concern. */
         if (r >= 0 && getenv("NOTIFY_SOCKET"))
                 r = bus_system_new(&bus->system, &bus->object, PRIORITY);
-        if (r >= 0)
+        if (r >= 0 && bus->accept_source)
                 r = sd_event_source_set_io_fd_own(bus->accept_source, true);
         if (r < 0)
                 return r;

@@ -153,7 +153,10 @@ int listeners_open(struct listeners *ret, const struct config *config) {
                 r = make(&l.handoff, &l.handoff_inode, config->handoff_socket, SOCK_SEQPACKET);
                 l.own_handoff = r >= 0;
         }
-        if (r >= 0 && l.control < 0) {
+        if (r >= 0 && l.control < 0 && !l.own_handoff)
+                log_warning("systemd passed no control socket: pv-reaperctl gets no answer; see "
+                            "systemctl status pv-reaper-control.socket");
+        else if (r >= 0 && l.control < 0) {
                 r = make(&l.control, &l.control_inode, config->control_socket, SOCK_STREAM);
                 l.own_control = r >= 0;
         }

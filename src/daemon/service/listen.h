@@ -12,7 +12,7 @@
 
 struct listeners {
         int handoff;                        /* SOCK_SEQPACKET */
-        int control;                        /* SOCK_STREAM */
+        int control;                        /* SOCK_STREAM; -1: systemd passed none */
         int history;                        /* see archive.h; -1: none was kept */
         bool own_handoff, own_control;      /* made here: their paths are ours to remove, ... */
         ino_t handoff_inode, control_inode; /* ... unless a successor's socket is there by now */
