@@ -182,7 +182,7 @@ static void test_a_signal_is_a_reason_to_ask(void **state) {
         assert_int_equal(told.last, PID1_STOPS_SOCKET);
         systemd.jobs[0] = (struct systemd_job){};
         send_signal("JobRemoved");
-        pass(0);
+        pass(100 * USEC_PER_MSEC);
         assert_int_equal(told.n, 3);
         assert_int_equal(told.last, PID1_STOPS_NOTHING);
         send_signal("UnitNew");
@@ -198,6 +198,43 @@ static void test_many_signals_are_few_questions(void **state) {
                 send_signal("JobNew");
         pass(0);
         assert_in_range(systemd.n_asked, 2, 4);
+        end();
+}
+
+static void test_a_flood_of_signals(void **state) {
+        unsigned before;
+
+        begin();
+        connect_to_bus();
+        before = systemd.n_asked;
+        for (unsigned i = 0; i < 100; i++) {
+                send_signal("JobNew");
+                pass(10 * USEC_PER_MSEC);
+        }
+        assert_in_range(systemd.n_asked - before, 9, 11); /* in a second */
+        systemd.jobs[0] = (struct systemd_job){"shutdown.target", "start"};
+        send_signal("JobNew");
+        pass(100 * USEC_PER_MSEC);
+        assert_int_equal(told.last, PID1_STOPS_SYSTEM);
+        before = systemd.n_asked;
+        pass(USEC_PER_SEC);
+        assert_in_range(systemd.n_asked, before, before + 1);
+        end();
+}
+
+/* The bus passes on whatever is sent to us by name. */
+static void test_a_signal_to_us_alone_is_a_strangers(void **state) {
+        sd_bus_message *m;
+
+        begin();
+        connect_to_bus();
+        assert_true(sd_bus_message_new_signal(ends.bus, &m, "/org/freedesktop/systemd1", MANAGER,
+                                              "JobNew") >= 0);
+        assert_true(sd_bus_message_set_destination(m, ":1.5") >= 0);
+        assert_true(sd_bus_send(ends.bus, m, NULL) >= 0);
+        sd_bus_message_unref(m);
+        pass(USEC_PER_SEC);
+        assert_int_equal(systemd.n_asked, 1);
         end();
 }
 
@@ -242,6 +279,8 @@ int main(void) {
                 checked_test(test_without_a_bus_it_is_silent_at_once),
                 checked_test(test_a_signal_is_a_reason_to_ask),
                 checked_test(test_many_signals_are_few_questions),
+                checked_test(test_a_flood_of_signals),
+                checked_test(test_a_signal_to_us_alone_is_a_strangers),
                 checked_test(test_a_lost_bus_answers_the_question),
                 checked_test(test_a_refusal_is_no_connection),
         };

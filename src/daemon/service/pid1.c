@@ -28,6 +28,7 @@
 #define SOCKET_UNIT   "pv-reaper.socket"
 
 #define ANSWER_USEC (2 * USEC_PER_SEC)
+#define PAUSE_USEC  (100 * USEC_PER_MSEC) /* between two questions that signals cause */
 
 /*
  * JobNew and JobRemoved alike: both have the unit as their third argument. This is for the bus
@@ -50,11 +51,33 @@ struct pid1 {
         bool signalled;  /* a job has come or gone since the last answer */
         bool again;      /* ... and since the question was asked */
         bool away_noted; /* in the log, once */
+        uint64_t next;   /* a signal causes no question before this time */
 
         sd_event_source *limit_source;
+        sd_event_source *next_source; /* a signal waits for that time */
 };
 
 /* ---- asking ---- */
+
+/* However many signals there are, PID 1 is asked now and then. */
+static void ask_by_signal(struct pid1 *p) {
+        uint64_t now = loop_now(sd_event_source_get_event(p->next_source));
+
+        if (now < p->next) {
+                loop_timer_at(p->next_source, p->next);
+                return;
+        }
+        p->next = now + PAUSE_USEC;
+        pid1_ask(p);
+}
+
+static int on_next(sd_event_source *source, uint64_t usec, void *userdata) {
+        struct pid1 *p = userdata;
+
+        if (p->signalled && !p->asking && pid1_can_ask(p))
+                ask_by_signal(p);
+        return 0;
+}
 
 /* Ends the question that was asked, if one was. */
 static void answered(struct pid1 *p, enum pid1_news news) {
@@ -69,7 +92,7 @@ static void answered(struct pid1 *p, enum pid1_news news) {
         again = p->signalled && pid1_can_ask(p);
         p->tell(p->userdata, news);
         if (again)
-                pid1_ask(p);
+                ask_by_signal(p);
 }
 
 /* What one job means. */
@@ -133,7 +156,7 @@ bool pid1_can_ask(const struct pid1 *p) {
 static void on_job(struct pid1 *p) {
         p->signalled = p->again = true;
         if (!p->asking)
-                pid1_ask(p);
+                ask_by_signal(p);
 }
 
 /* ---- the connection ---- */
@@ -150,7 +173,13 @@ static void on_lost(void *userdata, sd_bus *link, int why) {
         answered(p, PID1_SILENT);
 }
 
+/*
+ * PID 1's signals have no destination: the bus passes those on that match, and sees to it that they
+ * are PID 1's. A signal with a destination may be anybody's.
+ */
 static bool on_message(void *userdata, sd_bus_message *m) {
+        if (sd_bus_message_get_destination(m))
+                return false;
         if (sd_bus_message_is_signal(m, MANAGER, "JobNew") <= 0 &&
             sd_bus_message_is_signal(m, MANAGER, "JobRemoved") <= 0)
                 return false;
@@ -219,6 +248,8 @@ int pid1_new(struct pid1 **ret, sd_event *event, void (*tell)(void *userdata, en
         r = system_bus_new(&p->bus, event, SD_EVENT_PRIORITY_NORMAL, &user);
         if (r >= 0)
                 r = loop_add_timer(&p->limit_source, event, on_limit, p);
+        if (r >= 0)
+                r = loop_add_timer(&p->next_source, event, on_next, p);
         if (r < 0)
                 return r;
         *ret = take_ptr(&p);
@@ -229,6 +260,7 @@ struct pid1 *pid1_free(struct pid1 *p) {
         if (!p)
                 return NULL;
         p->limit_source = sd_event_source_disable_unref(p->limit_source);
+        p->next_source = sd_event_source_disable_unref(p->next_source);
         p->answer = sd_bus_slot_unref(p->answer);
         p->bus = system_bus_free(p->bus);
         free(p);
