@@ -75,6 +75,49 @@ static void test_it_is_there_once_the_name_is_given(void **state) {
         }
 }
 
+static struct { unsigned answers, refusals; } heard[2];
+
+static int on_answer(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        unsigned who = *(unsigned *)userdata;
+
+        if (sd_bus_message_is_method_error(m, SD_BUS_ERROR_LIMITS_EXCEEDED) > 0)
+                heard[who].refusals++;
+        else
+                heard[who].answers++;
+        return 1;
+}
+
+static void ping(unsigned *who, const char *sender) {
+        sd_bus_message *m;
+
+        assert_true(sd_bus_message_new_method_call(ends.bus, &m, NULL, "/",
+                                                   "org.freedesktop.DBus.Peer", "Ping") >= 0);
+        assert_true(sd_bus_message_set_sender(m, sender) >= 0);
+        assert_true(sd_bus_call_async(ends.bus, NULL, m, on_answer, who, 0) >= 0);
+        sd_bus_message_unref(m);
+}
+
+/* All clients come by one connection, and one of them calls without end. */
+static void test_clients_are_counted_each(void **state) {
+        unsigned flooder = 0, other = 1;
+
+        memset(heard, 0, sizeof(heard));
+        begin();
+        connect_to_bus(1);
+        for (unsigned i = 0; i < 150; i++)
+                ping(&flooder, ":1.6");
+        ping(&other, ":1.7");
+        pass(0);
+        assert_int_equal(heard[0].answers, 100);
+        assert_int_equal(heard[0].refusals, 50);
+        assert_int_equal(heard[1].answers, 1);
+        pass(USEC_PER_SEC);
+        ping(&flooder, ":1.6");
+        pass(0);
+        assert_int_equal(heard[0].answers, 101);
+        end();
+}
+
 static void test_a_name_that_is_not_given_is_no_place(void **state) {
         static const struct {
                 uint32_t answer;
@@ -131,6 +174,7 @@ int main(void) {
                 checked_test(test_a_name_that_is_not_given_is_no_place),
                 checked_test(test_a_lost_name_is_a_lost_place),
                 checked_test(test_that_it_is_away_is_said_once_each_time),
+                checked_test(test_clients_are_counted_each),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

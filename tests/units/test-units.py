@@ -19,9 +19,8 @@ import tap  # noqa: E402
 BUILD = os.path.abspath(os.environ.get("PVR_BUILD", os.path.join(HERE, "..", "..", "build")))
 PAGE = os.path.join(HERE, "..", "..", "man", "pv-reaper.8.scd")
 
-# Most exposure, times 10, that systemd-analyze(1) may see in each service (0 safe, 100 bad). For
-# pv-reaper.service chroot(2) and capset(2) count, by which its warden gives rights up.
-EXPOSURE = {"pv-reaper.service": 16, "pv-reaper-workers.service": 15,
+# Most exposure, times 10, that systemd-analyze(1) may see in each service (0 safe, 100 bad).
+EXPOSURE = {"pv-reaper.service": 15, "pv-reaper-workers.service": 15,
             "pv-reaper-closer@.service": 10}
 SOCKETS = {"pv-reaper.socket": "handoff.sock", "pv-reaper-control.socket": "control.sock",
            "pv-reaper-closer.socket": "release.sock"}
@@ -50,7 +49,7 @@ RELIED_ON = {
         Service.WatchdogSec=10s Service.KillMode=process Service.TimeoutStopSec=30s
         Service.OOMScoreAdjust=-900 Service.User=pv-reaper Service.NoNewPrivileges=yes
         Service.ProtectSystem=strict Service.RestrictAddressFamilies=AF_UNIX
-        Service.Slice=system.slice Service.FileDescriptorStoreMax=1
+        Service.Slice=system.slice Service.FileDescriptorStoreMax=1 Service.MemoryMax=512M
         Install.Also=pv-reaper.socket""",
     "pv-reaper-workers.service": """
         Service.DevicePolicy=closed

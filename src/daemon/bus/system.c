@@ -12,18 +12,23 @@
 #include <string.h>
 
 #include "daemon/bus/object.h"
+#include "daemon/bus/senders.h"
 #include "daemon/bus/wait.h"
 #include "daemon/manager.h"
 #include "daemon/runtime/log.h"
+#include "daemon/runtime/loop.h"
 #include "daemon/service/system-bus.h"
 
 #define DRIVER "org.freedesktop.DBus"
+
+#define REFUSALS_UNREAD_MAX 100
 
 struct bus_system {
         struct bus_object *object;
 
         /* owned */
         struct system_bus *bus;
+        struct senders *senders;
 
         /* state */
         bool named;      /* org.pvreaper is ours */
@@ -49,9 +54,24 @@ static void on_lost(void *userdata, sd_bus *link, int why) {
         bus_stop_waiting(s->object, link);
 }
 
+/* A refusal costs far less than an answer; none at all, if the bus does not take it. */
+static bool refuse(sd_bus_message *call) {
+        uint64_t unread = UINT64_MAX;
+
+        (void)sd_bus_get_n_queued_write(sd_bus_message_get_bus(call), &unread);
+        if (unread < REFUSALS_UNREAD_MAX)
+                (void)sd_bus_reply_method_errorf(call, SD_BUS_ERROR_LIMITS_EXCEEDED,
+                                                 "Too many calls: wait a second");
+        return true;
+}
+
 static bool on_message(void *userdata, sd_bus_message *m) {
         struct bus_system *s = userdata;
+        const char *sender = sd_bus_message_get_sender(m);
 
+        if (sd_bus_message_is_method_call(m, NULL, NULL) > 0 && sender &&
+            !senders_may_call(s->senders, sender, loop_now(s->object->manager->event)))
+                return refuse(m);
         if (sd_bus_message_is_signal(m, DRIVER, "NameLost") <= 0)
                 return false;
         system_bus_drop(s->bus, -ECONNRESET);
@@ -94,7 +114,9 @@ int bus_system_new(struct bus_system **ret, struct bus_object *object, int prior
         if (!s)
                 return -ENOMEM;
         s->object = object;
-        r = system_bus_new(&s->bus, object->manager->event, priority, &user);
+        r = senders_new(&s->senders);
+        if (r >= 0)
+                r = system_bus_new(&s->bus, object->manager->event, priority, &user);
         if (r < 0)
                 return bus_system_free(s), r;
         *ret = s;
@@ -106,6 +128,7 @@ struct bus_system *bus_system_free(struct bus_system *s) {
                 return NULL;
         bus_stop_waiting(s->object, system_bus_link(s->bus));
         s->bus = system_bus_free(s->bus);
+        senders_free(s->senders);
         free(s);
         return NULL;
 }
