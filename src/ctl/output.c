@@ -56,14 +56,23 @@ int output_write(const char *text, size_t size) {
 
 /* ---- the pager ---- */
 
+#define PAGER "less"
+
+/* Somebody else's rights: what he may run with them is not up to the one who called. */
+static bool is_elevated(void) {
+        return getenv("SUDO_UID") || getenv("PKEXEC_UID") || getenv("DOAS_USER");
+}
+
 static const char *find_pager(void) {
-        const char *pager = getenv("SYSTEMD_PAGER");
+        const char *pager = secure_getenv("SYSTEMD_PAGER");
 
         if (!pager)
-                pager = getenv("PAGER");
+                pager = secure_getenv("PAGER");
         if (!pager)
-                return "less";
-        return *pager && strcmp(pager, "cat") != 0 ? pager : NULL;
+                return PAGER;
+        if (!*pager || strcmp(pager, "cat") == 0)
+                return NULL;
+        return is_elevated() ? PAGER : pager;
 }
 
 static void run_pager(const char *pager, const int fds[2]) {
@@ -74,7 +83,10 @@ static void run_pager(const char *pager, const int fds[2]) {
         /* F: not for what fits the screen; R: colours; X: it stays on the screen. */
         (void)setenv("LESS", "FRSXMK", 0);
         (void)setenv("LESSSECURE", "1", 1);
-        (void)execlp("sh", "sh", "-c", pager, NULL);
+        if (strcmp(pager, PAGER) == 0)
+                (void)execlp(PAGER, PAGER, NULL);
+        else
+                (void)execlp("sh", "sh", "-c", pager, NULL);
         _exit(COMMAND_NOT_FOUND);
 }
 

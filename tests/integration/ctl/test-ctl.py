@@ -291,7 +291,8 @@ class OnATerminal(CtlCase):
         for env, paged in (({"PAGER": script}, True),
                            ({"PAGER": "false", "SYSTEMD_PAGER": script}, True),
                            ({"PAGER": script, "SYSTEMD_PAGER": ""}, False),
-                           ({"PAGER": "cat"}, False), ({"PAGER": "/no/such/pager"}, False)):
+                           ({"PAGER": "cat"}, False), ({"PAGER": "/no/such/pager"}, False),
+                           ({"PAGER": script, "SUDO_UID": "1000"}, False)):
             terminal = Terminal(self, "jobs", env=env)
             self.assertEqual(terminal.ends(), OK)
             self.assertEqual(b"paged, 1" in terminal.output, paged, env)
