@@ -249,7 +249,7 @@ int main(int argc, char *argv[]) {
         if (r <= 0)
                 return r < 0 ? EXIT_USAGE : EXIT_SUCCESS;
         r = load_config(&config, &args);
-        if (r < 0)
+        if (!config)
                 return r == -ENOMEM ? EXIT_FAILURE : EXIT_USAGE;
         if (args.print)
                 config_print(config, stdout);

@@ -117,7 +117,8 @@ static void test_fd(struct helper *helper, int fd) {
         check(pvr_vm_set_fd(helper->vm, fd, 2) == 0);
         check(pvr_vm_set_fd(helper->vm, -1, 3) == -EBADF); /* the first one stays */
         check(fcntl(fd, F_GETFD) != -1);
-        check(count_numbers("/proc/self/fd") == n_fds);
+        check(count_numbers("/proc/self/fd") <=
+              n_fds); /* the heir may have closed one of its own */
         check(pvr_vm_disable_async(helper->vm) == -ENOTTY);
         check(pvr_vm_handoff(helper->vm) == 0);
         check(helper_await(helper, PVR_RESULT_FAILED).error == -ENOTTY);

@@ -8,6 +8,7 @@
 
 #include "daemon/bus/senders.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "daemon/governor/bucket.h"
@@ -36,7 +37,7 @@ static struct sender *find(struct senders *senders, const char *name, uint64_t n
                         unused = s;
         }
         if (unused) {
-                (void)strcpy(unused->name, name);
+                (void)snprintf(unused->name, sizeof(unused->name), "%s", name);
                 bucket_init(&unused->bucket, USEC_PER_SEC, CALLS, BURST);
         }
         return unused;

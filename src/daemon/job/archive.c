@@ -271,7 +271,7 @@ int archive_each(const struct archive *a, void (*found)(void *userdata, struct j
         for (size_t i = 0; i < ARCHIVE_JOBS_MAX; i++)
                 if (is_used(&c->records[i]))
                         used[n++] = &c->records[i];
-        qsort(used, n, sizeof(used[0]), compare_turns);
+        qsort(used, n, sizeof(const struct record *), compare_turns);
         for (size_t i = 0; i < n; i++) {
                 struct job *job;
                 int r;

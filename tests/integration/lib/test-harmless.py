@@ -132,7 +132,7 @@ class Guard(Ends, Case):
     def test_no_capabilities(self):
         vmm = self.vmm("anna")
         guard = guard_of(vmm.keeper)
-        self.assertEqual(read(f"/proc/{guard}/comm"), "pvr-guard\n")
+        self.wait("the guard's name", lambda: read(f"/proc/{guard}/comm") == "pvr-guard\n")
         for pid in (vmm.keeper, guard):
             for key in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
                 self.assertEqual(int(status(pid, key), 16), 0, key)
