@@ -35,7 +35,6 @@ class Sockets(Installed):
             self.assertEqual(show(unit, "ActiveState"), "inactive", unit)
         self.assertEqual(os.listdir("/run/pv-reaper"), [])
 
-
     def test_without_the_control_socket(self):
         """A group that is not there (a typo): workers are served as ever."""
         self.drop_in(CONTROL, "[Socket]\nSocketGroup=nosuchgroup\n")

@@ -7,13 +7,15 @@ is let go, and the simulator's log says how it went (Busy.finish()).
 """
 
 import os
+import shutil
 import signal
 import subprocess
+import time
 
 import guest
 from guest import show, systemctl, tap
 from harness import TIMEOUT
-from installed import SERVICE, SOCKET, WORKERS, Busy
+from installed import CONFIG, SERVICE, SOCKET, WORKERS, Busy, Installed, write_file
 
 KILLS = 8
 
@@ -124,6 +126,26 @@ class Socket(Busy):
         self.turn_on()
         self.status_is(running=self.n_vms, queued=0)
         self.finish({"done": 1, "ungoverned": self.n_vms - 1})
+
+
+class BadConfiguration(Installed):
+    """An error in a file, and a restart: no storm of attempts, nobody waits, it heals itself."""
+
+    def test_it_is_tried_now_and_then(self):
+        path = f"{CONFIG}.d/99.conf"
+        write_file(path, "[limits]\nmax-concurrent=4x\n")
+        self.addCleanup(shutil.rmtree, f"{CONFIG}.d")
+        systemctl("restart", "--no-block", SERVICE)
+        vmm = self.machine("anna")
+        self.assertNotEqual(show(SERVICE, "ActiveState"), "active")
+        self.wait("it was tried more than once", lambda: int(show(SERVICE, "NRestarts")) >= 2)
+        before = int(show(SERVICE, "NRestarts"))
+        time.sleep(10)
+        self.assertLessEqual(int(show(SERVICE, "NRestarts")) - before, 6)
+        write_file(path, "[limits]\nmax-concurrent=4\n")
+        self.wait("it runs", lambda: show(SERVICE, "ActiveState") == "active")
+        self.registered(1)
+        vmm.do("quit")
 
 
 if __name__ == "__main__":
