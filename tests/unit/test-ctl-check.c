@@ -386,6 +386,7 @@ static const struct row software_rows[] = {
         ROW(qemu, PASS, "QEMU 8.2, with -run-with"),
         ROW(qemu, PASS, "QEMU 8.1, with -run-with", .changes = {{QEMU, SAYS("8.1.0")}}),
         ROW(qemu, PASS, "8.0, with -async", .changes = {{"/usr/libexec/qemu-kvm", SAYS("8.0.0")}}),
+        ROW(qemu, PASS, "8.1", .changes = {{QEMU, GONE}, {"/usr/bin/qemu-kvm", SAYS("8.1.0")}}),
         ROW(qemu, WARN, "QEMU 7.2, with -async-teardown", .changes = {{QEMU, SAYS("7.2.22")}}),
         ROW(qemu, WARN, "QEMU 7.1, without asynchronous", .changes = {{QEMU, SAYS("7.1.0")}}),
         ROW(qemu, SKIP, QEMU " --version says no version", .changes = {{QEMU, "#!/bin/sh\n"}}),

@@ -202,6 +202,9 @@ static void test_inflight_keeper(void **state) {
         assert_string_equal(inflight_why(inflight), "pvr-keeper (pid 20) keeps its memory");
         assert_int_equal(look_once(UUID), 1);
         assert_int_equal(look_once("b"), 0);
+        PUT(20, "comm", "pvr-keeper"); /* no newline that could be taken off */
+        assert_int_equal(inflight_look(inflight), 1);
+        assert_string_equal(inflight_why(inflight), "pvr-keeper (pid 20) keeps its memory");
         PUT(20, "maps", MEMORY);
         PUT(20, "syscall", "running\n");
         assert_int_equal(inflight_look(inflight), 1);

@@ -144,6 +144,33 @@ static void test_small_terminals(void **state) {
         record_list_deinit(&status);
 }
 
+static void assert_foot(struct screen *screen, const char *foot) {
+        const struct record_list jobs = {};
+        char *text = NULL;
+        size_t size;
+        FILE *out = open_memstream(&text, &size);
+
+        assert_non_null(out);
+        assert_int_equal(screen_draw(out, screen, NULL, &jobs), 0);
+        assert_int_equal(fclose(out), 0);
+        if (!strstr(text, foot))
+                fail_msg("\"%s\" is not in: %s", foot, text);
+        free(text);
+}
+
+static void test_foot(void **state) {
+        struct screen screen = {.rows = 24, .columns = 200, .paint = paint_of(false)};
+
+        assert_foot(&screen, "(by state)");
+        (void)screen_key(&screen, '>', 0);
+        (void)screen_key(&screen, 'r', 0);
+        assert_foot(&screen, "(by ID, reversed)");
+        (void)screen_key(&screen, 'p', 0);
+        assert_foot(&screen, "PAUSED");
+        screen.notice = "nobody answers";
+        assert_foot(&screen, "nobody answers");
+}
+
 static void test_keys(void **state) {
         const char *text = "q\033[A\033OB\033[5~x\033";
         size_t n = strlen(text);
@@ -163,6 +190,7 @@ int main(void) {
                 checked_test(test_order),
                 checked_test(test_scrolling),
                 checked_test(test_small_terminals),
+                checked_test(test_foot),
                 checked_test(test_keys),
         };
 

@@ -87,6 +87,7 @@ static void test_times(void **state) {
 static const struct value text_value = {.type = VALUE_STRING, .string = "vm-a"};
 static const struct value empty_value = {.type = VALUE_STRING, .string = ""};
 static const struct value number_value = {.type = VALUE_UNSIGNED, .number = UINT64_MAX};
+static const struct value time_value = {.type = VALUE_UNSIGNED, .number = 723 * USEC_PER_SEC};
 static const struct value error_value = {.type = VALUE_SIGNED, .signed_number = -EIO};
 static const struct value odd_error_value = {.type = VALUE_SIGNED, .signed_number = -4000};
 static const struct value positive_value = {.type = VALUE_SIGNED, .signed_number = 7};
@@ -106,6 +107,8 @@ static void test_values(void **state) {
         assert_formats(FORMAT_TEXT, &text_value, "vm-a");
         assert_formats(FORMAT_NUMBER, &number_value, "18446744073709551615");
         assert_formats(FORMAT_NUMBER, &error_value, "-5");
+        assert_formats(FORMAT_USEC, &time_value, "12 min 3 s");
+        assert_formats(FORMAT_ABOUT, &time_value, "~12 min 3 s");
         assert_formats(FORMAT_ERROR, &error_value, "EIO");
         assert_formats(FORMAT_ERROR, &odd_error_value, "-4000");
         assert_formats(FORMAT_ERROR, &positive_value, "7");

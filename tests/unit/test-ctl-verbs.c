@@ -79,6 +79,7 @@ static int answer_status(sd_bus_message *reply) {
         (void)append_text(reply, "State", "running");
         (void)sd_bus_message_append(reply, "{sv}", "PID", "u", 4242);
         (void)sd_bus_message_append(reply, "{sv}", "UptimeUSec", "t", 5 * USEC_PER_SEC);
+        (void)append_number(reply, "Failed", 2);
         return sd_bus_message_close_container(reply);
 }
 
@@ -280,6 +281,8 @@ static void test_ctl_verbs_status(void **state) {
         assert_string_equal(take_asked(), "GetStatus()\nGetLimits()\nListFailures()\n");
         expect_printed("7.8.9");
         expect_printed("running");
+        expect_printed("no quota; ");
+        expect_printed("0 done, 2 failed\n");
         options.json = JSON_SHORT;
         (void)run(verb_status, 0, NULL);
         expect_printed("\"version\":\"7.8.9\"");
