@@ -9,6 +9,7 @@
 
 #include "fds.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -300,6 +301,7 @@ static int on_told(sd_bus_message *m, void *userdata, sd_bus_error *error) {
             0)
                 return 0;
         n_told++;
+        assert_string_equal(sd_bus_message_get_sender(m), "org.pvreaper");
         assert_true(sd_bus_message_read(m, "s", &interface) > 0);
         assert_true(sd_bus_message_enter_container(m, 'a', "{sv}") > 0);
         while (sd_bus_message_enter_container(m, 'e', "sv") > 0) {
@@ -538,6 +540,31 @@ static void test_bus_without_a_control_socket(void **state) {
         stage_end(&stage);
 }
 
+static unsigned n_watchers(void) {
+        const struct manager_watcher *watcher;
+        unsigned n = 0;
+
+        TAILQ_FOREACH (watcher, &c.stage.manager->watchers, link)
+                n++;
+        return n;
+}
+
+/* Its loop cannot wait for such a socket; nothing of it is left, nor told of anything. */
+static void test_a_bus_that_cannot_be_made(void **state) {
+        struct bus *bus = NULL;
+        unsigned n;
+        int fd;
+
+        begin();
+        n = n_watchers();
+        fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+        assert_int_equal(bus_new(&bus, c.stage.manager, c.service, &fd), -EPERM);
+        assert_null(bus);
+        assert_int_equal(n_watchers(), n);
+        assert_int_equal(close(fd), 0); /* it is still ours */
+        end();
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 checked_test(test_set_limits_acts_at_once),
@@ -554,6 +581,7 @@ int main(void) {
                 checked_test(test_reload_is_refused_by_name),
                 checked_test_unless(no_pidfd(), test_adopt_refuses_who_is_no_helper),
                 checked_test(test_adopt_refuses_what_is_no_pid),
+                checked_test(test_a_bus_that_cannot_be_made),
                 checked_test(test_a_client_that_says_nothing_is_dropped),
                 checked_test(test_the_65th_client_waits_for_room),
                 checked_test(test_properties_are_told_four_times_a_second),

@@ -21,7 +21,7 @@
 static uint64_t since(sd_event *event, uint64_t then) {
         uint64_t now = loop_now(event);
 
-        return then == USEC_INFINITY || then > now ? USEC_INFINITY : now - then;
+        return then > now ? USEC_INFINITY : now - then; /* USEC_INFINITY: it did not happen */
 }
 
 /*
