@@ -17,10 +17,26 @@
 #define MSEC UINT64_C(1000000)
 
 static enum probe_result judge_msec(uint64_t cpu, uint64_t idle, uint64_t inside, uint64_t after) {
+        const uint64_t begin = 1000 * MSEC;
+
         return probe_judge(&(struct probe_try){.cpu = cpu * MSEC,
                                                .free = idle * MSEC,
-                                               .inside = inside * MSEC,
-                                               .after = after * MSEC});
+                                               .begin = begin,
+                                               .end = begin + (inside + after) * MSEC,
+                                               .complete = begin + inside * MSEC});
+}
+
+/* Nobody saw the output complete before the caller went on: all of the time was inside. */
+static void test_probe_judge_between_two_looks(void **state) {
+        struct probe_try try = {.cpu = 40, .free = 41, .begin = 1000, .end = 1310};
+
+        assert_int_equal(probe_judge(&try), PROBE_HOLDS);
+        try.complete = 1311;
+        assert_int_equal(probe_judge(&try), PROBE_HOLDS);
+        try.end = 1041;
+        assert_int_equal(probe_judge(&try), PROBE_UNKNOWN);
+        try.complete = 0;
+        assert_int_equal(probe_judge(&try), PROBE_UNKNOWN);
 }
 
 static void test_probe_judge(void **state) {
@@ -55,6 +71,13 @@ static void on_done(void *userdata, enum probe_result result, const char *why) {
 
 static int limit_refused(int cgroup, bool limited) {
         return limited ? -EACCES : 0;
+}
+
+/* Refused as before, if the daemon's fds are not there. */
+static int limit_refused_alone(int cgroup, bool limited) {
+        bool alone = cgroup == STDIN_FILENO && fcntl(STDOUT_FILENO, F_GETFD) < 0;
+
+        return limited && alone ? -EACCES : 0;
 }
 
 static int limit_ignored(int cgroup, bool limited) {
@@ -129,6 +152,17 @@ static void test_probe_no_quota(void **state) {
         remove_fake_cgroup(path);
 }
 
+/* A probe outlives nobody's connection. */
+static void test_probe_has_the_cgroup_alone(void **state) {
+        char path[] = "/tmp/test-probe.XXXXXX";
+        struct outcome outcome;
+
+        fake_cgroup(path);
+        run_probe(path, limit_refused_alone, 0, &outcome);
+        assert_string_equal(outcome.why, "cannot set cpu.max");
+        remove_fake_cgroup(path);
+}
+
 /* A quota that does nothing must not be taken for one that holds, nor for one that does not. */
 static void test_probe_no_effect(void **state) {
         char path[] = "/tmp/test-probe.XXXXXX";
@@ -186,9 +220,11 @@ int main(void) {
         const char *why = no_probe();
         const struct CMUnitTest tests[] = {
                 checked_test(test_probe_judge),
+                checked_test(test_probe_judge_between_two_looks),
                 checked_test_unless(why, test_probe_no_entry),
                 checked_test_unless(why, test_probe_sigchld_ignored),
                 checked_test_unless(why, test_probe_no_quota),
+                checked_test_unless(why, test_probe_has_the_cgroup_alone),
                 checked_test_unless(why, test_probe_no_effect),
                 checked_test_unless(why, test_probe_limit),
                 checked_test_unless(why, test_probe_given_up),

@@ -56,11 +56,15 @@ struct arena {
  * a quota might be there without being used up.
  */
 enum probe_result probe_judge(const struct probe_try *t) {
-        if (t->cpu == 0 || t->free > 2 * t->cpu || t->inside + t->after < 5 * t->cpu)
+        /* It may have come and gone between two looks. */
+        uint64_t complete = t->complete == 0 || t->complete > t->end ? t->end : t->complete;
+        uint64_t inside = complete - t->begin, after = t->end - complete;
+
+        if (t->cpu == 0 || t->free > 2 * t->cpu || inside + after < 5 * t->cpu)
                 return PROBE_UNKNOWN;
-        if (t->after > 2 * t->cpu && t->after > t->inside)
+        if (after > 2 * t->cpu && after > inside)
                 return PROBE_DOES_NOT_HOLD;
-        if (t->inside > 4 * t->cpu && t->inside > t->after)
+        if (inside > 4 * t->cpu && inside > after)
                 return PROBE_HOLDS;
         return PROBE_UNKNOWN;
 }
@@ -183,12 +187,9 @@ _Noreturn static void subject(struct arena *arena, int cgroup) {
 
 /* 64 bytes of random numbers that are all 0 will not happen. */
 static bool is_written(const struct arena *arena) {
-        const volatile unsigned char *p = arena->last + LAST - 64;
-        unsigned char any = 0;
+        static const unsigned char nothing[64];
 
-        for (int i = 0; i < 64; i++)
-                any |= p[i];
-        return any != 0;
+        return memcmp(arena->last + LAST - sizeof(nothing), nothing, sizeof(nothing)) != 0;
 }
 
 static void set_limit(volatile struct stage *stage, pid_t pid, const struct probe_config *config) {
@@ -238,13 +239,11 @@ static enum probe_verdict try_once(struct arena *arena, const struct probe_confi
                 return stage->measured ? PROBE_VERDICT_NO_QUOTA : PROBE_VERDICT_NO_ENTRY;
         if (!stage->done)
                 return PROBE_VERDICT_BUSY; /* somebody killed it */
-        /* It may have come and gone between two looks. */
-        if (complete == 0 || complete > stage->end)
-                complete = stage->end;
         switch (probe_judge(&(struct probe_try){.cpu = stage->cpu,
                                                 .free = stage->free,
-                                                .inside = complete - stage->begin,
-                                                .after = stage->end - complete})) {
+                                                .begin = stage->begin,
+                                                .end = stage->end,
+                                                .complete = complete})) {
         case PROBE_HOLDS:
                 return PROBE_VERDICT_HOLDS;
         case PROBE_DOES_NOT_HOLD:

@@ -19,10 +19,12 @@ enum probe_result {
 
 /* One try, in ns. */
 struct probe_try {
-        uint64_t cpu;    /* what the call takes of a CPU */
-        uint64_t free;   /* how long it lasted without a quota, before or after: the longer */
-        uint64_t inside; /* how long it lasted under the quota, seen from outside */
-        uint64_t after;  /* from its end, seen from outside, until the caller went on */
+        uint64_t cpu;  /* what the call takes of a CPU */
+        uint64_t free; /* how long it lasted without a quota, before or after: the longer */
+
+        /* under the quota */
+        uint64_t begin, end; /* when it began, and when its caller went on */
+        uint64_t complete;   /* when its output was complete, seen from outside; 0: not seen */
 };
 
 /* What one try shows. Pure. PROBE_UNKNOWN: the host is too busy, or the quota did not act. */
