@@ -2,8 +2,8 @@
 
 /*
  * When the daemon accepts, and when it stops for a while: it is full, or out of fds. The listener
- * and those that connect are real, the clock is ours. peer_new(), accept4(2) and the limit of fds
- * go through doors in here (the linker's --wrap).
+ * and those that connect are real, the clock is ours. peer_new(), accept4(2), calloc(3) and the
+ * limit of fds go through doors in here (the linker's --wrap).
  */
 
 #include "fds.h"
@@ -24,6 +24,7 @@
 
 static struct {
         int accept_error, peer_error, limit_error;
+        bool no_memory;
         struct rlimit limit, set;
         unsigned n_accepts;
         int connections[CALLS_MAX]; /* taken over from accept.c */
@@ -35,6 +36,12 @@ int __wrap_accept4(int fd, struct sockaddr *address, socklen_t *size, int flags)
 int __wrap_peer_new(struct peer **ret, struct peers *peers, int *fd);
 int __wrap_getrlimit64(int what, struct rlimit *ret);
 int __wrap_setrlimit64(int what, const struct rlimit *limit);
+void *__real_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+
+void *__wrap_calloc(size_t n, size_t size) {
+        return door.no_memory ? NULL : __real_calloc(n, size);
+}
 
 int __wrap_accept4(int fd, struct sockaddr *address, socklen_t *size, int flags) {
         door.n_accepts++;
@@ -255,6 +262,20 @@ static void test_without_an_acceptor(void **state) {
         assert_null(acceptor_free(NULL));
 }
 
+/* The listener is closed all the same. */
+static void test_without_memory(void **state) {
+        struct acceptor *acceptor = NULL;
+        struct peers peers = {};
+        int fd = eventfd(0, EFD_CLOEXEC);
+
+        memset(&door, 0, sizeof(door));
+        door.no_memory = true;
+        assert_int_equal(acceptor_new(&acceptor, &peers, &fd), -ENOMEM);
+        door.no_memory = false;
+        assert_int_equal(fd, -1);
+        assert_null(acceptor);
+}
+
 static int on_other(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
         *(unsigned *)userdata = door.n;
         return sd_event_source_set_enabled(source, SD_EVENT_OFF);
@@ -295,6 +316,7 @@ int main(void) {
                 checked_test(test_a_refused_one_holds_up_nobody),
                 checked_test(test_as_many_as_there_are_fds),
                 checked_test(test_without_an_acceptor),
+                checked_test(test_without_memory),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

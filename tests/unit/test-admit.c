@@ -242,7 +242,9 @@ static void test_a_worker_that_stays(void **state) {
         h.vmm->nodes = "0";      /* nobody needs the policies any more */
         town.nodes_error = 0;
         town_kill(h.vmm);
+        capture_begin();
         fake_time_pass(h.crew.event, 0);
+        assert_string_equal(capture_end(), "");
         assert_false(worker_stays(w));
         assert_string_equal(h.keeper->cgroup, "/town/jobs/vm-11-1011");
         assert_true(h.keeper->limited);

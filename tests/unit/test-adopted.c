@@ -493,6 +493,16 @@ static void test_a_program_of_an_unprintable_name(void **state) {
         end(&h);
 }
 
+/* All of it was true, of whom? */
+static void test_a_qemu_that_ends_while_it_is_looked_at(void **state) {
+        struct house h;
+
+        begin(&h);
+        h.vmm->dies_looked_at = true;
+        expect_refused(&h, 11, ADOPT_GONE, "there is no process 10");
+        end(&h);
+}
+
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 checked_test(test_a_helper_is_adopted),
@@ -516,6 +526,7 @@ int main(void) {
                 checked_test(test_one_that_began_meanwhile),
                 checked_test(test_one_that_is_at_work_is_found),
                 checked_test(test_a_program_of_an_unprintable_name),
+                checked_test(test_a_qemu_that_ends_while_it_is_looked_at),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,6 +10,7 @@
 #include "fds.h"
 #include "kernel.h"
 
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <signal.h>
@@ -72,6 +73,18 @@ static void set_stat(struct pvr_vm *vm, const char *text) {
         while (vm->keeper->vm_fd < 0)
                 (void)usleep(1000);
         vm->keeper->vmm_stat_fd = vm->keeper->vm_fd;
+}
+
+/* In the keeper nobody could ask the kernel for it. */
+static void test_guard_knows_memfds(void **state) {
+        struct pvr_vm *vm = NULL;
+        struct space s = {};
+
+        space_init(&s);
+        assert_int_equal(pvr_vm_new(&vm, NULL), 0);
+        assert_true(s.shmem != 0 && vm->keeper->space.shmem == s.shmem);
+        pvr_vm_free(vm);
+        (void)usleep(100 * 1000); /* the heir's last steps */
 }
 
 /* Whether the keeper has gone that long after its doorbell ended. */
@@ -234,14 +247,43 @@ static void test_guard_no_false_fence(void **state) {
         check_child(fence_without_io_destroy);
 }
 
+/* What was given back once is not looked for again: what is mapped since then stays. */
+static int give_back_once(void) {
+        static struct keeper k;
+        int fd = open(".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+        char *before, *since;
+
+        if (fd < 0)
+                return 0; /* no unnamed files here */
+        if (ftruncate(fd, getpagesize()) < 0)
+                return 1;
+        k.guard_stat = -1;
+        space_init(&k.space);
+        if (space_open(&k.space) < 0)
+                return 2;
+        before = mmap(NULL, (size_t)getpagesize(), PROT_READ, MAP_SHARED, fd, 0);
+        guard_finish(&k);
+        if (msync(before, (size_t)getpagesize(), MS_ASYNC) == 0 || !k.fenced || !k.quiet)
+                return 3;
+        since = mmap(NULL, (size_t)getpagesize(), PROT_READ, MAP_SHARED, fd, 0);
+        guard_finish(&k);
+        return msync(since, (size_t)getpagesize(), MS_ASYNC) == 0 ? 0 : 4;
+}
+
+static void test_guard_gives_back_once(void **state) {
+        check_child(give_back_once);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 checked_test(test_guard_looks),
+                checked_test_unless(no_keeper(), test_guard_knows_memfds),
                 checked_test_unless(no_keeper(), test_guard_execve),
                 checked_test_unless(no_keeper(), test_guard_slow_exit),
                 checked_test_unless(no_keeper(), test_guard_heir_tells_the_last_outcome),
                 checked_test_unless(not_root(), test_guard_heir_goes_on),
                 checked_test_unless(no_keeper(), test_guard_no_false_fence),
+                checked_test_unless(no_keeper(), test_guard_gives_back_once),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

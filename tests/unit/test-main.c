@@ -8,9 +8,11 @@
 
 #include "fds.h"
 
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -96,6 +98,37 @@ static int run_daemon(const char *more, const char **ret_said) {
         r = daemon_main(5, argv);
         *ret_said = capture_end();
         return r;
+}
+
+/* What this option prints on stdout. */
+static const char *printed_by(const char *option) {
+        int file = memfd_create("stdout", MFD_CLOEXEC), saved;
+        static char text[16 * 1024];
+        const char *said;
+        ssize_t n;
+
+        (void)fflush(stdout);
+        saved = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+        assert_true(file >= 0 && saved >= 0 && dup2(file, STDOUT_FILENO) >= 0);
+        assert_int_equal(run_daemon(option, &said), 0);
+        (void)fflush(stdout);
+        assert_int_equal(dup2(saved, STDOUT_FILENO), STDOUT_FILENO);
+        assert_int_equal(close(saved), 0);
+        assert_string_equal(said, "");
+        n = pread(file, text, sizeof(text) - 1, 0);
+        assert_int_equal(close(file), 0);
+        assert_true(n >= 0);
+        text[n] = '\0';
+        return text;
+}
+
+static void test_options_that_only_print(void **state) {
+        begin();
+        assert_string_equal(printed_by("--version"), "pv-reaper " PVR_VERSION_TEXT "\n");
+        assert_non_null(strstr(printed_by("--help"), "--print-defaults"));
+        assert_non_null(strstr(printed_by("--print-defaults"), "[limits]"));
+        assert_int_equal(run.n, 0);
+        end();
 }
 
 static void test_all_faces_are_made_and_given_back(void **state) {
@@ -192,6 +225,7 @@ static void test_a_check_does_not_run(void **state) {
 
 int main(void) {
         static const struct CMUnitTest tests[] = {
+                checked_test(test_options_that_only_print),
                 checked_test(test_all_faces_are_made_and_given_back),
                 checked_test(test_metrics_are_written_if_asked_for),
                 checked_test(test_a_loop_that_fails_is_exit_1),

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -112,12 +113,32 @@ static void test_a_failure_is_said_once_and_so_is_its_end(void **state) {
         end();
 }
 
+/* Not even the child that would write: there is no pipe for its answer. */
+static void test_a_child_that_cannot_be_made_is_a_failure(void **state) {
+        struct rlimit before, none;
+        const char *log;
+
+        begin();
+        assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+        none = (struct rlimit){.rlim_cur = 3, .rlim_max = before.rlim_max};
+        capture_begin();
+        (void)setrlimit(RLIMIT_NOFILE, &none);
+        fake_time_pass(stage.manager->event, 0);
+        (void)setrlimit(RLIMIT_NOFILE, &before);
+        log = capture_end();
+        assert_non_null(strstr(log, "cannot write"));
+        assert_non_null(strstr(log, "Too many open files"));
+        assert_non_null(strstr(pass(15 * USEC_PER_SEC), "works again"));
+        end();
+}
+
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 checked_test(test_no_file_is_asked_for),
                 checked_test(test_the_file_is_written_now_and_then),
                 checked_test(test_a_trap_in_its_place_is_removed),
                 checked_test(test_a_failure_is_said_once_and_so_is_its_end),
+                checked_test(test_a_child_that_cannot_be_made_is_a_failure),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

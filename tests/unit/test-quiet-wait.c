@@ -109,6 +109,7 @@ static void test_whose_vm_it_is(void **state) {
         expect_meant(UUID);
         expect_meant("0AD0E3A2-4B3C-4CF0-9A8E-0123456789AB");
         expect_meant("pid=77"); /* the VMM's */
+        expect_meant("pid=0077");
         (void)snprintf(pid, sizeof(pid), "pid=%d", 78);
         expect_not_meant(pid);
         expect_not_meant("gues");

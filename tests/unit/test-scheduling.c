@@ -68,6 +68,19 @@ static void test_scheduling_there_and_back(void **state) {
         child_end(&child);
 }
 
+/* getpriority(2) returns it, and -1 for a failure. */
+static void test_scheduling_nice_minus_one(void **state) {
+        struct child child = child_new("nice", NULL);
+        struct sched_state look;
+
+        assert_int_equal(setpriority(PRIO_PROCESS, (id_t)child.pid, -1), 0);
+        assert_int_equal(sched_look(child.pid, &look), 0);
+        assert_int_equal(look.nice, -1);
+        assert_int_equal(sched_set_fair(child.pid, SCHED_BATCH), 0);
+        assert_int_equal(getpriority(PRIO_PROCESS, (id_t)child.pid), -1);
+        child_end(&child);
+}
+
 static void test_scheduling_pinned(void **state) {
         struct child child = child_new("pinned", NULL);
         struct sched_cpus *had;
@@ -222,6 +235,14 @@ static void test_scheduling_lists_of_cpus(void **state) {
         assert_int_equal(sched_list_cpus(0, list, sizeof(list)), -ESRCH);
 }
 
+static const char *no_priority(void) {
+        pid_t pid = fork();
+
+        if (pid == 0)
+                _exit(setpriority(PRIO_PROCESS, 0, -1) == 0 ? 0 : 1);
+        return wait_for_exit(pid) == 0 ? NULL : "no nice value below 0 here";
+}
+
 int main(void) {
         const char *why = why_not();
         const char *one_cpu = sysconf(_SC_NPROCESSORS_ONLN) > 1 ? why : "there is only one CPU";
@@ -231,6 +252,7 @@ int main(void) {
                 checked_test(test_scheduling_never_ourselves),
                 checked_test(test_scheduling_lists_of_cpus),
                 checked_test_unless(why, test_scheduling_there_and_back),
+                checked_test_unless(no_priority(), test_scheduling_nice_minus_one),
                 checked_test_unless(one_cpu, test_scheduling_pinned),
                 checked_test_unless(why, test_scheduling_out_of_range),
                 checked_test_unless(why, test_scheduling_full),

@@ -14,7 +14,9 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "base/util.h"
@@ -283,6 +285,19 @@ static void test_space_resident(void **state) {
         run(resident);
 }
 
+/* The kernel's own tmpfs, by which a memfd of huge pages is known. */
+static void test_space_init(void **state) {
+        struct space s = {};
+        struct stat st;
+        int fd = make_file(false);
+
+        assert_int_equal(fstat(fd, &st), 0);
+        assert_int_equal(close(fd), 0);
+        space_init(&s);
+        assert_true(s.shmem != 0);
+        assert_true(s.shmem == DEVICE_NUMBER(major(st.st_dev), minor(st.st_dev)));
+}
+
 static void test_space_too_much_of_its_own(void **state) {
         struct space s = {};
 
@@ -348,6 +363,7 @@ int main(void) {
                 checked_test_unless(not_alone(), test_space_resident),
                 checked_test_unless(not_alone() ? not_alone() : no_aio(), test_space_fence),
                 checked_test_unless(not_alone() ? not_alone() : no_watch(), test_space_watched),
+                checked_test(test_space_init),
                 checked_test(test_space_too_much_of_its_own),
         };
 

@@ -161,6 +161,8 @@ static int copy_text(const char *text, char **ret) {
 int __wrap_process_program(pid_t pid, char **ret) {
         const struct citizen *c = town_find(pid);
 
+        if (c && c->dies_looked_at)
+                assert_int_equal(eventfd_write(c->life, 1), 0);
         return c ? copy_text(c->program, ret) : -ESRCH;
 }
 

@@ -22,6 +22,7 @@ struct citizen {
         uint64_t starttime;
         unsigned n_threads, n_threads_moved; /* as soon as it is moved; 0: as before */
         bool dies_moved;                     /* it ends as it is moved */
+        bool dies_looked_at;                 /* it ends as its program is looked at */
         int memory; /* who has the same number shares an address space; 0: none */
         const char *name, *program, *unit, *nodes;
         uint64_t rss, cpu_usec;
