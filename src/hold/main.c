@@ -129,7 +129,7 @@ static int start_sleeper(void) {
         int ready[2];
         pid_t pid;
         ssize_t n;
-        char said[2];
+        char said;
 
         if (sandbox_mode_from_environment(&mode) < 0)
                 return complain(-EINVAL, "set PVREAPER_SECCOMP to enforce, log or off");
@@ -141,9 +141,9 @@ static int start_sleeper(void) {
         if (pid == 0)
                 sleep_on(ready[1], mode);
         close_fd(&ready[1]);
-        n = read(ready[0], said, 1);
+        n = read(ready[0], &said, 1);
         if (n == 1)
-                n += read(ready[0], said + 1, 1);
+                n += read(ready[0], &said, 1);
         close_fd(&ready[0]);
         return n == 1 ? 0 : complain(-ECHILD, "the sleeping process ended too early");
 }
