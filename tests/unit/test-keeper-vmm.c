@@ -11,6 +11,7 @@
 #include <grp.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <poll.h>
 #include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -124,18 +125,21 @@ static void test_keeper_cannot_start(void **state) {
         check_child(fail_before_ready);
 }
 
-static int gate[2]; /* a VMM lives until this is closed */
+static int gate[2];    /* a VMM lives until this is closed */
+static int vm_pipe[2]; /* its VM: the end for writing */
 
 static int end_with_vm(void) {
         char nothing;
 
         make_vm();
         close_fd(&gate[1]);
-        return pvr_vm_set_fd(vm, null_fd, VMM_MEM) == 0 && read(gate[0], &nothing, 1) == 0 ? 0 : 1;
+        return pvr_vm_set_fd(vm, vm_pipe[1], VMM_MEM) == 0 && read(gate[0], &nothing, 1) == 0 ? 0
+                                                                                              : 1;
 }
 
-/* The VMM is dead: its memory is what is left. */
+/* The VMM is dead: its memory is what is left. Nobody holds its VM, so that its irqfds go. */
 static void test_keeper_outlives_its_vmm(void **state) {
+        struct pollfd vm_ends = {.events = POLLIN};
         struct wire_register reg;
         union wire_message m;
         pid_t pid;
@@ -143,22 +147,28 @@ static void test_keeper_outlives_its_vmm(void **state) {
         set_up();
         daemon_listen(&address, 1);
         assert_int_equal(pipe2(gate, O_CLOEXEC), 0);
+        assert_int_equal(pipe2(vm_pipe, O_CLOEXEC), 0);
+        vm_ends.fd = vm_pipe[0];
         pid = fork();
         assert_true(pid >= 0);
         if (pid == 0)
                 _exit(end_with_vm());
         close_fd(&gate[0]);
+        close_fd(&vm_pipe[1]);
         daemon_accept();
         reg = daemon_hear_register();
         assert_int_equal(reg.state, WIRE_STATE_IDLE);
         assert_int_equal(reg.flags, 0);
         daemon_say(WIRE_VERSION, WIRE_WELCOME, 0);
+        assert_int_equal(poll(&vm_ends, 1, 0), 0);
         close_fd(&gate[1]);
         assert_int_equal(wait_for_exit(pid), 0);
         (void)daemon_hear(WIRE_QUIET);
         m = daemon_hear(WIRE_REQUEST);
         assert_int_equal(m.request.kind, WIRE_KIND_SHUTDOWN);
         assert_int_not_equal(m.request.mem, 0);
+        assert_int_equal(poll(&vm_ends, 1, 0), 1);
+        close_fd(&vm_pipe[0]);
         daemon_say(WIRE_VERSION, WIRE_GRANT, m.request.seq);
         daemon_hear_end();
         tear_down();

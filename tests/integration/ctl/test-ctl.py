@@ -588,8 +588,8 @@ class Completion(CtlCase):
     def test_zsh_script(self):
         text = harness.read(f"{os.path.dirname(harness.CTL)}/completion/_pv-reaperctl")
         self.assertTrue(text.startswith("#compdef pv-reaperctl\n"))
-        for verb in VERBS:
-            self.assertIn(f"'{verb}:", text)
+        for word in [*(f"'{verb}:" for verb in VERBS), "'--json=-:value:(short pretty)'"]:
+            self.assertIn(word, text)
         if shutil.which("zsh"):
             done = subprocess.run(["zsh", "-n"], input=text, text=True, capture_output=True,
                                   check=False)
