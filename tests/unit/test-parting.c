@@ -9,6 +9,7 @@
 
 #include "fds.h"
 
+#include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -44,11 +45,19 @@ pid_t __wrap_fork(void) {
         return children.real ? __real_fork() : (pid_t)children.n;
 }
 
+/* The daemon's copy is open still: a child that does not wait for its end leaves it the close. */
+static int open_waiting(pid_t pid) {
+        struct pollfd child = {.fd = __real_process_open(pid), .events = POLLIN};
+
+        assert_int_equal(poll(&child, 1, 20), 0);
+        return child.fd;
+}
+
 int __wrap_process_open(pid_t pid) {
         if (children.pidfd_error < 0)
                 return children.pidfd_error;
         if (children.real)
-                return __real_process_open(pid);
+                return open_waiting(pid);
         children.ends[children.n - 1] = eventfd(0, EFD_CLOEXEC);
         return fcntl(children.ends[children.n - 1], F_DUPFD_CLOEXEC, 0);
 }
