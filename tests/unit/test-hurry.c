@@ -77,6 +77,50 @@ static void test_hurry_who_is_meant(void **state) {
         end(&crew, hands);
 }
 
+/* It runs already: to hurry it would hurry the VM's next job. */
+static void test_hurry_not_a_job_that_runs(void **state) {
+        struct hand hands[2];
+        struct crew crew;
+        char text[64];
+
+        begin(&crew, hands);
+        (void)snprintf(text, sizeof(text), "%d", (int)hands[1].worker->job->id);
+        assert_int_equal(hurry_workers(&crew.workers, text, true), 1);
+        assert_int_equal(grants(&crew), 1);
+        assert_int_equal(hurry_workers(&crew.workers, text, true), 0);
+        assert_int_equal(hurry_workers(&crew.workers, text, false), 0);
+        assert_false(hands[1].worker->hurries);
+        end(&crew, hands);
+}
+
+/* All workers that claim no UUID have it. */
+static void test_hurry_not_the_nil_uuid(void **state) {
+        static const char nil[] = "00000000-0000-0000-0000-000000000000";
+        static const char one[] = "00000000-0000-0000-0000-000000000001";
+        struct hand hands[2];
+        struct crew crew;
+
+        begin(&crew, hands);
+        assert_int_equal(hurry_workers(&crew.workers, nil, true), 0);
+        hands[1].worker->uuid[15] = 1;
+        assert_int_equal(hurry_workers(&crew.workers, one, true), 1);
+        assert_true(hands[1].worker->hurries);
+        end(&crew, hands);
+}
+
+/* BEGUN: the job that was meant has begun, and its VM's next one is not. */
+static void test_hurry_ends_when_it_begins(void **state) {
+        const struct wire_begun begun = {.seq = 1};
+        struct hand hands[2];
+        struct crew crew;
+
+        begin(&crew, hands);
+        assert_int_equal(hurry_workers(&crew.workers, "two", true), 1);
+        assert_int_equal(worker_on_begun(hands[1].worker, &begun), 0);
+        assert_false(hands[1].worker->hurries);
+        end(&crew, hands);
+}
+
 static void test_hurry_before_it_asks(void **state) {
         struct hand hands[2];
         struct crew crew;
@@ -106,6 +150,9 @@ int main(void) {
         static const struct CMUnitTest tests[] = {
                 checked_test(test_hurry_a_vm),
                 checked_test(test_hurry_who_is_meant),
+                checked_test(test_hurry_not_a_job_that_runs),
+                checked_test(test_hurry_not_the_nil_uuid),
+                checked_test(test_hurry_ends_when_it_begins),
                 checked_test(test_hurry_before_it_asks),
                 checked_test(test_hurry_is_taken_back),
         };

@@ -227,7 +227,7 @@ int bus_method_hurry(sd_bus_message *call, void *userdata, sd_bus_error *error) 
         n = *what ? hurry_workers(&m->workers, what, on) : governor_n_left(&m->governor);
         if (*what && n == 0)
                 return sd_bus_error_setf(error, BUS_ERROR_NO_JOB,
-                                         "The daemon knows neither a VM nor an unfinished job %s",
+                                         "The daemon knows neither a VM nor a waiting job %s",
                                          name ? name : "");
         if (!*what && (!on || n > 0)) /* it ends when nothing is left */
                 manager_hurry(m, on);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * A worker in a hurry has a mark, worker.hurries, until its job has been granted: so a job that is
- * asked for later, or again after a lost connection, is in a hurry as well. A name is a claim:
- * whoever claims somebody else's name is hurried with him, as pv-reaperctl(1) says. Owns nothing.
+ * A worker in a hurry has a mark, worker.hurries, until a job of it begins: so a job that is asked
+ * for later, or again after a lost connection, is in a hurry as well. A name is a claim: a worker
+ * that claims another's name is hurried with it, as pv-reaperctl(1) says. Owns nothing.
  */
 
 #include "daemon/worker/hurry.h"
@@ -25,17 +25,23 @@ static bool parse_number(const char *text, uint64_t *ret) {
         return *end == '\0' && errno == 0;
 }
 
-static bool is_meant(const struct worker *w, const char *what) {
+/* The nil UUID is none: each worker that claims no UUID has it. */
+static bool has_uuid(const struct worker *w, const char *what) {
+        static const uint8_t no_uuid[16];
         uint8_t uuid[16];
+
+        return uuid_parse(what, uuid) && memcmp(uuid, no_uuid, sizeof(uuid)) != 0 &&
+               memcmp(uuid, w->uuid, sizeof(uuid)) == 0;
+}
+
+static bool is_meant(const struct worker *w, const char *what) {
         uint64_t n;
 
         if (strncmp(what, "pid=", 4) == 0 && parse_number(what + 4, &n))
                 return (uint64_t)w->pid == n || (w->vmm_pid > 0 && (uint64_t)w->vmm_pid == n);
         if (parse_number(what, &n))
-                return w->job && w->job->id == n;
-        if (uuid_parse(what, uuid) && memcmp(uuid, w->uuid, sizeof(uuid)) == 0)
-                return true;
-        return strcmp(w->name, what) == 0;
+                return w->job && w->job->state == JOB_QUEUED && w->job->id == n;
+        return has_uuid(w, what) || strcmp(w->name, what) == 0;
 }
 
 unsigned hurry_workers(struct workers *ws, const char *what, bool on) {

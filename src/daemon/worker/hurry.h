@@ -10,8 +10,8 @@
 
 /*
  * The job that waits, or else the next one, of each worker that is meant starts at once; with on
- * false it waits for its turn as ever. what: a job's number, or NAME, UUID or pid=NUMBER as in
- * pv-reaperctl(1). Returns how many workers are meant.
+ * false it waits for its turn as ever. what: the number of a job that waits, or NAME, UUID or
+ * pid=NUMBER as in pv-reaperctl(1). Returns how many workers are meant.
  */
 unsigned hurry_workers(struct workers *workers, const char *what, bool on);
 

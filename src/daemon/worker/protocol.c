@@ -302,6 +302,7 @@ int worker_on_begun(struct worker *w, const struct wire_begun *begun) {
         if (r < 0)
                 return r;
         job->ungoverned = true;
+        w->hurries = false; /* the job of which hurry.h speaks has begun */
         worker_start_job(w);
         w->workers->job_moved(w->workers->userdata, job);
         return 0;
