@@ -23,10 +23,13 @@ int environment_socket(struct sockaddr_un *ret, const char *path, const char *va
 #define GRANT_GRACE "PVREAPER_GRANT_GRACE_MSEC" /* to wait for the grant of one that is there */
 
 /*
- * The default of GRANT_GRACE: longer than overdue= of pv-reaper.conf(5), after which no slot is
- * another's any more.
+ * The default of GRANT_GRACE, in µs: longer than the default of overdue= in pv-reaper.conf(5). A
+ * job whose turn comes later than that begins without its grant.
  */
 #define GRANT_GRACE_USEC (UINT64_C(86400) * 1000000)
 
-/* What the variable says, or fallback, in µs; and at random up to a quarter more. */
+/*
+ * What the variable says (ms; more than a day counts as not set), or fallback (µs), in µs; and at
+ * random up to a quarter more.
+ */
 uint64_t environment_grace(const char *variable, uint64_t fallback);

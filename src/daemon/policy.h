@@ -5,8 +5,9 @@
  * From the configuration's words to the numbers of governor and cap. Pure: no clock, no system
  * call; what is the host's is passed in.
  *
- * In a hurry (memory is short, or we are on our way out) the boost-* values hold, and jobs start as
- * fast as slots become free: what start-rate spares the host is spent on giving memory back.
+ * In a hurry (memory is short, somebody waits for it, an administrator hurries all, or we are on
+ * our way out) the boost-* values hold, and jobs start as fast as slots become free: what
+ * start-rate spares the host is spent on giving memory back.
  */
 
 #include "daemon/config/config.h"

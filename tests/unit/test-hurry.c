@@ -77,6 +77,19 @@ static void test_hurry_who_is_meant(void **state) {
         end(&crew, hands);
 }
 
+/* A name is a claim: nobody else can tell which of them is meant. */
+static void test_hurry_all_that_claim_the_name(void **state) {
+        struct hand hands[2];
+        struct crew crew;
+
+        begin(&crew, hands);
+        free(hands[0].worker->name);
+        hands[0].worker->name = strdup("two");
+        assert_int_equal(hurry_workers(&crew.workers, "two", true), 2);
+        assert_int_equal(grants(&crew), 2);
+        end(&crew, hands);
+}
+
 /* It runs already: to hurry it would hurry the VM's next job. */
 static void test_hurry_not_a_job_that_runs(void **state) {
         struct hand hands[2];
@@ -150,6 +163,7 @@ int main(void) {
         static const struct CMUnitTest tests[] = {
                 checked_test(test_hurry_a_vm),
                 checked_test(test_hurry_who_is_meant),
+                checked_test(test_hurry_all_that_claim_the_name),
                 checked_test(test_hurry_not_a_job_that_runs),
                 checked_test(test_hurry_not_the_nil_uuid),
                 checked_test(test_hurry_ends_when_it_begins),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What the control interface shows: one table per dictionary, of which src/ctl/verbs.c has the
+ * What the control interface shows: one table per dictionary, of which src/ctl/columns.c has the
  * counterparts, and pv-reaperctl(1) the words. A getter reads and changes nothing. What is not
  * known is left out, never made up (G8): no outcome of a job that did not end or was lost, no time
  * that began under an earlier daemon.
@@ -256,7 +256,7 @@ static bool get_progress(void *object, struct bus_value *ret) {
         return forecast_percent(object, &ret->u);
 }
 
-/* Of one that waits as of the last look at all of them, which whoever lists them takes before. */
+/* Of one that waits: as of the last forecast_all(), which object.c calls before it lists jobs. */
 static bool get_job_eta(void *object, struct bus_value *ret) {
         struct job *job = object;
 

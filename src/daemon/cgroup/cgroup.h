@@ -13,9 +13,9 @@
  * They are children of PATH's parent, our slice; of PATH itself if that was named explicitly.
  *
  * The bill of a worker is what its cgroup used, so it is made at first contact and outlives the
- * daemon; an extended attribute of the directory, the mark, carries what the next daemon should
- * know of its job. Errors are negative errnos. Nothing here blocks but on the kernel's cgroup
- * locks.
+ * daemon; two extended attributes of the directory, mark and card, carry what the next daemon
+ * should know of its job and of itself (mark.h). Errors are negative errnos. Nothing here blocks
+ * but on the kernel's cgroup locks.
  */
 
 #include <stdio.h>

@@ -6,8 +6,9 @@
  * CLOCK_MONOTONIC, passed in. The manager asks it whom to grant next and when to ask again.
  *
  * What holds: a job is granted only while fewer slots count than max_concurrent, or to a starved
- * unit; and within any time t at most start_burst + start_rate * t / 1 h jobs are granted, both as
- * the limits are at that moment. Otherwise more slots than max_concurrent count only if they did
+ * unit, or to a worker that an administrator hurries (hurry.h); and within any time t at most
+ * start_burst + start_rate * t / 1 h jobs are granted, besides those that are hurried; all as the
+ * limits are at that moment. Otherwise more slots than max_concurrent count only if they did
  * already: after limits were lowered, after a restart (workers that were found), when one that
  * stood still moves again, or when a worker says that it could not wait. Nobody is stopped for
  * that; they are left to finish.
@@ -33,8 +34,8 @@
 /* A mode is in force from the highest of those that are asked for. */
 enum governor_mode {
         GOVERNOR_NORMAL,
-        GOVERNOR_BOOST, /* memory is wanted back quickly; asked for: what gives some back goes first
-                         */
+        GOVERNOR_BOOST, /* memory is short, somebody waits for it, or hurry --all; asked for: what
+                           gives memory back goes first */
         GOVERNOR_DRAINING, /* we are on our way out */
         _GOVERNOR_MODE_MAX,
 };

@@ -164,7 +164,7 @@ int worker_on_register(struct worker *w, const struct wire_register *reg) {
         w->version = reg->header.version;
         w->drains = reg->flags & WIRE_FLAG_DRAINS;
         w->says_quiet = w->says_quiet || (reg->flags & WIRE_FLAG_QUIET);
-        /* One that was found, and its job with it, had no name so far. */
+        /* Its job has the name of the last REGISTER, or, if it was found, that of its card. */
         if (w->job)
                 r = job_rename(w->job, w->name, w->uuid);
         if (r < 0)

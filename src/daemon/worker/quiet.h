@@ -47,9 +47,9 @@ struct quiet *quiet_free(struct quiet *quiet);
 
 /*
  * Waits until no worker is left that is meant and not quiet, nor one that could be meant, whose VMM
- * is dead: of those found after a restart the names are not known until they register, of adopted
- * helpers never. done() is called by the loop, never from here. -EBUSY: too many wait already;
- * -ENOMEM.
+ * is dead: a name that an earlier daemon noted is not believed until its worker registers, and an
+ * adopted helper has none. done() is called by the loop, never from here. -EBUSY: too many wait
+ * already; -ENOMEM.
  *
  * what: NAME, UUID or pid=NUMBER, of the worker or the VMM, as in pv-reaperctl(1). It is read here
  * and not kept.
