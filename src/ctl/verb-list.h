@@ -24,8 +24,9 @@
           "Wait until SIZE of memory is available")                                                \
         V("wait-quiet", 0, 1, verb_wait_quiet, VMS,                                                \
           "Wait until a VM and its native AIO have ended")                                         \
-        V("hurry", 0, 1, verb_hurry, VMS, "Start a VM's or JOB's teardown at once, or all faster") \
-        V("cancel-hurry", 0, 1, verb_cancel_hurry, VMS, "Take that back, if it has not begun")     \
+        V("hurry", 0, 1, verb_hurry, VMS,                                                          \
+          "Start the teardown of a VM or JOB at once; --all: use the boost limits")                \
+        V("cancel-hurry", 0, 1, verb_cancel_hurry, VMS, "Undo hurry for jobs that have not begun") \
         V("drain", 0, 0, verb_drain, NOTHING, "Finish the jobs fast, and admit no new VMs")        \
         V("resume", 0, 0, verb_resume, NOTHING, "End the drain")                                   \
         V("reload", 0, 0, verb_reload, NOTHING, "Read the configuration again")

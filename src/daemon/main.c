@@ -44,8 +44,8 @@ static const struct row {
         {"limits", "max-concurrent", "max-concurrent", "N", "how many teardowns run at once"},
         {"cpu", "cpu-quota", "cpu-quota", "QUOTA", "the CPU time of all workers together"},
         {NULL, NULL, "check-config", NULL,
-         "read configuration files and command line, print errors, and exit: 2 if there\n"
-         "        are any, also unknown sections and keys"},
+         "read configuration files and command line, print errors, and exit\n"
+         "        Exit status 2: an error, or an unknown section or key"},
         {NULL, NULL, "print-config", NULL,
          "print the resulting values, and where each was set, and exit"},
         {NULL, NULL, "print-defaults", NULL,

@@ -60,12 +60,14 @@ const struct config_key config_keys[] = {
         {"limits", "boost-max-concurrent", NUMBER_OR_AUTO(1, COUNT_MAX),
          FIELD(boost_max_concurrent), .live = true, .fallback = "auto",
          .help = "max-concurrent in boost mode: while memory is short, while somebody waits for "
-                 "memory, and while the daemon drains (pv-reaperctl drain, or pv-reaper.socket "
-                 "or the system is being stopped). Not below max-concurrent. auto: as many as "
-                 "CPUs are online, at least max-concurrent."},
+                 "memory, after pv-reaperctl hurry --all, and while the daemon drains "
+                 "(pv-reaperctl drain, or pv-reaper.socket or the system is being stopped). "
+                 "Not below max-concurrent. auto: as many as CPUs are online, at least "
+                 "max-concurrent."},
         {"limits", "start-rate", RATE_OR_INFINITY(VALUE_PER_MINUTE), FIELD(start_rate),
          .live = true, .fallback = "infinity",
-         .help = "How often a teardown begins, on average. infinity or 0: no limit."},
+         .help = "How often a teardown begins, on average. Does not hold in boost mode, and while "
+                 "the daemon drains. infinity or 0: no limit."},
         {"limits", "start-burst", NUMBER(1, COUNT_MAX), FIELD(start_burst), .live = true,
          .fallback = "10",
          .help = "How many teardowns may begin one after the other before start-rate holds them "
@@ -75,10 +77,10 @@ const struct config_key config_keys[] = {
          .help = "After this time a worker no longer counts as running. It is never killed."},
         {"limits", "starvation-timeout", TIME_OR_INFINITY(USEC_PER_SEC, 365 * DAY),
          FIELD(starvation_timeout), .live = true, .fallback = "30s",
-         .help = "A systemd unit whose turn it is, and that has no job that counts as running, "
-                 "waits for so long at most: then it gets one beyond max-concurrent. Of the jobs "
-                 "that were granted within this time at most max-concurrent run. infinity: the "
-                 "unit waits for as long as the others run."},
+         .help = "A systemd unit that has waited for so long, and has no job that counts as "
+                 "running, gets one beyond max-concurrent. If n units wait so, the last one waits "
+                 "n / max-concurrent times as long, rounded up. infinity: units wait for as long "
+                 "as the others run. start-rate holds all the same."},
         {"limits", "drain-time", TIME(0, DAY), FIELD(drain_time), .live = true, .fallback = "30s",
          .help = "How long the stop of pv-reaper.socket may wait for jobs. 0: not at all."},
         {"limits", "unit-connections", NUMBER_OR_AUTO(1, COUNT_MAX), FIELD(unit_connections),

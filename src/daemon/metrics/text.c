@@ -164,7 +164,8 @@ static void print_counters(const struct writer *w, const struct metrics *m) {
                 "Jobs granted beyond max-concurrent: their unit had waited without a slot.");
         counter(w, "unreported_jobs", m->unreported,
                 "Jobs that ended while no daemon ran, with unknown result.");
-        counter(w, "boosts", m->tally->n_boosts, "How often boost mode began.");
+        counter(w, "boosts", m->tally->n_boosts,
+                "How often memory became short, or somebody began to wait for it.");
         counter(w, "threaded_workers", m->tally->n_threaded,
                 "Processes that were refused as workers: they had more than one thread.");
         counter(w, "cpu_cap_refused", m->refused,

@@ -28,7 +28,7 @@
 /* So many ended without a grant that they were not told one by one. */
 #define MESSAGE_JOBS_UNTOLD "a916f129537d45eab293c56503ab17f5" /* PV_UNIT? PV_JOBS */
 
-/* A worker that counts stands still; it moves again. */
+/* A worker has its slot, and does not count any more; it stood still, and counts again. */
 #define MESSAGE_WORKER_OVERDUE "77378381de154577aba8488a675d6263" /* PV_VM PV_UNIT? PV_PID */
 #define MESSAGE_WORKER_MOVES   "740be2f0e83c478e9791a015d4bd0929" /* PV_VM PV_UNIT? PV_PID */
 

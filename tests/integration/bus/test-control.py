@@ -287,7 +287,8 @@ class SystemBus(service.BusCase):
         self.on_the_bus()
         somebody = busctl_as(self.nobody.pw_uid, self.nobody.pw_gid)
         member = busctl_as(self.nobody.pw_uid, self.nobody.pw_gid, [0])  # control-group: root
-        for method in ("GetStatus", "GetLimits", "ListVMs", "ListJobs", "ListFailures"):
+        for method in ("GetStatus", "GetLimits", "ListVMs", "ListJobs", "ListFailures",
+                       "GetMetrics"):
             self.assertEqual(bus.call(self.address, method, **somebody)[0], 0, method)
         code, value, _ = bus.busctl(self.address, "get-property", *bus.OBJECT, bus.INTERFACE,
                                     "State", **somebody)
