@@ -233,7 +233,7 @@ static int on_end(sd_event_source *source, const struct signalfd_siginfo *si, vo
         return 0;
 }
 
-/* Only what has gone wrong is reported: whoever read us with head(1) has seen enough. */
+/* Only what has gone wrong is reported: a reader such as head(1) has seen enough. */
 static int on_hangup(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
         leave(userdata, -EPIPE);
         return 0;

@@ -22,8 +22,8 @@ struct quiet;
 
 /*
  * Somebody who shows what the manager does (the bus, the service) and of whom it knows no more than
- * this: part of whoever watches, who calls manager_unwatch() before it goes. A watcher may not
- * change anything in the callbacks but its own; each may be NULL.
+ * this: part of the object that watches, which calls manager_unwatch() before it goes. A watcher
+ * may not change anything in the callbacks but its own; each may be NULL.
  */
 struct manager_watcher {
         /* Something may have changed: after each round that granted, and once a second with work.

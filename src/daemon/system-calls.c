@@ -2,7 +2,7 @@
 
 /*
  * What the daemon may ask of the kernel once it has started, and why. It is privileged, and speaks
- * to processes that a guest may have broken out into: whoever gets control of it shall not find a
+ * to processes that a guest may have broken out into: an attacker who controls it shall not find a
  * way to run a program, load or trace anything, change users, namespaces or mounts, or get at the
  * network. Its children (the probe; those that close what may block) inherit the list.
  *

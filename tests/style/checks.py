@@ -130,6 +130,16 @@ def check_phrases(phrases, path, text):
                 yield f'{path}:{number}: "{phrase}", see "Plain English" in HACKING.md'
 
 
+def check_subjects(path, text):
+    """Plain English: "whoever" names no subject. Where a page quotes it, it is no subject."""
+    if not path.startswith(("src/", "include/", "man/", "docs/", "conf/", "units/")) and \
+            path not in ("README.md", "SECURITY.md", "HACKING.md"):
+        return
+    for number, line in enumerate(text.splitlines(), 1):
+        if re.search(r'(?<!")\bwho(so)?ever\b', line, re.IGNORECASE):
+            yield f'{path}:{number}: "whoever": name the subject, see "Plain English" in HACKING.md'
+
+
 def budget_report(texts):
     """Lines for the reader: the medians and the large files. texts: {path: text} of C files."""
     lengths = {path: sorted(f.length for f in functions(text)) for path, text in texts.items()}

@@ -66,6 +66,9 @@ class Style(unittest.TestCase):
         self.apply(functools.partial(checks.check_phrases, phrases),
                    [path for path in FILES if not path.endswith(BINARY)])
 
+    def test_subjects(self):
+        self.apply(checks.check_subjects, [path for path in FILES if not path.endswith(BINARY)])
+
     def test_shell_scripts_parse(self):
         for path in [path for path, language in SCRIPTS.items() if language == "shell"]:
             done = subprocess.run(["bash", "-n", path], cwd=sources.ROOT, capture_output=True,

@@ -160,6 +160,12 @@ class Texts(unittest.TestCase):
         self.expect(check, "x.c", "/* none of its own, whilome */\n", 0)
         self.expect(check, "HACKING.md", '6. Never write: "none of it", "whilom".\n', 0)
 
+    def test_subjects(self):
+        self.expect(checks.check_subjects, "src/x.c", "/* Whoever asks.\n * Or whoever */\n", 2)
+        self.expect(checks.check_subjects, "README.md", "for whoever asks\n", 1)
+        self.expect(checks.check_subjects, "HACKING.md", 'not "whoever asks"\n', 0)
+        self.expect(checks.check_subjects, "tests/x.py", "# whoever asks\n", 0)
+
 
 class Programs(unittest.TestCase):
     MAN = """# SYNOPSIS

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Adoption on request and by the scan: one way through, adopt_process(). Whoever asks is told each
- * time; the scan comes by again and again, so what it refused is remembered (the last few hundred)
- * and not logged twice. Not worth a line is what comes and goes by itself, such as a helper whose
- * QEMU has ended already, nor that a QEMU has a keeper: both are what was asked for.
+ * Adoption on request and by the scan: one way through, adopt_process(). A client that asks is told
+ * each time; the scan comes by again and again, so what it refused is remembered (the last few
+ * hundred) and not logged twice. Not worth a line is what comes and goes by itself, such as a
+ * helper whose QEMU has ended already, nor that a QEMU has a keeper: both are what was asked for.
  */
 
 #include "daemon/adopt/adopt.h"

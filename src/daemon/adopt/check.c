@@ -3,7 +3,7 @@
 /*
  * Who is a helper. Its name is a claim, and so is its parent's; what counts is that the kernel says
  * the two share their memory. The program that the parent runs is named by a path, as that process
- * sees it: whoever may make mount namespaces can have any program under that name, so the list
+ * sees it: a user who may make mount namespaces can have any program under that name, so the list
  * keeps out what was never meant, not who means ill (pv-reaper(8) says what that is worth).
  *
  * Everything is asked by number, between the opening of two pidfds and a look whether both

@@ -14,8 +14,8 @@
  *  - sd-bus writes what the socket takes and queues the rest. Only sd_bus_flush() would wait for a
  *    reader, which sd-bus calls by itself when the loop ends, unless told not to;
  *  - fds are refused by the kernel (Linux 6.16). Before that, sd-bus closes what it receives and
- *    drops the connection; the last close of a VM fd would hold us up, so whoever may open this
- *    socket is trusted that far.
+ *    drops the connection; the last close of a VM fd would hold us up, so each user who may open
+ *    this socket is trusted that far.
  */
 
 #include "daemon/bus/bus.h"

@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * The methods that change something. Whoever may connect to the control socket may call them: its
- * mode is what protects it; on the system bus it is the policy file, conf/org.pvreaper.conf.in. We
- * could not ask the bus who it is without waiting for the answer.
+ * The methods that change something. A client that may connect to the control socket may call
+ * them: the socket's mode protects it; on the system bus it is the policy file,
+ * conf/org.pvreaper.conf.in. We could not ask the bus who it is without waiting for the answer.
  */
 
 #include <systemd/sd-bus.h>

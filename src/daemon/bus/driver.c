@@ -5,9 +5,9 @@
  * Only what they need to go on is answered; there are no names to own, and all signals are ours.
  * Who needs what:
  *
- *   Hello             busctl, gdbus, dbus-send --bus, dbus-monitor: whoever opens the socket as a
- *                     message bus, and gives up without an answer
- *   AddMatch,         whoever subscribes to signals or watches the owner of a name: gdbus monitor
+ *   Hello             busctl, gdbus, dbus-send --bus, dbus-monitor: they open the socket as a
+ *                     message bus, and give up without an answer
+ *   AddMatch,         clients that subscribe to signals or watch a name's owner: gdbus monitor
  *   RemoveMatch       and the proxies of the D-Bus libraries
  *   GetNameOwner      the same, to learn whose signals are meant
  *   BecomeMonitor     busctl monitor and capture, which also wait for the NameLost that a bus
@@ -28,7 +28,7 @@ static int answer_hello(sd_bus_message *m, struct bus_client *client) {
         return sd_bus_reply_method_return(m, "s", client->name);
 }
 
-/* Matches are not kept: whoever has one hears all signals, and looks for itself what is meant. */
+/* Matches are not kept: a client that has one hears all signals, and picks those it meant. */
 static int answer_add_match(sd_bus_message *m, struct bus_client *client) {
         if (client->n_matches < UINT32_MAX)
                 client->n_matches++;

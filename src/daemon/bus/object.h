@@ -10,7 +10,7 @@ struct manager;
 struct service;
 struct wait;
 
-#define BUS_NAME             "org.pvreaper" /* on a bus; beside it whoever asks may say any */
+#define BUS_NAME             "org.pvreaper" /* on a bus; on control.sock any will do */
 #define BUS_OBJECT_PATH      "/org/pvreaper/Manager"
 #define BUS_OBJECT_INTERFACE "org.pvreaper.Manager1"
 

@@ -78,7 +78,7 @@ static bool on_message(void *userdata, sd_bus_message *m) {
         return true;
 }
 
-/* Whoever has it already is one of us who is about to end: then it is ours later. */
+/* If another pv-reaperd has the name, that one is about to end, and then we get it. */
 static int on_named(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         struct bus_system *s = userdata;
         int r = sd_bus_message_get_errno(m);

@@ -119,7 +119,7 @@ int cgroup_leaf_kill(struct cgroup_leaf *leaf);
 
 /*
  * Moves a process in. The kernel reports success also for an exiting one, which does not move.
- * A foreign cgroup: 0, and nothing is done (whoever belongs there is there).
+ * A foreign cgroup: 0, and nothing is done (systemd has put its process there).
  */
 int cgroup_leaf_attach(struct cgroup_leaf *leaf, pid_t pid);
 

@@ -88,7 +88,7 @@ static void read_name(pid_t pid, char *name, size_t size) {
                         *p = p[1] ? '?' : '\0';
 }
 
-/* Whoever is in that cgroup itself must go first. */
+/* A process that is in that cgroup itself must go first. */
 static int refuse_process(int dir, const char *path) {
         FILE *f = cgroup_fopen_at(dir, "cgroup.procs");
         char name[64];

@@ -118,7 +118,7 @@ int cgroup_leaf_limit_memory(struct cgroup_leaf *leaf) {
         return r < 0 ? r : cgroup_write_at(leaf->dir, "memory.high", "max");
 }
 
-/* A keeper is one task and must stay one, whoever may come to rule it. */
+/* A keeper is one task and must stay one, even if an attacker takes it over. */
 static int limit_tasks(struct cgroup_leaf *leaf) {
         if (leaf->library_name &&
             cgroup_library_set(leaf->library_name, "pids", "pids.max", "1") >= 0)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Takes the place of cgroup.c where there is no libcgroup: RHEL 9 removed it. It is
- * never told to be usable for any cgroup, so whoever asks goes on by plain files, which can do all
- * of it.
+ * Takes the place of library.c where there is no libcgroup: RHEL 9 removed it.
+ *
+ * It says of no cgroup that libcgroup can be used for it. So its callers go on by plain files,
+ * which can do all of it.
  */
 
 #include "daemon/cgroup/cgroup.h"

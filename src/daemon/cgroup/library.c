@@ -23,7 +23,7 @@ static void cgroup_freep(struct cgroup **group) {
                 cgroup_free(group);
 }
 
-/* Its log would go to stdout. What fails is told by whoever asked for it. */
+/* Its log would go to stdout. The caller of what failed logs that. */
 static void on_message(void *userdata, int level, const char *format, va_list ap) {
 }
 

@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * One running worker under the CPU cap. Only enforce.c calls these functions; whoever owns the
+ * One running worker under the CPU cap. Only enforce.c calls these functions; the owner of the
  * worker embeds the struct and reads it. None of them blocks, and none fails: what the kernel
  * refuses is logged, counted and replaced by the next best.
  */

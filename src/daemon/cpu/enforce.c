@@ -15,7 +15,7 @@
  * included, would stand still for up to debt / quota. Writing cpu.max anew forgives the debt, and
  * refills the quota. So it is written anew when a tick finds a worker that is not held, and when
  * such a worker is done: nobody waits longer than a tick. Otherwise it is written when it changes,
- * or else whoever changes limits often would lift it.
+ * or else an administrator who changes limits often would lift it.
  */
 
 #include "daemon/cpu/enforce.h"
@@ -158,7 +158,7 @@ static const char *decide_backend(struct enforce *e) {
 }
 
 /*
- * More than the kernel admits would be refused for the last tasks, whoever they are: then none gets
+ * More than the kernel admits would be refused for the tasks that come last: then none gets
  * it. How many there are now does not matter for that: a quota is not to act now and then.
  */
 static const char *reconsider(struct enforce *e, const char *why) {
@@ -331,7 +331,7 @@ void enforce_tick(struct enforce *e) {
                 loose |= is_loose(t);
         }
         /*
-         * CPUs come and go, and with them what is admitted. Not without need: whoever reads
+         * CPUs come and go, and with them what is admitted. Not without need: a read of
          * sched_rt_runtime_us or sched_rt_period_us makes Linux 6.18 count anew what is admitted,
          * and forget deadline tasks that run; a share of theirs that changes later is refused
          * (EBUSY), until somebody reads it again. Then we do.

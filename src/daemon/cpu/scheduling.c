@@ -8,7 +8,7 @@
  *
  * A task's nice value is kept in the kernel while its policy has none, and getpriority(2) tells it:
  * so it is not noted here, and a daemon that was restarted meanwhile restores it as well. The
- * policy it had before cannot be asked; whoever knows the sort of worker knows that.
+ * policy it had before cannot be asked; a caller that knows the sort of worker knows that.
  *
  * SCHED_FLAG_RESET_ON_FORK is not set: a deadline task that cannot fork leaves its cap to nobody.
  */

@@ -4,7 +4,7 @@
 /*
  * Scheduling policies of somebody else's task, from outside: also in the middle of a long system
  * call or of exit_mmap(). All of them act at once and none blocks. They go by pid, which is only a
- * number: whoever holds a pidfd asks process_alive() before *and* afterwards. Errors are negative
+ * number: a caller with a pidfd asks process_alive() before *and* afterwards. Errors are negative
  * errnos, and sched_why() says in words what they mean here:
  *
  *   -ESRCH   it is gone

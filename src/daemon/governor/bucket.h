@@ -29,7 +29,7 @@ void bucket_init(struct bucket *bucket, uint64_t interval, uint32_t rate, uint32
 
 /*
  * New limits from now on; what is in there stays, as far as it fits. One that had no limit so far
- * is empty afterwards: whoever wanted a burst has had it.
+ * is empty afterwards: its user has had the burst already.
  */
 void bucket_set(struct bucket *bucket, uint64_t now, uint32_t rate, uint32_t burst);
 

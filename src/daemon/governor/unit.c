@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Units by name, in libc's balanced tree: whoever chooses the names cannot choose them so that
- * looking one up takes long, as he could with a hash. The table owns all units. Those without
+ * Units by name, in libc's balanced tree: an attacker who chooses the names cannot choose them so
+ * that looking one up takes long, as he could with a hash. The table owns all units. Those without
  * reference stand in table.idle until nothing speaks against forgetting them; unit_get() looks at
  * the oldest of them each time, so their number is bounded by what arrived within the time that a
  * bucket takes to fill.

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * What the metrics count, since the daemon's start: soft state like all else (G6), so a restart
- * begins at zero again, which whoever reads counters expects. Pure.
+ * What the metrics count, since the daemon's start: soft state like all else (G6), so they
+ * begin at zero after a restart, as readers of counters expect. Pure.
  *
  * What nobody knows of a job (a time or a bill that began under an earlier daemon) is in no sum and
  * in no histogram; so the count of a histogram may be less than the number of jobs.

@@ -2,7 +2,7 @@
 
 /*
  * The pure part of memory.c: what the kernel says about available memory, and when that is too
- * little. Owns nothing and remembers nothing: whoever asks says what the last answer was, so that
+ * little. Owns nothing and remembers nothing: the caller says what the last answer was, so that
  * the same numbers always give the same answer.
  */
 

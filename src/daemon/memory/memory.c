@@ -132,7 +132,7 @@ static int judge(const struct memory *m, const struct memory_waiter *w, uint64_t
         return m->idle_since > 0 && now - m->idle_since >= IDLE_USEC ? -ENODATA : -EAGAIN;
 }
 
-/* Whoever is told may leave, and come back: at the end of the list. */
+/* A waiter that is told may leave, and come back: at the end of the list. */
 static void serve_waiters(struct memory *m, int error) {
         uint64_t now = loop_now(m->config.event);
         struct memory_waiter *w, *next;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The file for node_exporter's textfile collector. Whoever reads it sees one whole text or the one
+ * The file for node_exporter's textfile collector. A reader sees one whole text or the one
  * before: it is written beside its place, under a name that the collector (*.prom) passes over, and
  * renamed.
  *

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The metrics of this daemon: as a text for whoever asks (GetMetrics), and every metrics-interval
- * in metrics-file, if there is one.
+ * The metrics of this daemon: as a text for a client that asks (GetMetrics), and every
+ * metrics-interval in metrics-file, if there is one.
  */
 
 #include "daemon/metrics/text.h"

@@ -6,7 +6,7 @@
  * in it, "NAME\n", its length in 64 bits, little-endian, the value, "\n".
  *
  * Not sd_journal_sendv(): libsystemd 252 sends with a blocking sendmsg(), so a journald that has
- * stopped reading stops whoever logs once the socket's queue is full (test-journal.py, Premise);
+ * stopped reading stops each logger once the socket's queue is full (test-journal.py, Premise);
  * and it calls it success when there is no journal. All guests wait for our loop; a lost line is
  * the smaller evil, and log.c counts it.
  *

@@ -3,7 +3,7 @@
 
 /*
  * What /proc and kcmp(2) say of a process. Everything here takes a pid, which is only a number:
- * whoever holds a pidfd asks process_alive() *afterwards*, and only then believes the answer.
+ * a caller with a pidfd asks process_alive() *afterwards*, and only then believes the answer.
  * Errors are negative errnos; a process that is gone gives -ESRCH. Nothing here blocks.
  */
 

@@ -93,7 +93,7 @@ static int bind_and_listen(int fd, const char *path) {
         return 0;
 }
 
-/* The pid of whoever called listen(2) there; 0: nobody; -EAGAIN: somebody whose backlog is full. */
+/* The pid of the process that called listen(2) there; 0: none; -EAGAIN: its backlog is full. */
 static int find_listener(const char *path, int type) {
         _cleanup_(close_fd) int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         struct sockaddr_un address = {.sun_family = AF_UNIX};

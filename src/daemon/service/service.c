@@ -6,9 +6,9 @@
  * of the system bus (pid1) and the drain; manager.config is the manager's, but this
  * is the only place that changes it after the start.
  *
- * Whoever did not start us as a service that wants to be told (NOTIFY_SOCKET) did not start us by
- * pv-reaper.socket either: then there is no bus to ask, what happens to the host's own pv-reaper
- * does not concern us, and SIGTERM means exit.
+ * Without NOTIFY_SOCKET we were not started as a service, and not by pv-reaper.socket: then there
+ * is no bus to ask, what happens to the host's own pv-reaper does not concern us, and SIGTERM means
+ * exit.
  */
 
 #include "daemon/service/service.h"

@@ -3,8 +3,8 @@
 /*
  * Who may be a worker.
  *
- * Without cgroups there is nothing to know a closer by: then whoever shares no memory with his
- * parent is taken for one. All he gets by it is his turn.
+ * Without cgroups there is nothing to know a closer by: then a process that shares no memory
+ * with its parent is taken for one. All that it gets by this is its turn.
  *
  * Identity goes by pid and start time, and is believed only if the pidfd says afterwards that the
  * process still lives: a number alone may have found a new owner meanwhile.
@@ -35,7 +35,7 @@ static void overtake_helper(const struct worker *keeper) {
 }
 
 /*
- * One keeper per address space. Whoever shares one may be anybody's child, so neither pid tells.
+ * One keeper per address space. A second one may be anybody's child, so neither pid tells.
  * The kernel is asked about those of the same unit only: all who share an address space were
  * started in one, and there is no way out of it but into ours. And about the last few of them only,
  * or a unit's n VMs would cost n questions each: what a second worker takes is its own unit's.

@@ -4,7 +4,7 @@
 /*
  * Connections that brought fds, on their way out. To close one may run a VM's whole teardown, so a
  * child does it, and few at a time. Until that has ended the connection is its unit's, as if it
- * were open: whoever sends fds is soon refused, and others have theirs.
+ * were open: a unit that sends fds is soon refused, and others are not.
  */
 
 #include <sys/queue.h>

@@ -76,7 +76,7 @@ int peer_send_away(struct peer *peer) {
                             : channel_send(&peer->channel, &m, WIRE_UNGOVERNED);
 }
 
-/* For whoever we cannot govern. The connection ends with it. */
+/* For a process that we cannot govern. The connection ends with it. */
 static int refuse(struct peer *peer, int why) {
         peer->peers->tally->n_threaded += why == -EUSERS;
         if (why == -ESHUTDOWN)

@@ -19,7 +19,7 @@
 
 TAILQ_HEAD(peer_list, peer);
 
-/* All connections, and what they use. Whoever owns it sets the first part, then calls the rest. */
+/* All connections, and what they use. The owner sets the first part, then calls the rest. */
 struct peers {
         /* borrowed */
         sd_event *event;

@@ -3,7 +3,7 @@
 /*
  * What the packets of keepers and closers ask for, and how the jobs of all workers end. A packet
  * that comes here is well-formed (peer.c); what it says is a claim, and is checked against what the
- * worker is and does. A job that ended is handed over to whoever has the workers.
+ * worker is and does. A job that ended is handed over to the owner of the workers (job_ended).
  */
 
 #include "daemon/worker/protocol.h"
@@ -176,7 +176,7 @@ int worker_on_register(struct worker *w, const struct wire_register *reg) {
                 return r;
         if (news)
                 w->workers->n_unreported += min_u64(reg->unreported, UNREPORTED_MAX);
-        /* Whoever registers is not running: a grant it had was lost, and it asks again. */
+        /* A worker that registers does not run: a grant it had was lost, and it asks again. */
         worker_drop_job(w);
         worker_set_state(w, WORKER_IDLE);
         worker_sign(w);

@@ -17,7 +17,7 @@
 
 TAILQ_HEAD(worker_list, worker);
 
-/* All workers, and what they use. Whoever owns it sets the first part, then calls the rest. */
+/* All workers, and what they use. The owner sets the first part, then calls the rest. */
 struct workers {
         /* borrowed */
         sd_event *event;
