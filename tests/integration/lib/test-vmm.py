@@ -109,7 +109,9 @@ class Looks(VmmCase):
         self.assertEqual(set(own_fds(vmm.pid)), {0, 1, 2, *inherited})
 
     def test_oom_score(self):
-        """It belongs to the memory that both share: what the administrator sets is what stays."""
+        """It belongs to the memory that both share: what the administrator sets is what stays, and
+        what one of them has, the other has.
+        """
         def before():
             with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
                 file.write("111")
@@ -117,11 +119,16 @@ class Looks(VmmCase):
         self.daemon()
         vmm = self.vmm(preexec=before)
         self.registered(1)
-        self.assertEqual(read(f"/proc/{vmm.pid}/oom_score_adj"), "111\n")
-        with open(f"/proc/{vmm.pid}/oom_score_adj", "w", encoding="ascii") as file:
-            file.write("222")
+        keeper = vmm.keeper
+        for pid in (vmm.pid, keeper):
+            self.assertEqual(read(f"/proc/{pid}/oom_score_adj"), "111\n")
+        for pid, score in ((vmm.pid, "222"), (keeper, "333")):
+            with open(f"/proc/{pid}/oom_score_adj", "w", encoding="ascii") as file:
+                file.write(score)
+            for other in (vmm.pid, keeper):
+                self.assertEqual(read(f"/proc/{other}/oom_score_adj"), f"{score}\n")
         self.reboot(vmm)
-        self.assertEqual(read(f"/proc/{vmm.pid}/oom_score_adj"), "222\n")
+        self.assertEqual(read(f"/proc/{vmm.pid}/oom_score_adj"), "333\n")
 
     def test_registration(self):
         """What the VMM said is what the daemon is told: 64 bytes of the name, UUID, memory."""
