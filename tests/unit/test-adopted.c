@@ -130,6 +130,71 @@ static void test_a_helper_is_adopted(void **state) {
         end(&h);
 }
 
+static void test_the_guest_of_a_unit(void **state) {
+        static const struct {
+                const char *unit, *guest;
+        } rows[] = {
+                {"machine-qemu\\x2d1\\x2danna.scope", "anna"},
+                {"machine-qemu\\x2d12\\x2da\\x2db.c\\x2d3.scope", "a-b.c-3"},
+                {"machine-qemu\\x2d1\\x2d.scope.scope", ".scope"},
+                {"machine-qemu\\x2d1\\x2da\\x0a\\x.scope", "a?\\x"},
+                {"machine-qemu\\x2d1\\x2da\\x00b.scope", "a"},
+                {"machine-qemu\\x2d1\\x2da\\x2", NULL},
+                {"machine-qemu\\x2d1\\x2d.scope", NULL},
+                {"machine-qemu\\x2d1\\x2danna.service", NULL},
+                {"machine-qemu\\x2d\\x2danna.scope", NULL},
+                {"machine-qemu\\x2dx\\x2danna.scope", NULL},
+                {"machine-anna.scope", NULL},
+                {"xmachine-qemu\\x2d1\\x2danna.scope", NULL},
+                {"/machine-qemu\\x2d1\\x2danna.scope", NULL},
+                {"machine-qemu\\x2d1\\x2d", NULL},
+                {"", NULL},
+        };
+        char unit[WIRE_NAME_MAX + 64];
+
+        for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+                _cleanup_(freep) char *guest = adopted_guest_of(rows[i].unit);
+
+                if (rows[i].guest)
+                        assert_string_equal(guest, rows[i].guest);
+                else
+                        assert_null(guest);
+        }
+        for (int n = WIRE_NAME_MAX; n <= WIRE_NAME_MAX + 1; n++) {
+                _cleanup_(freep) char *guest = NULL;
+
+                (void)snprintf(unit, sizeof(unit), "machine-qemu\\x2d1\\x2d%0*d.scope", n, 7);
+                guest = adopted_guest_of(unit);
+                assert_int_equal(guest ? (int)strlen(guest) : -1, n > WIRE_NAME_MAX ? -1 : n);
+        }
+}
+
+/* Also after a restart, and when its QEMU is gone by then. */
+static void test_a_helper_is_called_as_its_guest(void **state) {
+        struct worker *w;
+        struct house h;
+
+        begin(&h);
+        h.vmm->unit = "machine-qemu\\x2d1\\x2danna.scope";
+        assert_int_equal(ask(&h, 11), ADOPT_DONE);
+        assert_string_equal(adopted(&h)->name, "anna");
+        assert_int_equal(eventfd_write(h.vmm->life, 1), 0);
+        pass(&h, 0);
+        assert_string_equal(adopted(&h)->job->name, "anna");
+        worker_free(adopted(&h));
+        LIST_REMOVE(h.vmm, link);
+        h.helper->ppid = 1;
+        (void)town_add(1, 0);
+        assert_int_equal(worker_new_found(&w, &h.crew.workers, 11, 1011), 0);
+        assert_string_equal(w->name, "anna");
+        assert_string_equal(w->job->name, "anna");
+        town_kill(h.helper);
+        pass(&h, 0);
+        assert_string_equal(crew_last(&h.crew)->name, "anna");
+        LIST_INSERT_HEAD(&town.citizens, h.vmm, link);
+        end(&h);
+}
+
 static void test_processes_that_are_no_helpers(void **state) {
         struct house h;
 
@@ -505,6 +570,8 @@ static void test_a_qemu_that_ends_while_it_is_looked_at(void **state) {
 
 int main(void) {
         static const struct CMUnitTest tests[] = {
+                checked_test(test_the_guest_of_a_unit),
+                checked_test(test_a_helper_is_called_as_its_guest),
                 checked_test(test_a_helper_is_adopted),
                 checked_test(test_processes_that_are_no_helpers),
                 checked_test(test_qemus_that_are_none),

@@ -13,6 +13,7 @@
 
 #include "daemon/worker/adopted.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -105,6 +106,60 @@ static int on_helper_exit(sd_event_source *source, int fd, uint32_t revents, voi
         return 0;
 }
 
+/* ---- its name ---- */
+
+static int digit_of(char c) {
+        static const char digits[] = "0123456789abcdef";
+        const char *p = c ? strchr(digits, c) : NULL;
+
+        return p ? (int)(p - digits) : -1;
+}
+
+/* The byte that systemd wrote as itself or as \xNN. Moves the text behind it. */
+static char next_byte(const char **text) {
+        const char *t = *text;
+
+        if (t[0] != '\\' || t[1] != 'x' || digit_of(t[2]) < 0 || digit_of(t[3]) < 0)
+                return *(*text)++;
+        *text += 4;
+        return (char)(digit_of(t[2]) << 4 | digit_of(t[3]));
+}
+
+char *adopted_guest_of(const char *unit) {
+        char name[WIRE_NAME_MAX];
+        size_t size = 0;
+        int n = 0;
+
+        (void)sscanf(unit, "machine-qemu\\x2d%*[0-9]\\x2d%n", &n);
+        if (n == 0)
+                return NULL;
+        for (unit += n; *unit && strcmp(unit, ".scope") != 0 && size < sizeof(name); size++)
+                name[size] = next_byte(&unit);
+        return size > 0 && strcmp(unit, ".scope") == 0 ? worker_escape_name(name, size) : NULL;
+}
+
+/*
+ * That of its QEMU's guest is in QEMU's own memory, which could let its reader wait for ever. But
+ * libvirt writes it into the name of the unit. Elsewhere the helper's own must do: it says whose
+ * helper it is, and was verified.
+ */
+static int take_name(struct worker *w) {
+        char own[PROCESS_NAME_SIZE], *name = w->unit ? adopted_guest_of(w->unit) : NULL;
+        int r;
+
+        if (!name) {
+                r = process_name(w->pid, own);
+                if (r < 0)
+                        return r;
+                name = strdup(own);
+        }
+        if (!name)
+                return -ENOMEM;
+        free(w->name);
+        w->name = name;
+        return 0;
+}
+
 /* ---- life ---- */
 
 static int watch_vmm(struct worker *w) {
@@ -116,22 +171,6 @@ static int watch_vmm(struct worker *w) {
                 return r;
         return sd_event_add_time_relative(event, &w->look_source, CLOCK_MONOTONIC, LOOK_USEC,
                                           ACCURACY_USEC, on_look, w);
-}
-
-/* All that it can call itself: its name says whose helper it is, and it was verified. */
-static int take_name(struct worker *w) {
-        char name[PROCESS_NAME_SIZE], *copy;
-        int r;
-
-        r = process_name(w->pid, name);
-        if (r < 0)
-                return r;
-        copy = strdup(name);
-        if (!copy)
-                return -ENOMEM;
-        free(w->name);
-        w->name = copy;
-        return 0;
 }
 
 static int adopt(struct worker *w) {

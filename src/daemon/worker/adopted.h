@@ -23,3 +23,10 @@ int worker_begin_unseen(struct worker *worker);
 
 /* An adopted one that was found after a restart, and restored. */
 int worker_resume_adopted(struct worker *worker);
+
+/*
+ * The name of the guest in a unit that systemd-machined made for libvirt, as libvirt shortens it:
+ * "anna" of "machine-qemu\x2d1\x2danna.scope". malloc()ed, the caller's, and printable. NULL: it is
+ * no such unit, or there is no memory.
+ */
+char *adopted_guest_of(const char *unit);

@@ -62,7 +62,7 @@ static int set_what(struct quiet_waiter *waiter, const char *what) {
         return 0;
 }
 
-/* The name of a helper's QEMU is in QEMU's own memory, which could let its reader wait for ever. */
+/* A helper may have another name than its guest, or a shortened one: adopted.h. */
 static enum meant is_meant(const struct worker *w, const struct quiet_waiter *waiter) {
         static const uint8_t no_uuid[16];
 
@@ -71,13 +71,13 @@ static enum meant is_meant(const struct worker *w, const struct quiet_waiter *wa
                         return MEANT;
                 return w->vmm_pid == 0 && w->sort != WORKER_CLOSER ? MEANT_PERHAPS : MEANT_NOT;
         }
-        if (worker_is_found(w) || w->sort == WORKER_HELPER)
+        if (worker_is_found(w))
                 return MEANT_PERHAPS;
         if (strcmp(w->name, waiter->name) == 0 ||
             (memcmp(w->uuid, no_uuid, sizeof(no_uuid)) != 0 &&
              memcmp(w->uuid, waiter->uuid, sizeof(waiter->uuid)) == 0))
                 return MEANT;
-        return MEANT_NOT;
+        return w->sort == WORKER_HELPER ? MEANT_PERHAPS : MEANT_NOT;
 }
 
 /* One that could be meant, and whose VMM lives, is not waited for: that could take for ever. */
