@@ -24,6 +24,8 @@ const struct column status_columns[] = {
         {"Queued", "queued", "Queued", FORMAT_NUMBER, 0, NULL},
         {"VMs", "vms", "VMs", FORMAT_NUMBER, 0, NULL},
         {"Connections", "connections", "Connections", FORMAT_NUMBER, 0, NULL},
+        {"MaxVMs", "max_vms", "Room for VMs", FORMAT_NUMBER, 0, NULL},
+        {"HandoffSocket", "handoff_socket", "Hand-off socket", FORMAT_TEXT, 0, NULL},
         {"BytesToClear", "bytes_to_clear", "To clear", FORMAT_SIZE, 0, NULL},
         {"ETAUSec", "eta_us", "Left", FORMAT_ABOUT, 0, NULL},
         {"Why", "why", "Waits because of", FORMAT_TEXT, 0, NULL},

@@ -177,6 +177,8 @@ static int start(struct daemon *d, struct listeners *listeners) {
         if (r < 0)
                 return log_error_errno(r, "cannot start");
         manager_restore(d->manager, &listeners->history);
+        if (listeners->handoff_path[0] != '\0')
+                d->manager->handoff_path = listeners->handoff_path;
         r = manager_start(d->manager, &listeners->handoff);
         if (r < 0)
                 return r;

@@ -50,6 +50,7 @@ struct manager {
         struct adopt *adopt;
         struct acceptor *acceptor;
 
+        const char *handoff_path;    /* borrowed: where workers connect; NULL: unknown */
         struct config_source source; /* where another configuration would come from */
 
         /* state */

@@ -259,6 +259,8 @@ static void test_status_says_how_the_host_is(void **state) {
         assert_string_equal(call("GetStatus"), "");
         assert_true(strtoull(value("MemoryAvailable"), NULL, 10) > 0);
         assert_true(strtoull(value("StartedAt"), NULL, 10) > UINT64_C(1500000000) * USEC_PER_SEC);
+        assert_int_equal(strtoull(value("MaxVMs"), NULL, 10), c.stage.manager->workers.max);
+        assert_null(value("HandoffSocket")); /* the stage has none */
         assert_null(value("Why"));
         assert_null(value("NextStartUSec"));
         assert_null(value("OldestWaitUSec"));

@@ -148,6 +148,7 @@ static void test_listen_own(void **state) {
 
                 assert_int_equal(open_listeners(&l), 0);
                 (void)umask(old);
+                assert_string_equal(l.handoff_path, handoff);
                 assert_string_equal(said, "");
                 assert_true(l.own_handoff && l.own_control);
                 check_socket(l.handoff, handoff, SOCK_SEQPACKET);
@@ -367,9 +368,9 @@ static int expect_handoff_then_control(void) {
                 return 1;
         if (!is_ready(l.handoff, 3) || !is_ready(l.control, 4))
                 return 2;
-        if (l.own_handoff || l.own_control || getenv("LISTEN_FDS"))
-                return 3;
-        touch(handoff); /* not ours, so it stays */
+        if (l.own_handoff || l.own_control || getenv("LISTEN_FDS") || l.handoff_path[0] != '\0')
+                return 3; /* of an abstract address nothing is told */
+        touch(handoff);   /* not ours, so it stays */
         listeners_unlink(&l, &config);
         return exists(handoff) && unlink(handoff) == 0 ? 0 : 4;
 }
@@ -459,6 +460,25 @@ static int expect_history(void) {
                        : 1;
 }
 
+static int expect_handoff_elsewhere(void) {
+        struct listeners l;
+
+        return open_listeners(&l) == 0 && strcmp(l.handoff_path, control) == 0 ? 0 : 1;
+}
+
+/* Its path is systemd's, not the configuration's. */
+static void test_listen_passed_elsewhere(void **state) {
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+        int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+        memcpy(address.sun_path, control, strlen(control));
+        assert_int_equal(bind(fd, (void *)&address, sizeof(address)), 0);
+        assert_int_equal(listen(fd, 1), 0);
+        assert_int_equal(with_passed(expect_handoff_elsewhere, &fd, 1, "handoff"), 0);
+        assert_int_equal(unlink(control), 0);
+        close_fd(&fd);
+}
+
 /* What systemd kept of an earlier daemon. */
 static void test_listen_passed_history(void **state) {
         int fd = memfd_create("history", MFD_CLOEXEC);
@@ -491,6 +511,7 @@ int main(void) {
                 listen_test(test_listen_spares_other_files),
                 listen_test(test_listen_passed),
                 listen_test(test_listen_passed_wrong_type),
+                listen_test(test_listen_passed_elsewhere),
                 listen_test(test_listen_passed_history),
                 listen_test(test_listen_passed_twice),
         };

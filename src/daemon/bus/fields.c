@@ -78,6 +78,7 @@ GET(state, manager, s, governor_mode(&o->governor) == GOVERNOR_DRAINING ? "drain
 GET(mode, manager, s, metrics_modes[governor_mode(&o->governor)])
 GET(bytes_to_clear, manager, t, workers_bytes_to_clear(&o->workers))
 GET(eta, manager, t, forecast_all(object))
+GET(handoff_socket, manager, s, o->handoff_path)
 GET(started_at, manager, t, o->ledger.tally.started_at)
 GET(next_why, manager, s, next_why(o))
 GET(next_start, manager, t, next_start(o))
@@ -110,6 +111,8 @@ const struct bus_field bus_status_fields[] = {
         BUS_MEMBER("Queued", struct manager, governor.queue.n_waiting),
         BUS_MEMBER("VMs", struct manager, workers.n),
         BUS_MEMBER("Connections", struct manager, peers.n),
+        BUS_MEMBER("MaxVMs", struct manager, workers.max), /* as LimitNOFILE= allows */
+        BUS_GETTER("HandoffSocket", 's', get_handoff_socket),
         BUS_GETTER("BytesToClear", 't', get_bytes_to_clear),
         BUS_GETTER("ETAUSec", 't', get_eta),
         BUS_GETTER("Why", 's', get_next_why),

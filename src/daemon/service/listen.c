@@ -144,6 +144,18 @@ static int make(int *ret, ino_t *ret_inode, const char *path, int type) {
         return 0;
 }
 
+/* systemd may have chosen another path than the configuration. */
+static void find_handoff_path(struct listeners *l, const struct config *config) {
+        struct sockaddr_un address = {};
+        socklen_t size = sizeof(address) - 1; /* a longer path has no NUL, and is not told */
+
+        if (l->own_handoff)
+                (void)snprintf(l->handoff_path, sizeof(l->handoff_path), "%s",
+                               config->handoff_socket);
+        else if (getsockname(l->handoff, (struct sockaddr *)&address, &size) == 0)
+                (void)snprintf(l->handoff_path, sizeof(l->handoff_path), "%s", address.sun_path);
+}
+
 int listeners_open(struct listeners *ret, const struct config *config) {
         struct listeners l = {.handoff = -1, .control = -1, .history = -1};
         int r;
@@ -167,6 +179,7 @@ int listeners_open(struct listeners *ret, const struct config *config) {
                 close_fd(&l.history);
                 return r;
         }
+        find_handoff_path(&l, config);
         *ret = l;
         return 0;
 }

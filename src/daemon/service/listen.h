@@ -7,14 +7,18 @@
  */
 
 #include <sys/types.h>
+#include <sys/un.h>
 
 #include "daemon/config/config.h"
+
+#define LISTEN_PATH_MAX sizeof(((struct sockaddr_un *)NULL)->sun_path)
 
 struct listeners {
         int handoff;                        /* SOCK_SEQPACKET */
         int control;                        /* SOCK_STREAM; -1: systemd passed none */
         int history;                        /* see archive.h; -1: none was kept */
         bool own_handoff, own_control;      /* made here: their paths are ours to remove, ... */
+        char handoff_path[LISTEN_PATH_MAX]; /* where workers connect; "": unknown */
         ino_t handoff_inode, control_inode; /* ... unless a successor's socket is there by now */
 };
 
