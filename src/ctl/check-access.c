@@ -15,8 +15,8 @@
 
 #include "base/environment.h"
 
-#define CONTROL_SOCKET "/run/pv-reaper/control.sock"
-#define GROUPS_MAX     256
+#define VMM_GROUP  "kvm"
+#define GROUPS_MAX 256
 
 /* ---- users and groups ---- */
 
@@ -107,6 +107,13 @@ static int stat_socket(const struct check_host *host, const char *path, struct s
         return stat(check_path(host, full, "%s", path), ret) < 0 ? negative_errno() : 0;
 }
 
+/* What about its rights is to be changed: the unit's line, or the socket itself. */
+static void advise_rights(const struct check_host *host, struct check_report *ret, const char *unit,
+                          const char *command) {
+        ret->result = CHECK_WARN;
+        check_advise(ret, "%s", check_has_systemd(host) ? unit : command);
+}
+
 /* group: the group that must be able to connect. NULL: the administrator chooses it. */
 static void check_socket(const struct check_host *host, const char *path, const char *group,
                          struct check_report *ret) {
@@ -118,35 +125,44 @@ static void check_socket(const struct check_host *host, const char *path, const 
         if (r < 0 || !S_ISSOCK(st.st_mode)) {
                 check_say(ret, CHECK_FAIL, "%s: %s", path,
                           r < 0 ? strerror(-r) : "it is no socket");
-                check_advise(ret, "systemctl enable --now pv-reaper.socket");
+                check_advise_by(host, ret, "systemctl enable --now pv-reaper.socket",
+                                "start pv-reaperd");
                 return;
         }
         (void)group_name(host, st.st_gid, name);
         check_say(ret, CHECK_PASS, "%s, mode %04o, group %s", path, st.st_mode & 07777U, name);
-        if (st.st_mode & S_IWOTH) {
-                ret->result = CHECK_WARN;
-                check_advise(ret, "set SocketMode=0660: now everybody may connect");
-        } else if (st.st_uid != 0) {
-                ret->result = CHECK_WARN;
-                check_advise(ret, "set SocketUser=root: now another user owns it");
-        } else if (group && (strcmp(name, group) != 0 || !(st.st_mode & S_IWGRP))) {
-                ret->result = CHECK_WARN;
-                check_advise(ret,
-                             "set SocketGroup=%s and SocketMode=0660: now VMMs may not connect",
-                             group);
-        }
+        if (st.st_mode & S_IWOTH)
+                advise_rights(host, ret, "set SocketMode=0660: now everybody may connect",
+                              "chmod o= the socket: now everybody may connect");
+        else if (st.st_uid != 0)
+                advise_rights(host, ret, "set SocketUser=root: now another user owns it",
+                              "chown root the socket: now another user owns it");
+        else if (group && (strcmp(name, group) != 0 || !(st.st_mode & S_IWGRP)))
+                advise_rights(host, ret,
+                              "set SocketGroup=kvm and SocketMode=0660: now VMMs may not connect",
+                              "chgrp kvm and chmod 0660 the socket: now VMMs may not connect");
+}
+
+/* Where VMMs connect, as the daemon says, or else as our units do. */
+static const char *handoff_path(const struct check_host *host) {
+        const char *path = check_status_text(host, "HandoffSocket");
+
+        return *path ? path : HANDOFF_SOCKET;
 }
 
 void check_handoff_socket(const struct check_host *host, struct check_report *ret) {
-        check_socket(host, HANDOFF_SOCKET, "kvm", ret);
+        check_socket(host, handoff_path(host), VMM_GROUP, ret);
 }
 
 void check_release_socket(const struct check_host *host, struct check_report *ret) {
-        check_socket(host, RELEASE_SOCKET, "kvm", ret);
+        if (check_has_systemd(host))
+                check_socket(host, RELEASE_SOCKET, VMM_GROUP, ret);
+        else
+                check_say(ret, CHECK_NONE, "only systemd starts closers");
 }
 
 void check_control_socket(const struct check_host *host, struct check_report *ret) {
-        check_socket(host, CONTROL_SOCKET, NULL, ret);
+        check_socket(host, host->socket, NULL, ret);
 }
 
 /* ---- QEMU's user ---- */
@@ -168,7 +184,7 @@ static bool find_qemu_user(const struct check_host *host, struct passwd *ret,
         for (size_t i = 0; i < ARRAY_SIZE(usual); i++)
                 if (find_user(host, usual[i], ret))
                         return true;
-        check_say(report, CHECK_SKIP,
+        check_say(report, CHECK_NONE,
                   "no user libvirt-qemu or qemu exists, and qemu.conf names none");
         return false;
 }
@@ -183,18 +199,19 @@ static bool may_connect(const struct check_host *host, const struct passwd *user
 }
 
 void check_qemu_user(const struct check_host *host, struct check_report *ret) {
-        static const char *const sockets[] = {HANDOFF_SOCKET, RELEASE_SOCKET};
+        const char *const sockets[] = {handoff_path(host), RELEASE_SOCKET};
+        size_t n = check_has_systemd(host) ? 2 : 1; /* see check_release_socket() */
         char group[CHECK_WORD_MAX];
         struct passwd user;
         struct stat st;
 
         if (!find_qemu_user(host, &user, ret))
                 return;
-        for (size_t i = 0; i < ARRAY_SIZE(sockets); i++) {
+        for (size_t i = 0; i < n; i++) {
                 int r = stat_socket(host, sockets[i], &st);
 
                 if (r < 0) {
-                        check_say(ret, CHECK_SKIP, "%s: %s", sockets[i], strerror(-r));
+                        check_say(ret, CHECK_NONE, "%s: %s", sockets[i], strerror(-r));
                         return;
                 }
                 if (may_connect(host, &user, &st))
@@ -205,5 +222,6 @@ void check_qemu_user(const struct check_host *host, struct check_report *ret) {
                 check_advise(ret, "usermod -aG %s %s, and restart its VMs", group, user.pw_name);
                 return;
         }
-        check_say(ret, CHECK_PASS, "%s may connect to handoff.sock and release.sock", user.pw_name);
+        check_say(ret, CHECK_PASS, "%s may connect to %s", user.pw_name,
+                  n > 1 ? "handoff.sock and release.sock" : sockets[0]);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Checks of the machine and its kernel. Checks about protected guests are skipped where there are
- * none (not s390x): pv-reaper frees the memory of ordinary guests there. No check asks the daemon,
- * so they work before anything is installed.
+ * Checks of the machine and its kernel. Checks about protected guests do not apply where there are
+ * none (not s390x): pv-reaper frees the memory of ordinary guests there. A daemon that runs knows
+ * its cgroup best. All of them also work before anything is installed.
  */
 
 #include "ctl/check.h"
@@ -23,7 +23,7 @@ void check_architecture(const struct check_host *host, struct check_report *ret)
                 check_say(ret, CHECK_PASS, "s390x");
         else
                 check_say(
-                        ret, CHECK_SKIP,
+                        ret, CHECK_NONE,
                         "%s has no Secure Execution: pv-reaper frees the memory of ordinary guests",
                         *machine ? machine : "an unknown machine");
 }
@@ -45,7 +45,7 @@ void check_kernel(const struct check_host *host, struct check_report *ret) {
 static bool skip_elsewhere(const struct check_host *host, struct check_report *ret) {
         if (check_is_s390x(host))
                 return false;
-        check_say(ret, CHECK_SKIP, "only on s390x");
+        check_say(ret, CHECK_NONE, "only on s390x");
         return true;
 }
 
@@ -139,7 +139,23 @@ void check_capability_224(const struct check_host *host, struct check_report *re
 
 /* ---- cgroups and the network's limits ---- */
 
+/* The daemon has said what it uses. */
+static void check_used_cgroup(const struct check_host *host, struct check_report *ret) {
+        const char *path = check_status_text(host, "CGroup");
+
+        if (*path) {
+                check_say(ret, CHECK_PASS, "the daemon uses %s", path);
+                return;
+        }
+        check_say(ret, CHECK_WARN, "the daemon uses no cgroup: workers stay in those of their VMs");
+        check_advise(ret, "start pv-reaperd with --cgroup=PATH");
+}
+
 void check_cgroup_v2(const struct check_host *host, struct check_report *ret) {
+        if (host->status) {
+                check_used_cgroup(host, ret);
+                return;
+        }
         if (check_exists(host, "/sys/fs/cgroup/cgroup.controllers")) {
                 check_say(ret, CHECK_PASS, "/sys/fs/cgroup is cgroup v2");
                 return;
@@ -163,13 +179,16 @@ static bool has_word(const char *list, const char *word) {
 
 void check_controllers(const struct check_host *host, struct check_report *ret) {
         static const char *const wanted[] = {"cpu", "pids"};
-        const char *where = WORKERS "/cgroup.controllers";
-        char list[512], missing[64] = "";
+        char where[CHECK_PATH_MAX], list[512], missing[64] = "";
 
+        (void)snprintf(where, sizeof(where), "%s/cgroup.controllers",
+                       check_status_text(host, "CGroup"));
+        if (!host->status || check_read(host, where, list, sizeof(list)) < 0)
+                (void)snprintf(where, sizeof(where), WORKERS "/cgroup.controllers");
         if (check_read(host, where, list, sizeof(list)) < 0)
-                where = "/sys/fs/cgroup/cgroup.controllers";
+                (void)snprintf(where, sizeof(where), "/sys/fs/cgroup/cgroup.controllers");
         if (check_read(host, where, list, sizeof(list)) < 0) {
-                check_say(ret, CHECK_SKIP, "no cgroup v2 (see cgroup-v2)");
+                check_say(ret, CHECK_NONE, "no cgroup v2 (see cgroup-v2)");
                 return;
         }
         for (size_t i = 0; i < ARRAY_SIZE(wanted); i++)
@@ -197,5 +216,7 @@ void check_backlog(const struct check_host *host, struct check_report *ret) {
         check_say(ret, n >= 4096 ? CHECK_PASS : CHECK_WARN,
                   "%u connections may wait on each socket", n);
         if (ret->result == CHECK_WARN)
-                check_advise(ret, "sysctl net.core.somaxconn=4096, then restart pv-reaper.socket");
+                check_advise_by(host, ret,
+                                "sysctl net.core.somaxconn=4096, then restart pv-reaper.socket",
+                                "sysctl net.core.somaxconn=4096, then restart pv-reaperd");
 }

@@ -29,6 +29,11 @@ void check_advise(struct check_report *ret, const char *format, ...) {
         va_end(ap);
 }
 
+void check_advise_by(const struct check_host *host, struct check_report *ret, const char *systemd,
+                     const char *other) {
+        check_advise(ret, "%s", check_has_systemd(host) ? systemd : other);
+}
+
 const char *check_path(const struct check_host *host, char *buffer, const char *format, ...) {
         int n = snprintf(buffer, CHECK_PATH_MAX, "%s", host->root);
         va_list ap;
@@ -74,6 +79,10 @@ const char *check_word(const struct check_host *host, const char *path,
         if (check_read(host, path, buffer, CHECK_WORD_MAX) < 0)
                 buffer[0] = '\0';
         return buffer;
+}
+
+bool check_has_systemd(const struct check_host *host) {
+        return check_exists(host, "/run/systemd/system"); /* sd_booted(3) */
 }
 
 const char *check_machine(const struct check_host *host, char buffer[CHECK_WORD_MAX]) {

@@ -2,8 +2,8 @@
 
 /*
  * Checks of the service: its units as files, the daemon by its answers and by /proc. Checks that
- * need a running daemon are skipped without one. check_daemon() alone reports that there is none. A
- * check owns nothing when it returns.
+ * need a running daemon do not apply without one. check_daemon() alone reports that there is none.
+ * A check owns nothing when it returns.
  */
 
 #include "ctl/check.h"
@@ -12,10 +12,7 @@
 #include <linux/capability.h>
 #include <string.h>
 
-/* The daemon's numbers: fds that it reserves for itself, and fds per worker. */
-#define FDS_RESERVED   128
-#define FDS_PER_WORKER 4
-#define WORKERS_LEAST  1000
+#define WORKERS_LEAST 1000
 
 static const char *const unit_dirs[] = {
         "/etc/systemd/system",     "/run/systemd/system", "/usr/local/lib/systemd/system",
@@ -47,8 +44,8 @@ void check_units(const struct check_host *host, struct check_report *ret) {
         };
         char path[CHECK_PATH_MAX];
 
-        if (!check_exists(host, "/run/systemd/system")) {
-                check_say(ret, CHECK_SKIP, "systemd does not run here");
+        if (!check_has_systemd(host)) {
+                check_say(ret, CHECK_NONE, "systemd does not run here");
                 return;
         }
         for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
@@ -76,8 +73,8 @@ void check_shutdown_order(const struct check_host *host, struct check_report *re
         static const char *const wanted[] = {"pv-reaper.service", "pv-reaper-workers.service"};
         char path[CHECK_PATH_MAX];
 
-        if (!check_exists(host, "/run/systemd/system")) {
-                check_say(ret, CHECK_SKIP, "systemd does not run here");
+        if (!check_has_systemd(host)) {
+                check_say(ret, CHECK_NONE, "systemd does not run here");
                 return;
         }
         if (!find_unit(host, "machine-.scope.d/50-pv-reaper.conf", path)) {
@@ -108,8 +105,10 @@ void check_daemon(const struct check_host *host, struct check_report *ret) {
         }
         if (!host->status) {
                 check_say(ret, CHECK_FAIL, "%s", host->why);
-                check_advise(ret, "systemctl enable --now pv-reaper.socket; if that does not help "
-                                  "see journalctl -u pv-reaper.service");
+                check_advise_by(host, ret,
+                                "systemctl enable --now pv-reaper.socket; if that does not help "
+                                "see journalctl -u pv-reaper.service",
+                                "start pv-reaperd; see pv-reaper(8)");
                 return;
         }
         check_say(ret, CHECK_PASS, "pv-reaperd %s answers, pid %" PRIu64, version,
@@ -117,8 +116,10 @@ void check_daemon(const struct check_host *host, struct check_report *ret) {
         if (strcmp(version, PVR_VERSION_TEXT) == 0)
                 return;
         ret->result = CHECK_WARN;
-        check_advise(ret, "this is pv-reaperctl %s: systemctl restart pv-reaper.service",
-                     PVR_VERSION_TEXT);
+        check_advise_by(host, ret,
+                        "this is pv-reaperctl " PVR_VERSION_TEXT
+                        ": systemctl restart pv-reaper.service",
+                        "this is pv-reaperctl " PVR_VERSION_TEXT ": restart pv-reaperd");
 }
 
 /* Reads a file of the daemon's /proc/PID. false: it made the report. */
@@ -128,7 +129,7 @@ static bool read_proc(const struct check_host *host, const char *name, char text
         int r;
 
         if (!host->status) {
-                check_say(ret, CHECK_SKIP, "no daemon to look at (see daemon)");
+                check_say(ret, CHECK_NONE, "no daemon to look at (see daemon)");
                 return false;
         }
         (void)snprintf(path, sizeof(path), "/proc/%" PRIu64 "/%s", check_status_number(host, "PID"),
@@ -166,41 +167,43 @@ void check_capabilities(const struct check_host *host, struct check_report *ret)
                 if (!(mask & (UINT64_C(1) << wanted[i].number))) {
                         check_say(ret, wanted[i].result, "the daemon lacks %s: %s", wanted[i].name,
                                   wanted[i].lost);
-                        check_advise(ret, "set AmbientCapabilities=%s in pv-reaper.service",
+                        check_advise(ret,
+                                     check_has_systemd(host)
+                                             ? "set AmbientCapabilities=%s in pv-reaper.service"
+                                             : "start pv-reaperd with %s",
                                      wanted[i].name);
                         return;
                 }
 }
 
 void check_fds(const struct check_host *host, struct check_report *ret) {
-        uint64_t connections = check_status_number(host, "Connections"), fds = 0, workers;
-        char text[8192];
-        const char *p;
+        uint64_t connections = check_status_number(host, "Connections");
+        uint64_t room = check_status_number(host, "MaxVMs");
 
-        if (!read_proc(host, "limits", text, ret))
-                return;
-        p = strstr(text, "Max open files");
-        /* The second number: the daemon raises its limit to the hard one. */
-        if (!p || sscanf(p, "Max open files %*s %" SCNu64, &fds) != 1) {
-                check_say(ret, CHECK_SKIP, "the daemon's limits cannot be read");
+        if (!host->status) {
+                check_say(ret, CHECK_NONE, "no daemon to ask (see daemon)");
                 return;
         }
-        workers = fds > FDS_RESERVED ? (fds - FDS_RESERVED) / FDS_PER_WORKER : 0;
-        check_say(ret, CHECK_PASS, "room for %" PRIu64 " workers, %" PRIu64 " are connected",
-                  workers, connections);
-        if (workers >= WORKERS_LEAST && connections <= workers - workers / 5)
+        if (room == 0) {
+                check_say(ret, CHECK_SKIP, "this daemon does not tell");
+                return;
+        }
+        check_say(ret, CHECK_PASS, "room for %" PRIu64 " workers, %" PRIu64 " are connected", room,
+                  connections);
+        if (room >= WORKERS_LEAST && connections <= room - room / 5)
                 return;
         ret->result = CHECK_WARN;
-        check_advise(ret, "set LimitNOFILE=65536 (4 per VM) in pv-reaper.service");
+        check_advise_by(host, ret, "set LimitNOFILE=65536 (4 per VM) in pv-reaper.service",
+                        "start pv-reaperd after ulimit -n 65536 (4 per VM)");
 }
 
 static void expect_cap(const struct check_host *host, struct check_report *ret) {
         unsigned version = check_kernel_version(host);
 
         if (version == 0)
-                check_say(ret, CHECK_SKIP, "no daemon to ask (see daemon)");
+                check_say(ret, CHECK_NONE, "no daemon to ask (see daemon)");
         else
-                check_say(ret, CHECK_SKIP, "no daemon to ask (see daemon); on Linux %u.%u %s",
+                check_say(ret, CHECK_NONE, "no daemon to ask (see daemon); on Linux %u.%u %s",
                           version / 1000, version % 1000,
                           version >= 6018
                                   ? "cpu.max does not act in the kernel: SCHED_DEADLINE will"
@@ -218,7 +221,8 @@ void check_cpu_cap(const struct check_host *host, struct check_report *ret) {
         } else if (enforced && unenforced > 0) {
                 check_say(ret, CHECK_WARN, "%" PRIu64 " workers are not held to cpu-quota by %s",
                           unenforced, backend);
-                check_advise(ret, "see the reason in journalctl -u pv-reaper.service");
+                check_advise_by(host, ret, "see the reason in journalctl -u pv-reaper.service",
+                                "see the reason in pv-reaperd's log");
         } else if (enforced) {
                 check_say(ret, CHECK_PASS, "%s", reason);
         } else if (!record_find(host->status, "CPUQuota")) {

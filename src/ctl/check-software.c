@@ -2,8 +2,8 @@
 
 /*
  * Checks of the software that runs and confines VMs: QEMU, libvirt, AppArmor, SELinux. Only QEMU's
- * version needs a program to run; libvirt's is in the name of its library. Missing software is
- * skipped: a host may run its VMs by other means.
+ * version needs a program to run; libvirt's is in the name of its library. A check of missing
+ * software does not apply: a host may run its VMs by other means.
  */
 
 #include "ctl/check.h"
@@ -58,9 +58,10 @@ void check_qemu(const struct check_host *host, struct check_report *ret) {
         char path[CHECK_PATH_MAX], text[512];
         unsigned major, minor, version;
         const char *p = NULL, *file;
+        bool ok;
 
         if (!find_qemu(host, path)) {
-                check_say(ret, CHECK_SKIP, "no QEMU in the usual places");
+                check_say(ret, CHECK_NONE, "no QEMU in the usual places");
                 return;
         }
         file = path + strlen(host->root);
@@ -71,11 +72,12 @@ void check_qemu(const struct check_host *host, struct check_report *ret) {
                 return;
         }
         version = major * 1000 + minor;
-        check_say(ret, version >= 8000 ? CHECK_PASS : CHECK_WARN, "QEMU %u.%u, %s", major, minor,
+        ok = version >= 8000 || !check_is_s390x(host);
+        check_say(ret, ok ? CHECK_PASS : CHECK_WARN, "QEMU %u.%u, %s", major, minor,
                   version >= 8001   ? "with -run-with async-teardown=on"
                   : version >= 7002 ? "with -async-teardown"
                                     : "without asynchronous teardown");
-        if (version < 8000)
+        if (!ok)
                 check_advise(
                         ret,
                         "install 8.0 or later: before, a protected reboot waits for its teardown");
@@ -90,6 +92,7 @@ void check_libvirt(const struct check_host *host, struct check_report *ret) {
         char path[CHECK_PATH_MAX], target[256];
         unsigned version = 0;
         ssize_t n;
+        bool ok;
 
         for (size_t i = 0; i < ARRAY_SIZE(dirs) && version == 0; i++) {
                 n = readlink(check_path(host, path, "%s/libvirt.so.0", dirs[i]), target,
@@ -99,12 +102,13 @@ void check_libvirt(const struct check_host *host, struct check_report *ret) {
                         version = 0;
         }
         if (version == 0) {
-                check_say(ret, CHECK_SKIP, "no libvirt.so.0 in the usual places");
+                check_say(ret, CHECK_NONE, "no libvirt.so.0 in the usual places");
                 return;
         }
-        check_say(ret, version >= 9006 ? CHECK_PASS : CHECK_WARN, "libvirt %u.%u", version / 1000,
+        ok = version >= 9006 || !check_is_s390x(host);
+        check_say(ret, ok ? CHECK_PASS : CHECK_WARN, "libvirt %u.%u", version / 1000,
                   version % 1000);
-        if (version < 9006)
+        if (!ok)
                 check_advise(ret,
                              "use <qemu:commandline>: this libvirt's XML has no <async-teardown>");
 }
@@ -137,7 +141,7 @@ static bool is_confined(const struct check_host *host, struct check_report *ret)
 
         if (check_qemu_conf(host, "security_driver", word) == 0 || strcmp(word, "none") != 0)
                 return true;
-        check_say(ret, CHECK_SKIP, "qemu.conf has security_driver = \"none\"");
+        check_say(ret, CHECK_NONE, "qemu.conf has security_driver = \"none\"");
         return false;
 }
 
@@ -145,13 +149,13 @@ void check_apparmor(const struct check_host *host, struct check_report *ret) {
         char word[CHECK_WORD_MAX];
 
         if (*check_word(host, "/sys/module/apparmor/parameters/enabled", word) != 'Y') {
-                check_say(ret, CHECK_SKIP, "AppArmor is not enabled");
+                check_say(ret, CHECK_NONE, "AppArmor is not enabled");
                 return;
         }
         if (!is_confined(host, ret))
                 return;
         if (!check_exists(host, ABSTRACTION)) {
-                check_say(ret, CHECK_SKIP, "no " ABSTRACTION ": libvirt confines nothing with it");
+                check_say(ret, CHECK_NONE, "no " ABSTRACTION ": libvirt confines nothing with it");
                 return;
         }
         if (check_grep(host, ABSTRACTION, OUR_LINES) > 0 ||
@@ -203,7 +207,7 @@ void check_selinux(const struct check_host *host, struct check_report *ret) {
         int r;
 
         if (!*check_word(host, "/sys/fs/selinux/enforce", word)) {
-                check_say(ret, CHECK_SKIP, "SELinux is not enabled");
+                check_say(ret, CHECK_NONE, "SELinux is not enabled");
                 return;
         }
         if (!is_confined(host, ret))

@@ -16,8 +16,11 @@
 #include <sys/wait.h>
 
 #include "ctl/connection.h"
+#include "ctl/paint.h"
 #include "ctl/say.h"
+#include "ctl/terminal.h"
 #include "ctl/verbs.h"
+#include "ctl/wrap.h"
 
 #define LIMIT_SEC 5
 
@@ -48,8 +51,11 @@ static const struct check checks[] = {
         {"fencing", check_fencing, "writes of a QEMU that is gone"},
 };
 
-static const char *const result_names[] = {
-        [CHECK_PASS] = "PASS", [CHECK_SKIP] = "SKIP", [CHECK_WARN] = "WARN", [CHECK_FAIL] = "FAIL"};
+static const char *const result_names[] = {[CHECK_PASS] = "PASS",
+                                           [CHECK_NONE] = "SKIP",
+                                           [CHECK_SKIP] = "SKIP",
+                                           [CHECK_WARN] = "WARN",
+                                           [CHECK_FAIL] = "FAIL"};
 
 static const struct column columns[] = {
         {"Name", "name", "NAME", FORMAT_TEXT, 0, NULL},
@@ -153,13 +159,24 @@ static int add_report(struct record_list *list, const struct check *check,
         return r;
 }
 
-static void print_report(FILE *out, const struct check *check, const struct check_report *report) {
-        (void)fprintf(out, "%16s: Checking for %-35s : %s", check->name, check->help,
-                      result_names[report->result]);
+#define NAME_WIDTH 16
+#define INDENT     (4 + 2 + NAME_WIDTH + 2) /* "WARN  handoff-socket    " */
+
+/* The result first: no terminal is too narrow for that. */
+static void print_report(FILE *out, const struct options *options, const struct check *check,
+                         const struct check_report *report) {
+        const struct paint paint = paint_of(options->colour);
+        const char *const colours[] = {[CHECK_PASS] = paint.good,
+                                       [CHECK_NONE] = "",
+                                       [CHECK_SKIP] = "",
+                                       [CHECK_WARN] = paint.warn,
+                                       [CHECK_FAIL] = paint.bad};
+
+        (void)fprintf(out, "%s%s%s  %-*s  %s\n", colours[report->result],
+                      result_names[report->result], paint.off, NAME_WIDTH, check->name,
+                      report->detail);
         if (*report->advice)
-                (void)fprintf(out, " (%s. To do: %s)\n", report->detail, report->advice);
-        else
-                (void)fprintf(out, " (%s)\n", report->detail);
+                (void)fprintf(out, "%*sTo do: %s\n", INDENT, "", report->advice);
 }
 
 static bool is_wanted(const struct options *options, const char *name) {
@@ -183,10 +200,29 @@ static int reject_unknown(const struct options *options) {
         return 0;
 }
 
+/* Whoever names a check wants to know that it does not apply. */
+static bool is_shown(const struct options *options, const struct check_report *report) {
+        return report->result != CHECK_NONE || options->all || options->n_args > 0;
+}
+
+/* Adds the report to the list, and prints it. Returns whether it is shown, or a negative errno. */
+static int show_report(const struct options *options, FILE *out, const struct check *check,
+                       struct check_report *report, struct record_list *list) {
+        int r;
+
+        if (!is_shown(options, report))
+                return 0;
+        r = add_report(list, check, report);
+        if (r >= 0 && options->json == JSON_OFF)
+                print_report(out, options, check, report);
+        return r < 0 ? r : 1;
+}
+
 /* Returns the worst result. Negative: the user was told why. */
 static int run_checks(const struct options *options, const struct check_host *host, FILE *out) {
         _cleanup_(record_list_deinit) struct record_list list = {};
         enum check_result worst = CHECK_PASS;
+        unsigned n_hidden = 0;
         int r = 0;
 
         for (size_t i = 0; i < ARRAY_SIZE(checks) && r >= 0; i++) {
@@ -197,12 +233,13 @@ static int run_checks(const struct options *options, const struct check_host *ho
                 run_check(&checks[i], host, &report);
                 if (report.result > worst)
                         worst = report.result;
-                r = add_report(&list, &checks[i], &report);
-                if (r >= 0 && options->json == JSON_OFF)
-                        print_report(out, &checks[i], &report);
+                r = show_report(options, out, &checks[i], &report, &list);
+                n_hidden += r == 0;
         }
         if (r >= 0 && options->json != JSON_OFF)
                 r = json_print(out, columns, &list, options->json);
+        else if (r >= 0 && n_hidden > 0 && options->legend)
+                (void)fprintf(out, "%u checks do not apply here: --all shows them.\n", n_hidden);
         return r < 0 ? say_error(r, "cannot show the checks") : (int)worst;
 }
 
@@ -221,9 +258,29 @@ static int ask_daemon(const char *socket, struct record_list *ret, char *why, si
         return r;
 }
 
+/* In lines that fit the terminal. */
+static int run_wrapped(const struct options *options, const struct check_host *host, FILE *out) {
+        _cleanup_(freep) char *text = NULL;
+        size_t size;
+        FILE *memory;
+        int r;
+
+        memory = open_memstream(&text, &size);
+        if (!memory)
+                return say_error(-ENOMEM, "cannot show the checks");
+        r = run_checks(options, host, memory);
+        if (fclose(memory) != 0)
+                return say_error(-ENOMEM, "cannot show the checks");
+        wrap_print(out, text, options->terminal ? terminal_columns() : 0, INDENT);
+        return r;
+}
+
 int verb_check(const struct options *options, FILE *out) {
-        static const int statuses[] = {
-                [CHECK_PASS] = 0, [CHECK_SKIP] = 0, [CHECK_WARN] = 4, [CHECK_FAIL] = 1};
+        static const int statuses[] = {[CHECK_PASS] = 0,
+                                       [CHECK_NONE] = 0,
+                                       [CHECK_SKIP] = 0,
+                                       [CHECK_WARN] = 4,
+                                       [CHECK_FAIL] = 1};
         _cleanup_(record_list_deinit) struct record_list list = {};
         char why[1024] = "";
         struct check_host host = {.root = options->root, .socket = options->socket, .why = why};
@@ -234,6 +291,6 @@ int verb_check(const struct options *options, FILE *out) {
                 return r;
         if (ask_daemon(options->socket, &list, why, sizeof(why)) >= 0 && list.n_records == 1)
                 host.status = &list.records[0];
-        r = run_checks(options, &host, out);
+        r = run_wrapped(options, &host, out);
         return r < 0 ? r : statuses[r];
 }

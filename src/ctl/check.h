@@ -13,7 +13,8 @@
 
 enum check_result {
         CHECK_PASS,
-        CHECK_SKIP, /* it does not apply here, or nobody can tell; detail says why */
+        CHECK_NONE, /* it does not apply here: shown if it is asked for; detail says why */
+        CHECK_SKIP, /* nobody can tell; detail says why */
         CHECK_WARN, /* it works, but not as well as it could */
         CHECK_FAIL, /* it does not work */
 };
@@ -43,6 +44,10 @@ void check_say(struct check_report *ret, enum check_result result, const char *f
         _printf_(3, 4);
 void check_advise(struct check_report *ret, const char *format, ...) _printf_(2, 3);
 
+/* What to do where systemd runs the service, and elsewhere. Neither is a format. */
+void check_advise_by(const struct check_host *host, struct check_report *ret, const char *systemd,
+                     const char *other);
+
 /* ---- to look ---- */
 
 #define CHECK_PATH_MAX 4096
@@ -60,6 +65,9 @@ int check_read(const struct check_host *host, const char *path, char *buffer, si
 #define CHECK_WORD_MAX 128
 const char *check_word(const struct check_host *host, const char *path,
                        char buffer[CHECK_WORD_MAX]);
+
+/* Whether systemd runs this host. */
+bool check_has_systemd(const struct check_host *host);
 
 /* The architecture, such as "s390x", as uname -m prints it. */
 const char *check_machine(const struct check_host *host, char buffer[CHECK_WORD_MAX]);

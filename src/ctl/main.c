@@ -57,22 +57,24 @@ static int print_help(const struct options *options, FILE *out) {
                            "Verbs:\n");
         for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
                 (void)fprintf(out, "  %-20s %s\n", verbs[i].name, verbs[i].help);
-        (void)fprintf(out, "\nOptions:\n"
-                           "  --socket PATH        Connect to the daemon's control socket PATH\n"
-                           "                       (default: $PVREAPER_CONTROL, else\n"
-                           "                       " DEFAULT_SOCKET ")\n"
-                           "  --json[=short|pretty]\n"
-                           "                       Print JSON instead of text\n"
-                           "  --no-legend          Print no column titles\n"
-                           "  --no-pager           Use no pager, also on a terminal\n"
-                           "  -q, --quiet          Print errors only\n"
-                           "  --all                hurry, cancel-hurry: all jobs\n"
-                           "  --root DIR           check: look for files below DIR\n"
-                           "  --pid PID            wait-quiet: the VM of this VMM or worker\n"
-                           "  --timeout TIME       wait-memory, wait-quiet: give up after TIME\n"
-                           "                       (default: never)\n"
-                           "  -h, --help           Show this text and exit\n"
-                           "  --version            Show the version and exit\n");
+        (void)fprintf(out,
+                      "\nOptions:\n"
+                      "  --socket PATH        Connect to the daemon's control socket PATH\n"
+                      "                       (default: $PVREAPER_CONTROL, else\n"
+                      "                       " DEFAULT_SOCKET ")\n"
+                      "  --json[=short|pretty]\n"
+                      "                       Print JSON instead of text\n"
+                      "  --no-legend          Print no column titles\n"
+                      "  --no-pager           Use no pager, also on a terminal\n"
+                      "  -q, --quiet          Print errors only\n"
+                      "  --all                hurry, cancel-hurry: all jobs; check: also what\n"
+                      "                       does not apply to this host\n"
+                      "  --root DIR           check: look for files below DIR\n"
+                      "  --pid PID            wait-quiet: the VM of this VMM or worker\n"
+                      "  --timeout TIME       wait-memory, wait-quiet: give up after TIME\n"
+                      "                       (default: never)\n"
+                      "  -h, --help           Show this text and exit\n"
+                      "  --version            Show the version and exit\n");
         return 0;
 }
 
@@ -170,8 +172,9 @@ static int check_options(const struct verb *verb, const struct options *options)
         if (options->timeout_usec != USEC_INFINITY && verb->run != verb_wait_quiet &&
             verb->run != verb_wait_memory)
                 return say_usage("%s: --timeout is for wait-memory and wait-quiet", verb->name);
-        if (options->all && verb->run != verb_hurry && verb->run != verb_cancel_hurry)
-                return say_usage("%s: --all is for hurry and cancel-hurry", verb->name);
+        if (options->all && verb->run != verb_hurry && verb->run != verb_cancel_hurry &&
+            verb->run != verb_check)
+                return say_usage("%s: --all is for check, hurry and cancel-hurry", verb->name);
         if (*options->root && verb->run != verb_check)
                 return say_usage("%s: --root is for check", verb->name);
         return 0;

@@ -80,8 +80,8 @@ static void run_pager(const char *pager, const int fds[2]) {
                 _exit(COMMAND_NOT_FOUND);
         (void)close(fds[1]);
         (void)signal(SIGPIPE, SIG_DFL);
-        /* F: not for what fits the screen; R: colours; X: it stays on the screen. */
-        (void)setenv("LESS", "FRSXMK", 0);
+        /* F: not for what fits the screen; R: colours; X: it stays on the screen. No S: it cuts. */
+        (void)setenv("LESS", "FRXMK", 0);
         (void)setenv("LESSSECURE", "1", 1);
         if (strcmp(pager, PAGER) == 0)
                 (void)execlp(PAGER, PAGER, NULL);

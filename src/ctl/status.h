@@ -15,6 +15,9 @@ struct status {
         struct paint paint;
 };
 
+/* Columns of the labels, behind which the text of all lines begins. */
+#define STATUS_INDENT 11
+
 /* Prints the whole screen. */
 void status_print(FILE *out, const struct status *status);
 

@@ -71,6 +71,13 @@ void terminal_get_size(unsigned *ret_rows, unsigned *ret_columns) {
         *ret_columns = size.ws_col > 0 ? size.ws_col : 80;
 }
 
+unsigned terminal_columns(void) {
+        unsigned rows, columns;
+
+        terminal_get_size(&rows, &columns);
+        return columns;
+}
+
 /* ---- keys ---- */
 
 static const struct {

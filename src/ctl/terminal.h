@@ -24,6 +24,8 @@ enum key {
 int terminal_enter(void);
 void terminal_leave(void);
 
+/* Of standard output: 80 columns and 24 rows if nobody knows. */
+unsigned terminal_columns(void);
 void terminal_get_size(unsigned *ret_rows, unsigned *ret_columns);
 
 /* Takes the first key off *text, n bytes: a character or an enum key. KEY_NONE: none is left. */

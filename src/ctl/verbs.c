@@ -17,6 +17,7 @@
 #include "ctl/say.h"
 #include "ctl/status.h"
 #include "ctl/terminal.h"
+#include "ctl/wrap.h"
 
 static int fetch(const struct options *options, const char *method, struct record_list *ret) {
         _cleanup_(connection_freep) struct connection *connection = NULL;
@@ -29,11 +30,9 @@ static int fetch(const struct options *options, const char *method, struct recor
 /* On a terminal in its width; else as wide as it is, since programs read it. */
 static int print_table(const struct options *options, FILE *out, const struct column *columns,
                        const struct record_list *list) {
-        struct table_look look = {.legend = options->legend};
-        unsigned rows;
+        const struct table_look look = {.legend = options->legend,
+                                        .width = options->terminal ? terminal_columns() : 0};
 
-        if (options->terminal)
-                terminal_get_size(&rows, &look.width);
         return table_print(out, columns, list, &look);
 }
 
@@ -54,15 +53,29 @@ static int show_list(const struct options *options, FILE *out, const char *metho
 
 /* ---- status ---- */
 
+/* In lines that fit the terminal. */
+static int print_status(const struct options *options, FILE *out, const struct status *status) {
+        _cleanup_(freep) char *text = NULL;
+        size_t size;
+        FILE *memory;
+
+        memory = open_memstream(&text, &size);
+        if (!memory)
+                return -ENOMEM;
+        status_print(memory, status);
+        if (fclose(memory) != 0)
+                return -ENOMEM;
+        wrap_print(out, text, options->terminal ? terminal_columns() : 0, STATUS_INDENT);
+        return 0;
+}
+
 static int show_status(const struct options *options, FILE *out, const struct status *status) {
         const struct json_part parts[] = {{"limits", limit_columns, status->limits},
                                           {"failures", job_columns, status->failures},
                                           {}};
 
-        if (options->json == JSON_OFF) {
-                status_print(out, status);
-                return 0;
-        }
+        if (options->json == JSON_OFF)
+                return print_status(options, out, status);
         return json_print_with_parts(out, status_columns, status->status, parts, options->json);
 }
 

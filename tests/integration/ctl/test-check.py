@@ -17,6 +17,7 @@ sys.path.insert(0, f"{sys.path[0]}/../../lib")
 
 import harness
 from harness import tap
+from terminal import Terminal
 
 FAKE_KVM = f"{harness.BUILD}/tests/standins/fake-kvm.so"
 PAGE = os.path.join(harness.HERE, "..", "..", "man", "pv-reaperctl.1.scd")
@@ -34,7 +35,6 @@ OWN_HOOK = harness.read(os.path.join(harness.HERE, "..", "..", "conf", "libvirt-
 RING = "7f2-7f3 rw-s 0 00:0f 17                 /[aio] (deleted)\n"
 STATUS = "Name:\tpv-reaperd\nCapEff:\t{:016x}\n"
 CAPABILITIES = 1 << 1 | 1 << 19 | 1 << 23  # CAP_DAC_OVERRIDE, CAP_SYS_PTRACE, CAP_SYS_NICE
-LIMITS = "Limit  Soft Limit  Hard Limit  Units\nMax open files   1024   {}   files\n"
 
 GOOD = {
     "proc/sys/kernel/arch": "s390x\n",
@@ -192,9 +192,10 @@ class CheckCase(harness.Case):
         os.symlink(target, path)
 
     def run_check(self, *arguments, status=None, env=None):
+        """All checks, also of those that do not apply."""
         done = subprocess.run([harness.CTL, "--socket", self.control, "--root", self.root, "check",
-                               *arguments], capture_output=True, text=True, check=False,
-                              timeout=harness.TIMEOUT * 5,
+                               *(arguments or ("--all",))], capture_output=True, text=True,
+                              check=False, timeout=harness.TIMEOUT * 5,
                               env={**os.environ, "LD_PRELOAD": FAKE_KVM, "FAKE_KVM": "new",
                                    **(env or {})})
         self.assertEqual(done.stderr, "")
@@ -265,8 +266,8 @@ class Hosts(CheckCase):
 
     def test_without_a_daemon(self):
         self.expect("daemon", "FAIL", "no daemon listens.*systemctl enable")
-        for name in ("capabilities", "fds"):
-            self.expect(name, "SKIP", "no daemon to look at")
+        self.expect("capabilities", "SKIP", "no daemon to look at")
+        self.expect("fds", "SKIP", "no daemon to ask")
         self.expect("cpu-cap", "SKIP", "Linux 6.1 cpu.max should act")
         self.put("proc/sys/kernel/osrelease", "6.18.0\n")
         self.expect("cpu-cap", "SKIP", "Linux 6.18 cpu.max does not act")
@@ -280,7 +281,7 @@ class Hosts(CheckCase):
     def test_manual_page_has_them_all(self):
         with open(PAGE, encoding="utf-8") as file:
             part = re.search(r"^# CHECKS$(.*?)^# ", file.read(), re.M | re.S)[1]
-        names = [report["name"] for report in json.loads(self.run_check("--json").stdout)]
+        names = [report["name"] for report in json.loads(self.run_check("--all", "--json").stdout)]
         self.assertEqual(re.findall(r"^\*([a-z0-9-]+)\*$", part, re.M), names)
 
 
@@ -289,10 +290,14 @@ class Sockets(CheckCase):
     def setUp(self):
         super().setUp()
         os.makedirs(f"{self.root}/run/pv-reaper")
+        os.makedirs(f"{self.root}{self.directory}")
         for name, mode in SOCKETS.items():
             self.bind(name, mode)
 
     def path(self, name):
+        """Where the daemon's own control socket is, pv-reaperctl was told."""
+        if name == "control":
+            return f"{self.root}{self.control}"
         return f"{self.root}/run/pv-reaper/{name}.sock"
 
     def bind(self, name, mode=0o660, uid=0, gid=KVM_GID):
@@ -306,7 +311,7 @@ class Sockets(CheckCase):
     def test_each_socket(self):
         for name in SOCKETS:
             check = f"{name}-socket"
-            self.expect(check, "PASS", r"/run/pv-reaper/\w+.sock, mode 0660, group kvm")
+            self.expect(check, "PASS", rf"/{name}.sock, mode 0660, group kvm")
             self.bind(name, 0o666)
             self.expect(check, "WARN", "everybody")
             self.bind(name, uid=64055)
@@ -318,7 +323,7 @@ class Sockets(CheckCase):
                 self.expect(check, "WARN", "SocketGroup=kvm")
             os.unlink(self.path(name))
             self.expect(check, "FAIL", "No such file.*systemctl enable")
-            self.put(f"run/pv-reaper/{name}.sock", "")
+            self.put(self.path(name)[len(self.root) + 1:], "")
             self.expect(check, "FAIL", "no socket")
 
     def test_right_of_qemus_user(self):
@@ -343,20 +348,76 @@ class Sockets(CheckCase):
 
     def test_all_is_well(self):
         """Every check passes on such a host, with a daemon; as text and as JSON."""
+        self.need_cgroup()
         daemon = self.daemon()
         self.put(f"proc/{daemon.pid}/status", STATUS.format(CAPABILITIES))
-        self.put(f"proc/{daemon.pid}/limits", LIMITS.format(65536))
+        self.put(f"{self.cgroup_option[1:]}/cgroup.controllers", "cpu pids\n")
+        os.link(self.path("handoff"), f"{self.root}{self.socket}")
+        os.unlink(self.path("handoff"))
         done = self.run_check(status=0)
         lines = done.stdout.splitlines()
         self.assertEqual([line for line in lines if not re.fullmatch(
-            r" *[a-z0-9-]+: Checking for \S.* : PASS \(.+\)", line)], [])
+            r"PASS  [a-z0-9-]{3,16} +\S.*", line)], [])
         self.assertGreater(len(lines), 20)
-        reports = json.loads(self.run_check("--json=pretty", status=0).stdout)
+        reports = json.loads(self.run_check("--all", "--json=pretty", status=0).stdout)
         self.assertEqual({report["result"] for report in reports}, {"PASS"})
         self.put("proc/sys/net/core/somaxconn", "1\n")
         self.run_check(status=4)
         self.put("proc/sys/kernel/osrelease", "4.0\n")
         self.run_check(status=1)
+
+
+class WhatApplies(CheckCase):
+    """On an x86 host without systemd and libvirt: no SKIP, and no advice for others."""
+
+    def setUp(self):
+        super().setUp()
+        for path, text in (("proc/sys/kernel/arch", "x86_64\n"), ("run/systemd/system", None),
+                           ("sys/module/apparmor", None), ("sys/fs/selinux", None),
+                           ("usr/lib64", None), ("etc/passwd", "root:x:0:0::/:/bin/sh\n")):
+            self.put(path, text)
+
+    def names(self, *arguments):
+        return [report["name"] for report in
+                json.loads(self.run_check("--json", *arguments).stdout)]
+
+    def test_only_what_applies(self):
+        self.daemon()
+        shown = self.run_check("--no-pager").stdout.splitlines()
+        self.assertRegex(shown.pop(), r"^\d+ checks do not apply here: --all shows them\.$")
+        names = [line.split()[1] for line in shown if not line.startswith(" ")]
+        self.assertEqual(names, ["kernel", "kvm", "cgroup-v2", "controllers", "backlog", "daemon",
+                                 "capabilities", "cpu-cap", "fds", "handoff-socket",
+                                 "control-socket", "fencing"])
+        self.assertEqual(self.names(), names)
+        self.assertNotIn("systemctl", "".join(shown))
+        self.assertEqual(len(self.names("--all")), 24)
+        self.assertNotIn("apply", self.run_check("--all").stdout)
+        self.assertEqual(self.names("selinux"), ["selinux"])  # whoever asks is answered
+        self.assertNotIn("apply", self.run_check("--no-legend", "kernel").stdout)
+
+    def test_the_daemon_is_asked(self):
+        """It listens elsewhere, in a cgroup of another name."""
+        self.need_cgroup()
+        self.daemon()
+        self.expect("handoff-socket", "FAIL", f"{self.socket}: No such file.* start pv-reaperd")
+        self.expect("cgroup-v2", "PASS", f"the daemon uses {self.cgroup_option}")
+
+    def test_every_line_fits(self):
+        self.daemon()
+        for columns in (80, 60):
+            terminal = Terminal(self, "--no-pager", "--root", self.root, "check", "--all",
+                                columns=columns)
+            terminal.ends()
+            text = re.sub(r"\033\[\d*m", "", terminal.output.decode().replace("\r", ""))
+            self.assertLessEqual(max(map(len, text.splitlines())), columns)
+            one_line = " ".join(text.split())
+            for report in json.loads(self.run_check("--all", "--json").stdout):
+                self.assertIn(" ".join(report["name"].split()), one_line)
+                for word in f"{report['detail']} {report['advice'] or ''}".split():
+                    self.assertIn(word, one_line if len(word) < columns - 24 else
+                                  one_line.replace(" ", ""))
+            terminal.close()
 
 
 class WithDaemon(CheckCase):
@@ -380,14 +441,10 @@ class WithDaemon(CheckCase):
             self.expect("capabilities", result, "AmbientCapabilities=CAP_")
 
     def test_fds(self):
-        self.served = self.daemon()
-        self.expect("fds", "SKIP", "cannot read")
-        self.proc("limits", "Max nothing\n")
-        self.expect("fds", "SKIP", "cannot be read")
-        for hard, result, n in ((65536, "PASS", 16352), (4128, "PASS", 1000), (4124, "WARN", 999),
-                                (64, "WARN", 0)):
-            self.proc("limits", LIMITS.format(hard))
+        for hard, result, n in ((16512, "PASS", 4096), (4128, "PASS", 1000), (4124, "WARN", 999)):
+            self.served = self.daemon(prefix=["prlimit", f"--nofile=1024:{hard}"])
             self.expect("fds", result, f"room for {n} workers, 0 are connected")
+            self.served.kill()
 
     def test_a_quota_that_nothing_holds(self):
         self.cpu_quota = None  # it is in the configuration
