@@ -200,7 +200,7 @@ static int reject_unknown(const struct options *options) {
         return 0;
 }
 
-/* Whoever names a check wants to know that it does not apply. */
+/* A check that was named is shown even if it does not apply. */
 static bool is_shown(const struct options *options, const struct check_report *report) {
         return report->result != CHECK_NONE || options->all || options->n_args > 0;
 }

@@ -118,3 +118,7 @@ struct worker *stage_add_running(struct stage *stage) {
         worker_set_state(w, WORKER_FOUND);
         return w;
 }
+
+uint64_t all_memory(void) {
+        return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+}

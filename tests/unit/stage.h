@@ -43,3 +43,6 @@ const char *stage_said(struct stage *stage);
  * CPU time it has used is what the test's own __wrap_worker_cpu_usec() says.
  */
 struct worker *stage_add_running(struct stage *stage);
+
+/* All that the host has, in bytes. It is never available. */
+uint64_t all_memory(void);

@@ -441,11 +441,6 @@ static const char *wait_for(const char *method, const char *types, uint64_t time
         return control_call(&c, m);
 }
 
-/* All that the host has is never available. */
-static uint64_t all_memory(void) {
-        return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
 static void test_a_wait_for_memory_in_vain(void **state) {
         const uint64_t more = UINT64_MAX, all = all_memory();
 

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Output to stdout, in a child that has one of its own: a file, nothing, a reader that has gone,
- * or a terminal with a pager. A child that hangs is ended by a signal, and fails.
+ * What pv-reaperctl writes to stdout, in a child that has one of its own: a file, nothing, a
+ * reader that has gone, or a terminal with a pager.
+ *
+ * A child that hangs is ended by a signal, and fails.
  */
 
 #include "fds.h"
