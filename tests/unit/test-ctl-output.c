@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What pv-reaperctl writes to stdout, in a child that has one of its own: a file, nothing, a
- * reader that has gone, or a terminal with a pager.
- *
- * A child that hangs is ended by a signal, and fails.
+ * Output to stdout, in a child that has one of its own: a file, a full disk, nothing at all, a
+ * reader that has gone, or a terminal with a pager. Which pager it is, and whether there are
+ * colours, is test-ctl.py's. A child that hangs is ended by a signal, and fails.
  */
 
 #include "fds.h"
