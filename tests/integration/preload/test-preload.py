@@ -16,7 +16,8 @@ import unittest
 
 sys.path.insert(0, f"{sys.path[0]}/../../lib")
 
-from harness import TIMEOUT, has_tool, is_alive, is_keeper, own_fds, process_state, tap
+from harness import (BUILD, SIMULATOR, TIMEOUT, has_tool, is_alive, is_keeper, own_fds,
+                     process_state, tap)
 from puppet import Puppet
 from qemu import PRELOAD, children_of
 from qemu_pv import PreloadCase, QEMU_NAME
@@ -216,6 +217,16 @@ class Start(PreloadCase):
         self.assertEqual(said, f"pv-reaper: {QEMU_NAME}: cannot make a keeper; "
                                "QEMU runs without one: File name too long\n")
         self.assertEqual(self.performs(vm), [("async_cleanup", "0")])
+
+    def test_no_handler_of_fork(self):
+        """QEMU will fork, and the library cannot make a keeper in the child: that is said now."""
+        libraries = [f"{BUILD}/tests/standins/no-atfork.so", PRELOAD, SIMULATOR]
+        vm = self.stand_in("-daemonize", env={"LD_PRELOAD": ":".join(libraries)})
+        self.assertIsNone(vm.keeper)
+        status, said = vm.quit()
+        self.assertEqual(status, 0)
+        self.assertEqual(said, f"pv-reaper: {QEMU_NAME}: cannot make a keeper; "
+                               "QEMU runs without one: Cannot allocate memory\n")
 
     def test_exec_itself(self):
         """The new QEMU has a keeper of its own; the old one leaves, its memory is gone already."""
