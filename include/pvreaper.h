@@ -17,14 +17,14 @@
  * Errors: every function that can fail returns 0 or more on success. On failure it returns a
  * negative errno value and leaves its ret argument alone. A call may change errno.
  *
- * Threads: pvr_vm_handoff(), pvr_vm_disable_async() and pvr_vm_get_fd() may be called from any
- * thread at any time. The other functions on one struct pvr_vm must not run at the same time as
- * another call on it. Nothing here is async-signal-safe.
+ * Threads: pvr_vm_handoff(), pvr_vm_disable_async(), pvr_vm_get_fd() and pvr_vm_set_mem() may be
+ * called from any thread at any time. The other functions on one struct pvr_vm must not run at the
+ * same time as another call on it. Nothing here is async-signal-safe.
  *
  * Fork: a struct pvr_vm belongs to the process that made it. In a child of fork() every call on it
- * fails with -ECHILD, except pvr_vm_free(): that releases the child's copy and touches nothing
- * else. A child that lives has a copy of the keeper's socket. The keeper then hears of the VMM's
- * end, but not of an execve(2) of the VMM.
+ * fails with -ECHILD, except two: pvr_vm_set_mem() does nothing, and pvr_vm_free() releases the
+ * child's copy and touches nothing else. A child that lives has a copy of the keeper's socket. The
+ * keeper then hears of the VMM's end, but not of an execve(2) of the VMM.
  *
  * Execve: the keeper leaves at once. With PVR_FLAG_DRAIN_NATIVE_AIO no native AIO may be in flight:
  * without a keeper execve(2) would wait for it.
@@ -34,7 +34,7 @@
  * - PVREAPER_GRACE_MSEC is the time that a keeper waits for a daemon before it goes ahead by
  *   itself, instead of 60 s (reboot) and 5 s (shutdown);
  * - PVREAPER_GRANT_GRACE_MSEC is the time that a keeper waits for the grant of a daemon that is
- *   there, instead of a day;
+ *   there, instead of a day. Both are in ms, at most 86400000; a larger value counts as not set;
  * - PVREAPER_RELEASE_SOCKET is the socket that pvr_release_vm_fd() connects to, instead of
  *   /run/pv-reaper/release.sock.
  */
@@ -78,7 +78,7 @@ struct pvr_outcome {
                                The heir may tell an outcome again, under the same number */
         uint64_t waited_us; /* from the keeper's reading the doorbell to the start, in µs
                                (CLOCK_MONOTONIC) */
-        uint64_t ran_us;    /* from start to end, in µs */
+        uint64_t ran_us;    /* from start to end, in µs (CLOCK_MONOTONIC) */
         uint64_t dropped; /* outcomes before this one that were dropped because nobody read them */
         uint32_t kind;    /* enum pvr_kind */
         uint32_t result;  /* enum pvr_result */
@@ -167,7 +167,7 @@ int pvr_vm_new(struct pvr_vm **ret, const struct pvr_vm_options *options);
  */
 int pvr_vm_set_fd(struct pvr_vm *vm, int vm_fd, uint64_t mem_bytes);
 
-/* The guest has another size now, in bytes. Only stores the size; any thread, any time. */
+/* The guest has another size now, in bytes. Only stores the size: does not block. */
 void pvr_vm_set_mem(struct pvr_vm *vm, uint64_t mem_bytes);
 
 /*
@@ -199,7 +199,8 @@ int pvr_vm_disable_async(struct pvr_vm *vm);
 
 /*
  * A pollable fd: readable (POLLIN) when pvr_vm_next_outcome() has an outcome. It stays vm's: do not
- * read, write or close it. It never shows POLLHUP. Errors: -ECHILD in a fork, no other.
+ * read, write or close it. It never shows POLLHUP. Does not block. Errors: -ECHILD in a fork, no
+ * other.
  */
 int pvr_vm_get_fd(struct pvr_vm *vm);
 
@@ -208,7 +209,8 @@ int pvr_vm_get_fd(struct pvr_vm *vm);
  * size: sizeof(struct pvr_outcome); a larger one, of a later version, is filled up with zeroes.
  * A keeper never waits for a reader: it drops outcomes that do not fit, and counts them
  * (ret->dropped).
- * Errors: -EINVAL (size is less than that of the first version, 48), -ECHILD.
+ * Errors: -EINVAL (size is less than that of the first version, 48), -ECHILD, -EBADMSG (what came
+ * is no outcome), and those of recvmsg(2).
  */
 int pvr_vm_next_outcome(struct pvr_vm *vm, struct pvr_outcome *ret, size_t size);
 

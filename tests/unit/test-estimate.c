@@ -148,25 +148,6 @@ static void test_estimate_learns_nothing(void **state) {
         estimate_learn(&e, 99, &(struct estimate_sample){GIB, SEC, SEC});
 }
 
-static void test_estimate_total(void **state) {
-        struct estimate_job eight = job_of(8, 0, 0), two = job_of(2, 0, 0), odd = job_of(0, 0, 0);
-        struct estimate_sum sum = {};
-        struct estimate e = {};
-
-        learn(&e, WIRE_KIND_REBOOT, 4, 1);
-        assert_int_equal(estimate_total(&sum, 4, USEC_INFINITY), 0);
-        for (unsigned i = 0; i < 4; i++)
-                estimate_add(&sum, &e, &two); /* 4 s in a slot, 2 s of CPU */
-        assert_int_equal(estimate_total(&sum, 1, USEC_INFINITY), 16 * SEC);
-        assert_int_equal(estimate_total(&sum, 2, USEC_INFINITY), 8 * SEC);
-        assert_int_equal(estimate_total(&sum, 9, USEC_INFINITY), 4 * SEC);
-        assert_int_equal(estimate_total(&sum, 2, SEC / 10), 80 * SEC); /* 8 s at a tenth */
-        estimate_add(&sum, &e, &eight);
-        assert_int_equal(estimate_total(&sum, 5, USEC_INFINITY), 16 * SEC); /* the longest */
-        estimate_add(&sum, &e, &odd);
-        assert_int_equal(estimate_total(&sum, 5, USEC_INFINITY), USEC_INFINITY);
-}
-
 int main(void) {
         const struct CMUnitTest tests[] = {
                 checked_test(test_estimate_without_history),
@@ -176,7 +157,6 @@ int main(void) {
                 checked_test(test_estimate_told),
                 checked_test(test_estimate_median),
                 checked_test(test_estimate_learns_nothing),
-                checked_test(test_estimate_total),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,8 +13,6 @@
 #define CONFIG_AUTO     0U         /* of a number that may be "auto" */
 #define CONFIG_INFINITY UINT64_MAX /* of what may be "infinity": no limit (USEC_INFINITY, too) */
 
-/* How a CPU quota is enforced: the words of cpu-enforce, in their order there. */
-
 /* Fields in the order of the table. Times are in µs, memory in bytes. */
 struct config {
         /* [sockets] */

@@ -123,32 +123,3 @@ uint64_t estimate_left(const struct estimate *e, const struct estimate_job *job)
                 return USEC_INFINITY;
         return max_u64(rounded((double)cpu / share), 1);
 }
-
-/* ---- all of them together ---- */
-
-void estimate_add(struct estimate_sum *sum, const struct estimate *e,
-                  const struct estimate_job *job) {
-        uint64_t cpu = estimate_cpu_left(e, job), left = estimate_left(e, job);
-
-        sum->n++;
-        if (cpu == USEC_INFINITY || left == USEC_INFINITY) {
-                sum->unknown = true;
-                return;
-        }
-        sum->cpu += (double)cpu;
-        sum->slots += (double)left;
-        if ((double)left > sum->longest)
-                sum->longest = (double)left;
-}
-
-uint64_t estimate_total(const struct estimate_sum *sum, unsigned at_once, uint64_t quota) {
-        double usec = sum->slots / (double)min_u64(max_u64(sum->n, 1), at_once);
-
-        if (sum->unknown)
-                return USEC_INFINITY;
-        if (quota != USEC_INFINITY && sum->cpu * (double)USEC_PER_SEC / (double)quota > usec)
-                usec = sum->cpu * (double)USEC_PER_SEC / (double)quota;
-        if (sum->longest > usec)
-                usec = sum->longest;
-        return rounded(usec);
-}

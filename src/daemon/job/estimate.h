@@ -55,24 +55,3 @@ uint64_t estimate_cpu_left(const struct estimate *estimate, const struct estimat
 
 /* How long it still takes if it runs; USEC_INFINITY: unknown. */
 uint64_t estimate_left(const struct estimate *estimate, const struct estimate_job *job);
-
-/* ---- all of them together ---- */
-
-/* All zero at first. */
-struct estimate_sum {
-        uint64_t n;
-        double cpu;     /* CPU time that all of them need */
-        double slots;   /* time in a slot */
-        double longest; /* of one of them */
-        bool unknown;
-};
-
-void estimate_add(struct estimate_sum *sum, const struct estimate *estimate,
-                  const struct estimate_job *job);
-
-/*
- * How long all of them take, so many at a time (more than 0) and with so much CPU time together in
- * µs per s (USEC_INFINITY: no limit). 0: there is nothing to do. USEC_INFINITY: unknown, which it
- * is as soon as one of them is.
- */
-uint64_t estimate_total(const struct estimate_sum *sum, unsigned at_once, uint64_t quota);

@@ -56,12 +56,12 @@ struct job {
         uint64_t bytes;           /* a claim; of an adopted one what was seen last */
         uint64_t bytes_left;      /* a claim; USEC_INFINITY: never told */
         struct progress progress; /* since GRANT */
-        uint64_t queued_at;
-        uint64_t granted_at; /* 0: not yet */
-        uint64_t ended_at;   /* CLOCK_REALTIME µs; 0: not yet */
-        uint64_t waited_usec;
-        uint64_t ran_usec;
-        uint64_t cpu_base; /* what the bill said at GRANT; USEC_INFINITY: unknown */
+        uint64_t queued_at;       /* CLOCK_MONOTONIC µs; granted_at, too */
+        uint64_t granted_at;      /* 0: not yet */
+        uint64_t ended_at;        /* CLOCK_REALTIME µs; 0: not yet */
+        uint64_t waited_usec;     /* from queued_at to granted_at */
+        uint64_t ran_usec;        /* from granted_at to its end; USEC_INFINITY: unknown */
+        uint64_t cpu_base;        /* what the bill said at GRANT; USEC_INFINITY: unknown */
         uint64_t cpu_usec;
         int error;
         uint16_t rc, rrc;
@@ -77,7 +77,7 @@ struct job {
         /* queue.c's, while it waits */
         struct unit *queued_for; /* a reference; NULL: not in the queue */
         bool queued_first;       /* frees_memory, when it was pushed */
-        uint64_t place;          /* in order of registration */
+        uint64_t place;          /* in the order in which jobs were queued */
 
         /* forecast.c's, of its last look, while it waits */
         unsigned turn; /* it is granted as the nth from then on; 0: it was not there yet */

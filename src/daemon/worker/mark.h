@@ -21,7 +21,7 @@ struct mark {
         uint64_t seq;
         uint32_t kind;
         uint64_t bytes;
-        uint64_t queued_at; /* CLOCK_MONOTONIC, µs */
+        uint64_t queued_at; /* CLOCK_MONOTONIC, µs; granted_at, too */
         uint64_t granted_at;
         uint64_t cpu_base; /* what the bill said at GRANT, µs */
 

@@ -107,16 +107,17 @@ struct worker {
         struct charge charge; /* of its unit's workers; found ones are not charged */
 
         /* state */
-        enum worker_state state;       /* written by worker_set_state() alone */
-        struct channel *channel;       /* its connection, or NULL: cleared when that goes */
-        uint16_t version;              /* of the protocol, by its last REGISTER; 0: none yet */
-        bool drains;                   /* a claim: as WIRE_FLAG_DRAINS says */
-        bool hurries;                  /* its job starts at once: see hurry.h */
-        bool says_quiet;               /* a claim: see quiet.h */
-        uint64_t last_seq;             /* of the newest outcome we reported: repeats are ignored */
-        uint64_t away_cpu, away_since; /* the bill when it was sent away, and the last look */
-        uint64_t found_cpu;            /* the bill when it was found */
-        uint64_t adopted_cpu; /* the bill when it was adopted: all that follows is its job's */
+        enum worker_state state; /* written by worker_set_state() alone */
+        struct channel *channel; /* its connection, or NULL: cleared when that goes */
+        uint16_t version;        /* of the protocol, by its last REGISTER; 0: none yet */
+        bool drains;             /* a claim: as WIRE_FLAG_DRAINS says */
+        bool hurries;            /* its job starts at once: see hurry.h */
+        bool says_quiet;         /* a claim: see quiet.h */
+        uint64_t last_seq;       /* of the newest outcome we reported: repeats are ignored */
+        uint64_t away_cpu;       /* its bill at away_since, CPU time in µs */
+        uint64_t away_since;     /* it was sent away, or looked at last; CLOCK_MONOTONIC µs */
+        uint64_t found_cpu;      /* its bill when it was found, CPU time in µs */
+        uint64_t adopted_cpu;    /* the same when it was adopted: all that follows is its job's */
 
         sd_event_source *exit_source;
         sd_event_source *vmm_source;  /* the end of its VMM */
