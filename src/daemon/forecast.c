@@ -42,6 +42,19 @@ static struct estimate_job look_at(const struct job *job, uint64_t share) {
         return look;
 }
 
+const char *forecast_why(const struct manager *m) {
+        const struct job *next = queue_next(&m->governor.queue);
+
+        return next ? turns_why(&m->governor, loop_now(m->event), next) : NULL;
+}
+
+uint64_t forecast_oldest_wait(const struct manager *m) {
+        const struct job *oldest = TAILQ_FIRST(&m->governor.queue.waiting);
+        uint64_t now = loop_now(m->event);
+
+        return oldest && oldest->queued_at <= now ? now - oldest->queued_at : USEC_INFINITY;
+}
+
 bool forecast_percent(const struct job *job, unsigned *ret) {
         struct estimate_job look;
 

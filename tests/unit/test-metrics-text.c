@@ -139,6 +139,8 @@ static char *text_of(enum metrics_format format) {
                 .mode = metrics_modes[1],
                 .queued = {[WIRE_KIND_SHUTDOWN] = 7},
                 .held = UINT64_MAX,
+                .why = "start-rate",
+                .oldest_wait = 90 * SEC,
                 .to_clear = 5,
                 .running = 11,
                 .overdue = 12,
@@ -191,6 +193,8 @@ static void test_samples(void **state) {
                 "\npvreaper_job_cpu_seconds_total{kind=\"close\"} 3.000000\n",
                 "\npvreaper_cleared_bytes_total{kind=\"close\"} 100\n",
                 "\npvreaper_queued_jobs{kind=\"shutdown\"} 7\n",
+                "\npvreaper_oldest_wait_seconds{why=\"limit\"} 0.000000\n",
+                "\npvreaper_oldest_wait_seconds{why=\"start-rate\"} 90.000000\n",
                 "\npvreaper_held_bytes 18446744073709551615\n",
                 "\npvreaper_to_clear_bytes 5\n",
                 "\npvreaper_running_jobs 11\n",
@@ -242,6 +246,7 @@ static void test_every_series_is_there(void **state) {
         assert_int_equal(count(text, "\npvreaper_cleared_bytes_total{"), kinds);
         assert_int_equal(count(text, "\npvreaper_queued_jobs{"), kinds);
         assert_int_equal(count(text, "\npvreaper_mode{"), 3);
+        assert_int_equal(count(text, "\npvreaper_oldest_wait_seconds{"), 5);
         assert_int_equal(count(text, "(null)"), 0);
 }
 

@@ -51,24 +51,11 @@ static uint64_t since(sd_event *event, uint64_t then) {
 
 /* ---- GetStatus ---- */
 
-/* Why the job whose turn it is waits all the same. */
-static const char *next_why(const struct manager *m) {
-        const struct job *next = queue_next(&m->governor.queue);
-
-        return next ? turns_why(&m->governor, loop_now(m->event), next) : NULL;
-}
-
 static uint64_t next_start(const struct manager *m) {
         uint64_t now = loop_now(m->event);
 
         return m->governor.queue.n_waiting > 0 ? turns_start_at(&m->governor, now, 1) - now
                                                : USEC_INFINITY;
-}
-
-static uint64_t oldest_wait(const struct manager *m) {
-        const struct job *oldest = TAILQ_FIRST(&m->governor.queue.waiting);
-
-        return oldest ? since(m->event, oldest->queued_at) : USEC_INFINITY;
 }
 
 GET(version, manager, s, PVR_VERSION_TEXT)
@@ -80,9 +67,9 @@ GET(bytes_to_clear, manager, t, workers_bytes_to_clear(&o->workers))
 GET(eta, manager, t, forecast_all(object))
 GET(handoff_socket, manager, s, o->handoff_path)
 GET(started_at, manager, t, o->ledger.tally.started_at)
-GET(next_why, manager, s, next_why(o))
+GET(next_why, manager, s, forecast_why(o))
 GET(next_start, manager, t, next_start(o))
-GET(oldest_wait, manager, t, oldest_wait(o))
+GET(oldest_wait, manager, t, forecast_oldest_wait(o))
 GET_IF(memory_available, manager, t, 0, memory_read_available(o->memory, &ret->t) >= 0)
 GET_IF(memory_pressure, manager, u, 0, memory_read_pressure(&ret->u) >= 0)
 GET_IF(start_rate, manager, t, o->governor.effective.start_rate, ret->t > 0)

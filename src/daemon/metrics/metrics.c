@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "daemon/cpu/cap.h"
+#include "daemon/forecast.h"
 #include "daemon/manager.h"
 #include "daemon/memory/memory.h"
 
@@ -46,6 +47,8 @@ static void collect(struct metrics *ret, struct manager *m) {
                 .refused = cap.n_refused,
                 .escaped = cap.n_escaped,
         };
+        ret->why = forecast_why(m);
+        ret->oldest_wait = forecast_oldest_wait(m);
         count_queue(ret, &m->governor.queue);
         TAILQ_FOREACH (w, &m->workers.list, link) {
                 ret->overdue += worker_is_overdue(w);

@@ -16,6 +16,8 @@
 
 const char *const metrics_modes[] = {"normal", "boost", "draining", NULL};
 
+const char *const metrics_whys[] = {"limit", "drain", "start-rate", "turn", "memory", NULL};
+
 struct writer {
         FILE *out;
         bool openmetrics;
@@ -107,6 +109,18 @@ static void print_sums(const struct writer *w, const struct metrics *m) {
                       tally_kind_name(kind), m->queued[kind]);
 }
 
+static void print_wait(const struct writer *w, const struct metrics *m) {
+        family(w, "oldest_wait_seconds", "gauge", "seconds",
+               "How long the first of the waiting jobs has waited, by why the next one waits.");
+        for (size_t i = 0; metrics_whys[i]; i++) {
+                bool it = m->why && strcmp(m->why, metrics_whys[i]) == 0;
+
+                (void)fprintf(w->out, PREFIX "oldest_wait_seconds{why=\"%s\"} ", metrics_whys[i]);
+                print_usec(w->out, it && m->oldest_wait != USEC_INFINITY ? m->oldest_wait : 0);
+                (void)fputc('\n', w->out);
+        }
+}
+
 /* ---- one number each ---- */
 
 static void gauge(const struct writer *w, const char *name, uint64_t value, const char *unit,
@@ -181,6 +195,7 @@ void metrics_print(FILE *out, const struct metrics *metrics, enum metrics_format
         print_jobs(&w, metrics->tally);
         print_histograms(&w, metrics->tally);
         print_sums(&w, metrics);
+        print_wait(&w, metrics);
         print_gauges(&w, metrics);
         print_counters(&w, metrics);
         if (w.openmetrics)

@@ -19,8 +19,10 @@ struct metrics {
         const char *version;
         const char *mode;               /* the one of metrics_modes that is in force */
         uint64_t queued[TALLY_N_KINDS]; /* jobs that wait, by tally_kind() */
-        uint64_t held;     /* bytes that waiting shutdowns hold, as their workers claim */
-        uint64_t to_clear; /* bytes that running and waiting jobs have left, likewise */
+        uint64_t held;        /* bytes that waiting shutdowns hold, as their workers claim */
+        uint64_t to_clear;    /* bytes that running and waiting jobs have left, likewise */
+        const char *why;      /* the next job waits, one of metrics_whys; NULL: none does */
+        uint64_t oldest_wait; /* of the first of those that wait, in µs */
         uint64_t running, overdue, workers, connections;
         uint64_t max_concurrent;
         uint64_t waiters;
@@ -29,7 +31,9 @@ struct metrics {
         uint64_t unenforced, refused, escaped; /* as in struct enforce_counts */
 };
 
-extern const char *const metrics_modes[]; /* NULL at the end */
+/* NULL at the end */
+extern const char *const metrics_modes[];
+extern const char *const metrics_whys[];
 
 /* Errors of writing are the stream's: look with ferror() or fclose(). */
 void metrics_print(FILE *out, const struct metrics *metrics, enum metrics_format format);

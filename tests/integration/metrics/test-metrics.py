@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Metrics: what is asked for by pv-reaperctl, what is in the file for node_exporter, and the
-dashboard that draws them. Their numbers are held against jobs whose end the tests decide.
+"""Metrics: what is asked for by pv-reaperctl, what is in the file for node_exporter, the dashboard
+that draws them, and the alerts. Their numbers are held against jobs whose end the tests decide.
 """
 
 import json
@@ -23,6 +23,8 @@ from raw import SLOW_SECONDS, PeerCase
 
 ROOT = os.path.join(harness.HERE, "..", "..")
 DASHBOARD = os.path.join(ROOT, "conf", "pv-reaper-dashboard.json")
+ALERTS = os.path.join(ROOT, "conf", "pv-reaper-alerts.yml")
+FOREIGN = {"node_textfile_mtime_seconds"}  # metrics of others, in alerts
 
 
 def promtool():
@@ -292,6 +294,96 @@ class Dashboard(MetricsCase):
         with open(path, "w", encoding="utf-8") as file:
             json.dump({"groups": [{"name": "dashboard", "rules": rules}]}, file)  # it is YAML, too
         done = subprocess.run([tool, "check", "rules", path], capture_output=True, text=True,
+                              timeout=harness.TIMEOUT, check=False)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+
+class Alerts(MetricsCase):
+    """Not by a YAML library: a rule has one line each for its name and its expression."""
+
+    def rules(self):
+        text = harness.read(ALERTS)
+        rules = re.findall(r"^      - alert: (\w+)\n        expr: (.+)\n((?:  +.*\n)+)", text, re.M)
+        self.assertEqual(len(rules), text.count("alert: "))
+        self.assertEqual(len({name for name, _, _ in rules}), len(rules))
+        return rules
+
+    def known(self):
+        """{metric: {label: values}}"""
+        found = {}
+        for key in self.metrics():
+            name, _, labels = key.partition("{")
+            for label, value in re.findall(r'(\w+)="([^"]*)"', labels):
+                found.setdefault(name, {}).setdefault(label, set()).add(value)
+            found.setdefault(name, {})
+        return found
+
+    def check_selector(self, known, name, selector):
+        for label, operator, value in re.findall(r'(\w+)(=~?)"([^"]*)"', selector):
+            for word in value.split("|") if operator == "=~" else [value]:
+                self.assertIn(word, known[name].get(label, ()), f"{name}{selector}")
+
+    def test_each_alert_is_about_metrics_that_exist(self):
+        """Metrics, labels and their values, in expressions and in texts, are those of the
+        daemon."""
+        self.daemon()
+        known = self.known()
+        for alert, expression, rest in self.rules():
+            with self.subTest(alert=alert):
+                names = set(re.findall(r"\b(?:pvreaper|node)_\w+", expression))
+                self.assertTrue(names)
+                self.assertLessEqual(names - FOREIGN, set(known))
+                for name, selector in re.findall(r"\b(pvreaper_\w+)(\{[^}]*\})", expression):
+                    self.check_selector(known, name, selector)
+                labels = {"instance", "job", "file"}.union(*(known.get(n, ()) for n in names))
+                used = set(re.findall(r"\$labels\.(\w+)", rest))
+                for names in re.findall(r"\b(?:by|on) \(([^)]*)\)", expression):
+                    used |= set(names.split(", "))
+                self.assertLessEqual(used, labels)
+                for part in ("severity: (?:warning|critical)", "summary: \".+\"",
+                             "description: \".+\""):
+                    self.assertRegex(rest, part)
+
+    def test_each_command_of_an_alert_exists(self):
+        """Of pv-reaperctl; and what an administrator must know is there."""
+        verbs = re.findall(r"^  ([a-z-]+) ", self.run_ctl_help(), re.M)
+        text = harness.read(ALERTS)
+        used = re.findall(r"pv-reaperctl ([a-z-]+)", text)
+        self.assertGreater(len(used), 5)
+        self.assertLessEqual(set(used), set(verbs))
+        self.assertLessEqual({"pvreaper_oldest_wait_seconds", "pvreaper_overdue_workers",
+                              "pvreaper_jobs_total", "pvreaper_mode",
+                              "pvreaper_start_time_seconds"},
+                             set(re.findall(r"pvreaper_\w+", text)))
+
+    @staticmethod
+    def run_ctl_help():
+        return subprocess.run([harness.CTL, "--help"], capture_output=True, text=True,
+                              check=True).stdout.split("Options:")[0]
+
+    def test_a_wait_has_its_reason(self):
+        """What PvReaperJobsWait looks at."""
+        def waits():
+            return {key: value for key, value in self.metrics().items()
+                    if key.startswith("pvreaper_oldest_wait_seconds") and value > 0}
+
+        self.serve("--max-concurrent=1")
+        self.assertEqual(waits(), {})
+        running, waiting = self.worker("running"), self.worker("waiting")
+        running.take_slot()
+        waiting.register()
+        waiting.request()
+        self.wait("it waits", waits)
+        self.assertEqual(list(waits()), ['pvreaper_oldest_wait_seconds{why="limit"}'])
+        running.done()
+        waiting.receive(GRANT)
+        self.assertEqual(waits(), {})
+
+    def test_promtool_takes_the_alerts(self):
+        tool = promtool()
+        if not tool:
+            self.skipTest("no promtool (Debian: prometheus), nor PVR_PROMTOOL")
+        done = subprocess.run([tool, "check", "rules", ALERTS], capture_output=True, text=True,
                               timeout=harness.TIMEOUT, check=False)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
