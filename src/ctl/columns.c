@@ -57,11 +57,11 @@ const struct column status_columns[] = {
 };
 
 const struct column vm_columns[] = {
-        {"Name", "name", "NAME", FORMAT_TEXT, 0, "Name"},
+        {"Name", "name", "NAME", FORMAT_NAME, 0, "Name"},
         {"UUID", "uuid", NULL, FORMAT_TEXT, 0, "UUID"},
         {"PID", "pid", "WORKER-PID", FORMAT_NUMBER, 3, "PID of the worker"},
         {"VMMPID", "vmm_pid", "VMM-PID", FORMAT_NUMBER, 2, "PID of the VMM"},
-        {"Unit", "unit", "UNIT", FORMAT_TEXT, 6, "Unit"},
+        {"Unit", "unit", "UNIT", FORMAT_NAME, 6, "Unit"},
         {"Worker", "worker", NULL, FORMAT_TEXT, 0, "Worker"},
         {"State", "state", "STATE", FORMAT_TEXT, 0, "State"},
         {"MemBytes", "mem_bytes", "MEMORY", FORMAT_SIZE, 1, "Memory, as it claims"},
@@ -75,9 +75,9 @@ const struct column vm_columns[] = {
 
 const struct column job_columns[] = {
         {"Id", "id", "ID", FORMAT_NUMBER, 0, "Job"},
-        {"VM", "vm", "VM", FORMAT_TEXT, 0, "VM"},
+        {"VM", "vm", "VM", FORMAT_NAME, 0, "VM"},
         {"UUID", "uuid", NULL, FORMAT_TEXT, 0, "UUID"},
-        {"Unit", "unit", "UNIT", FORMAT_TEXT, 13, "Unit"},
+        {"Unit", "unit", "UNIT", FORMAT_NAME, 13, "Unit"},
         {"PID", "pid", "WORKER-PID", FORMAT_NUMBER, 14, "PID of the worker"},
         {"Kind", "kind", "KIND", FORMAT_TEXT, 5, "Kind"},
         {"State", "state", "STATE", FORMAT_TEXT, 0, "State"},

@@ -19,7 +19,7 @@
 
 static const struct column watch_columns[] = {
         {"Id", "id", "ID", FORMAT_NUMBER, 0, NULL},
-        {"VM", "vm", "VM", FORMAT_TEXT, 0, NULL},
+        {"VM", "vm", "VM", FORMAT_NAME, 0, NULL},
         {"Kind", "kind", "KIND", FORMAT_TEXT, 6, NULL},
         {"State", "state", "STATE", FORMAT_TEXT, 0, NULL},
         {"Bytes", "bytes", "SIZE", FORMAT_SIZE, 5, NULL},
@@ -29,7 +29,7 @@ static const struct column watch_columns[] = {
         {"WaitedUSec", "waited_us", "WAITED", FORMAT_USEC, 1, NULL},
         {"RanUSec", "ran_us", "RAN", FORMAT_USEC, 2, NULL},
         {"CPUUSec", "cpu_us", "CPU", FORMAT_USEC, 3, NULL},
-        {"Unit", "unit", "UNIT", FORMAT_TEXT, 7, NULL},
+        {"Unit", "unit", "UNIT", FORMAT_NAME, 7, NULL},
         {},
 };
 #define N_SORTS (ARRAY_SIZE(watch_columns) - 1)

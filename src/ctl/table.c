@@ -117,7 +117,7 @@ static char *format_unsigned(enum format format, uint64_t number) {
 char *format_value(enum format format, const struct value *value) {
         if (!value)
                 return strdup("-");
-        if (format == FORMAT_TEXT)
+        if (format == FORMAT_TEXT || format == FORMAT_NAME)
                 return format_string(value);
         switch (value->type) {
         case VALUE_UNSIGNED:
@@ -199,7 +199,8 @@ static int width_of(const struct cells *cells, size_t column) {
 }
 
 static bool is_right(const struct column *column) {
-        return column->format != FORMAT_TEXT && column->format != FORMAT_BOOL;
+        return column->format != FORMAT_TEXT && column->format != FORMAT_NAME &&
+               column->format != FORMAT_BOOL;
 }
 
 /* The index of the shown column that goes first; -1: all stay. */
@@ -224,6 +225,33 @@ static unsigned total_width(const struct cells *cells) {
         return width;
 }
 
+/* Makes a column of names narrower or wider by up to n columns, not beyond at. */
+static void stretch(int *width, unsigned n, unsigned at) {
+        unsigned now = (unsigned)abs(*width);
+
+        if (now > at)
+                *width = -(int)(now - at > n ? now - n : at);
+        else
+                *width = -(int)(at - now > n ? now + n : at);
+}
+
+/* As much as is too wide, down to least, or as much as there is room for, up to the whole names. */
+static void fit_names(struct cells *cells, unsigned width, unsigned least) {
+        for (size_t i = 0; i < cells->n_columns; i++) {
+                unsigned total = total_width(cells);
+
+                if (column_of(cells, i)->format != FORMAT_NAME || cells->widths[i] == 0)
+                        continue;
+                if (total <= width)
+                        stretch(&cells->widths[i], width - total, (unsigned)width_of(cells, i));
+                else if ((unsigned)-cells->widths[i] > least)
+                        stretch(&cells->widths[i], total - width, least);
+        }
+}
+
+#define NAME_CROWDED 24 /* a longer one is shortened before a column is left out */
+#define NAME_LEAST   8
+
 /* Below 0: to the left; 0: not shown. */
 static void set_widths(struct cells *cells, unsigned width) {
         int least;
@@ -231,8 +259,22 @@ static void set_widths(struct cells *cells, unsigned width) {
         for (size_t i = 0; i < cells->n_columns; i++)
                 cells->widths[i] =
                         is_right(column_of(cells, i)) ? width_of(cells, i) : -width_of(cells, i);
-        while (width > 0 && total_width(cells) > width && (least = least_important(cells)) >= 0)
+        if (width == 0)
+                return;
+        fit_names(cells, width, NAME_CROWDED);
+        while (total_width(cells) > width && (least = least_important(cells)) >= 0)
                 cells->widths[least] = 0;
+        fit_names(cells, width, NAME_LEAST);
+}
+
+/* Names differ at either end, so the middle of a long one is left out. */
+static void print_left(FILE *out, const char *text, int width) {
+        int length = (int)strlen(text), head = (width - 1) / 2;
+
+        if (length <= width)
+                (void)fputs(text, out);
+        else
+                (void)fprintf(out, "%.*s..%s", head, text, text + length - (width - 2 - head));
 }
 
 static void print_row(FILE *out, const struct cells *cells, size_t row) {
@@ -241,12 +283,16 @@ static void print_row(FILE *out, const struct cells *cells, size_t row) {
 
         for (size_t i = 0; i < cells->n_columns; i++) {
                 const char *text = cells->texts[row * cells->n_columns + i];
+                int width = cells->widths[i];
 
-                if (cells->widths[i] == 0)
+                if (width == 0)
                         continue;
-                (void)fprintf(out, "%*s%s%*s", blanks, "", gap,
-                              cells->widths[i] > 0 ? cells->widths[i] : 0, text);
-                blanks = cells->widths[i] > 0 ? 0 : -cells->widths[i] - (int)strlen(text);
+                (void)fprintf(out, "%*s%s", blanks, "", gap);
+                if (width > 0)
+                        (void)fprintf(out, "%*s", width, text);
+                else
+                        print_left(out, text, -width);
+                blanks = width > 0 || (int)strlen(text) >= -width ? 0 : -width - (int)strlen(text);
                 gap = GAP;
         }
         (void)fputc('\n', out);

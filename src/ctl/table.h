@@ -12,6 +12,7 @@
 
 enum format {
         FORMAT_TEXT,
+        FORMAT_NAME,   /* text of any length: a table that is too wide shortens it */
         FORMAT_BOOL,   /* "yes" */
         FORMAT_NUMBER, /* "12" */
         FORMAT_SIZE,   /* bytes: "4.0 GiB" */
@@ -51,8 +52,10 @@ char *format_value(enum format format, const struct value *value);
 
 /* How a table is to look. */
 struct table_look {
-        bool legend;    /* with titles */
-        unsigned width; /* columns are left out until it fits; 0: it may be of any width */
+        bool legend; /* with titles */
+
+        /* Names are shortened, and columns left out, until it fits. 0: it may be of any width. */
+        unsigned width;
 };
 
 /* Prints one line per record, in columns of fitting width. Errors: -ENOMEM. */

@@ -225,6 +225,45 @@ static void test_narrow_table(void **state) {
         record_list_deinit(&list);
 }
 
+/* A long name is shortened before a column goes, and no more than it must be. */
+static void test_names_in_a_narrow_table(void **state) {
+        static const struct column names[] = {{"Name", "name", "NAME", FORMAT_NAME, 0, NULL},
+                                              {"Size", "size", "SIZE", FORMAT_SIZE, 1, NULL},
+                                              {"Last", "last", "WHY", FORMAT_TEXT, 0, NULL},
+                                              {}};
+        static const struct {
+                unsigned width;
+                const char *text;
+        } rows[] = {
+                {0, "abcdefghijklmnopqrstuvwxyz0123456789  10 B  limit\nb"},
+                {49, "abcdefghijklmnopqrstuvwxyz0123456789  10 B  limit\nb"},
+                {48, "abcdefghijklmnopq..uvwxyz0123456789  10 B  limit\nb"},
+                {37, "abcdefghijk..z0123456789  10 B  limit\nb"},
+                {36, "abcdefghijklmn..xyz0123456789  limit\nb"}, /* room again */
+                {15, "abc..789  limit\nb"},
+                {14, "abc..789  limit\nb"}, /* a name is never shorter than that */
+        };
+        struct record_list list = {};
+
+        add_row(&list, "abcdefghijklmnopqrstuvwxyz0123456789", 10, "limit");
+        add_row(&list, "b", 10, "limit");
+        for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+                char *text = NULL;
+                size_t size = 0;
+                FILE *out = open_memstream(&text, &size);
+
+                assert_non_null(out);
+                assert_int_equal(table_print(out, names, &list,
+                                             &(struct table_look){.width = rows[i].width}),
+                                 0);
+                assert_int_equal(fclose(out), 0);
+                if (strncmp(text, rows[i].text, strlen(rows[i].text)) != 0)
+                        fail_msg("%u: %s", rows[i].width, text);
+                free(text);
+        }
+        record_list_deinit(&list);
+}
+
 /* Local time for people, the same with its zone for programs. */
 static void test_dates(void **state) {
         static const struct value value = {.type = VALUE_UNSIGNED,
@@ -317,6 +356,7 @@ int main(void) {
                 checked_test(test_control_characters),
                 checked_test(test_table),
                 checked_test(test_narrow_table),
+                checked_test(test_names_in_a_narrow_table),
                 checked_test(test_dates),
                 checked_test(test_shares),
                 checked_test(test_empty_table),
