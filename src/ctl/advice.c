@@ -60,14 +60,22 @@ static void print_limit(FILE *out, const struct status *s, const char *key) {
         (void)fputs(key, out);
 }
 
+/* "3 wait for start-rate=6 (/etc/pv-reaper/pv-reaper.conf:3)" */
+static void print_wait(FILE *out, const struct status *s, const char *key) {
+        uint64_t n = number_of(s->status, "Queued");
+
+        (void)fprintf(action(out, s), "%" PRIu64 " wait%s for ", n, n == 1 ? "s" : "");
+        print_limit(out, s, key);
+}
+
 static void on_start_rate(FILE *out, const struct status *s) {
         char next[FORMAT_MAX];
 
         format_usec(next, sizeof(next), number_of(s->status, "NextStartUSec"));
-        (void)fprintf(action(out, s), "%" PRIu64 " wait for ", number_of(s->status, "Queued"));
-        print_limit(out, s, "start-rate");
+        print_wait(out, s, "start-rate");
         (void)fprintf(out,
-                      ", the next starts in %s: pv-reaperctl set start-rate=infinity, or hurry JOB",
+                      ", the next starts in %s: pv-reaperctl set start-rate=infinity, or "
+                      "pv-reaperctl hurry VM",
                       next);
         end(out, s);
 }
@@ -75,20 +83,21 @@ static void on_start_rate(FILE *out, const struct status *s) {
 static void on_limit(FILE *out, const struct status *s) {
         uint64_t n = number_of(s->status, "MaxConcurrent");
 
-        (void)fprintf(action(out, s), "%" PRIu64 " wait for ", number_of(s->status, "Queued"));
-        print_limit(out, s, "max-concurrent");
+        print_wait(out, s, "max-concurrent");
         (void)fprintf(out,
                       ": pv-reaperctl set max-concurrent=%" PRIu64 " boost-max-concurrent=auto, "
-                      "or hurry JOB",
+                      "or pv-reaperctl hurry VM",
                       2 * n);
         end(out, s);
 }
 
 static void on_queue(FILE *out, const struct status *s) {
-        if (is(s->status, "Why", "start-rate"))
+        bool is_long = number_of(s->status, "OldestWaitUSec") >= LONG_WAIT_USEC;
+
+        if (is(s->status, "Why", "start-rate") &&
+            (is_long || number_of(s->status, "NextStartUSec") >= LONG_WAIT_USEC))
                 on_start_rate(out, s);
-        else if (is(s->status, "Why", "limit") &&
-                 number_of(s->status, "OldestWaitUSec") >= LONG_WAIT_USEC)
+        else if (is(s->status, "Why", "limit") && is_long)
                 on_limit(out, s);
 }
 

@@ -74,7 +74,8 @@ static void print_work(FILE *out, const struct status *s) {
                 (void)fputs(", ETA ", out);
                 print_value(out, s->status, "ETAUSec", FORMAT_ABOUT);
         }
-        (void)fprintf(out, "; %" PRIu64 " VMs\n", number_of(s->status, "VMs"));
+        n = number_of(s->status, "VMs");
+        (void)fprintf(out, "; %" PRIu64 " VM%s\n", n, n == 1 ? "" : "s");
 }
 
 /* The most important first: a narrow terminal cuts the rest. */

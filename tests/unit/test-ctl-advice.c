@@ -69,9 +69,22 @@ static void test_advice_start_rate(void **state) {
 
         add_number(r, "Queued", 7);
         add_text(r, "Why", "start-rate");
+        add_number(r, "NextStartUSec", 59 * USEC_PER_SEC);
+        add_number(r, "OldestWaitUSec", 59 * USEC_PER_SEC);
+        end("");
+        r = begin();
+        add_number(r, "Queued", 1);
+        add_text(r, "Why", "start-rate");
+        add_number(r, "NextStartUSec", 5 * USEC_PER_SEC);
+        add_number(r, "OldestWaitUSec", 60 * USEC_PER_SEC);
+        end("   Action: 1 waits for start-rate=6/h (/etc/x.conf:3), the next starts in 5.0 s: "
+            "pv-reaperctl set start-rate=infinity, or pv-reaperctl hurry VM\n");
+        r = begin();
+        add_number(r, "Queued", 7);
+        add_text(r, "Why", "start-rate");
         add_number(r, "NextStartUSec", 540 * USEC_PER_SEC);
         end("   Action: 7 wait for start-rate=6/h (/etc/x.conf:3), the next starts in 9 min 0 s: "
-            "pv-reaperctl set start-rate=infinity, or hurry JOB\n");
+            "pv-reaperctl set start-rate=infinity, or pv-reaperctl hurry VM\n");
 }
 
 /* Jobs that wait for others are what there is a queue for, unless it takes long. */
@@ -88,7 +101,7 @@ static void test_advice_limit(void **state) {
         add_number(r, "OldestWaitUSec", 60 * USEC_PER_SEC);
         add_number(r, "MaxConcurrent", 4);
         end("   Action: 7 wait for max-concurrent: pv-reaperctl set max-concurrent=8 "
-            "boost-max-concurrent=auto, or hurry JOB\n");
+            "boost-max-concurrent=auto, or pv-reaperctl hurry VM\n");
 }
 
 static void test_advice_drain(void **state) {
