@@ -14,28 +14,59 @@
 /* ---- bash ---- */
 
 #define BASH_VERB(name, min, max, function, complete, help) " " name
-#define BASH_OPTION(name, has_arg, id, words)               " --" name
-
 #define BASH_FOR_VERB_NOTHING(name)
 /* A VMM may claim any name, and compgen -W expands its words. So only plain names are passed on. */
-#define BASH_FOR_VERB_VMS(name)                                                                    \
-        "        " name ")\n"                                                                      \
-        "                words=$(pv-reaperctl --no-legend list 2>/dev/null |\n"                    \
-        "                        sed -n 's/^\\([A-Za-z0-9_.-]*\\)  .*/\\1/p') ;;\n"
+#define BASH_FOR_VERB_VMS(name) "        " name ") words=$(_pv_reaperctl_names) ;;\n"
 #define BASH_FOR_VERB_KEYS(name)                                                                   \
         "        " name ")\n"                                                                      \
-        "                compopt -o nospace\n"                                                     \
-        "                words=$(pv-reaperd --print-defaults 2>/dev/null |\n"                      \
-        "                        sed -n 's/^#\\([a-z-]*=\\).*/\\1/p') ;;\n"
+        "                if [ \"$value\" ]; then\n"                                                \
+        "                        words=$(_pv_reaperctl_values \"$prev\")\n"                        \
+        "                else\n"                                                                   \
+        "                        compopt -o nospace\n"                                             \
+        "                        words=$(_pv_reaperctl_keys)\n"                                    \
+        "                fi ;;\n"
 #define BASH_FOR_VERB(name, min, max, function, complete, help) BASH_FOR_VERB_##complete(name)
 
-#define BASH_FOR_OPTION(name, has_arg, id, words) {name, has_arg, words},
+#define NAME_OF_VERB(name, min, max, function, complete, help) name,
+#define ROW_OF_OPTION(name, has_arg, id, words, verbs)         {name, has_arg, words, verbs},
 
+static const char *const verb_names[] = {VERB_LIST(NAME_OF_VERB)};
 static const struct {
         const char *name;
         int has_arg;
-        const char *words;
-} options[] = {OPTION_LIST(BASH_FOR_OPTION)};
+        const char *words, *verbs;
+} options[] = {OPTION_LIST(ROW_OF_OPTION)};
+
+/*
+ * For both shells. The daemon that runs says which keys it lets change, and their values. What else
+ * a key takes is in quotes in --print-defaults, and so are examples, which have blanks or digits.
+ * All goes through a filter: a VMM may claim any name, and compgen -W expands its words.
+ */
+static const char functions[] =
+        "_pv_reaperctl_plain() { grep -x '[A-Za-z0-9_.%,/=-]*'; }\n"
+        "_pv_reaperctl_names() {\n"
+        "        pv-reaperctl --no-legend list 2>/dev/null | sed -n 's/  .*//p' |\n"
+        "                _pv_reaperctl_plain\n"
+        "}\n"
+        "_pv_reaperctl_limits() { # KEY=VALUE\n"
+        "        pv-reaperctl --json=short status 2>/dev/null |\n"
+        "                grep -o '\"key\":\"[a-z-]*\",\"value\":\"[^\"]*\"' |\n"
+        "                cut -d '\"' -f 4,8 | tr '\"' =\n"
+        "}\n"
+        "_pv_reaperctl_keys() { _pv_reaperctl_limits | sed 's/=.*/=/'; }\n"
+        "_pv_reaperctl_values() {\n"
+        "        local key=$(echo \"$1\" | tr _ - | tr -cd a-z-)\n"
+        "        {\n"
+        "                _pv_reaperctl_limits | sed -n \"s/^$key=//p\"\n"
+        "                pv-reaperd --print-defaults 2>/dev/null |\n"
+        "                        sed -n '/^# Value:/,/^#[a-z-]*=/p' |\n"
+        "                        awk -v \"key=#$key=\" '\n"
+        "                                /^# Value:/ { text = \"\" }\n"
+        "                                { text = text $0 }\n"
+        "                                index($0, key) == 1 { print text }' |\n"
+        "                        grep -o '\"[a-z]*\"' | tr -d '\"'\n"
+        "        } | _pv_reaperctl_plain | sort -u\n"
+        "}\n\n";
 
 static void print_bash_options(void) {
         for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
@@ -53,16 +84,34 @@ static void print_bash_options(void) {
 
 static const char bash_verbs[] = VERB_LIST(BASH_VERB);
 static const char bash_cases[] = VERB_LIST(BASH_FOR_VERB);
-static const char bash_options[] = OPTION_LIST(BASH_OPTION);
+
+/* verb NULL: none is given yet. */
+static void print_options_of(const char *verb) {
+        for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
+                if (!verb || !*options[i].verbs || verb_is_listed(options[i].verbs, verb))
+                        printf(" --%s", options[i].name);
+}
+
+static void print_options_of_verbs(void) {
+        printf("        [[ $cur == -* ]] && case $verb in\n        '') words='-h -q");
+        print_options_of(NULL);
+        printf("' ;;\n");
+        for (size_t i = 0; i < sizeof(verb_names) / sizeof(verb_names[0]); i++) {
+                printf("        %s) words='-h -q", verb_names[i]);
+                print_options_of(verb_names[i]);
+                printf("' ;;\n");
+        }
+        printf("        esac\n");
+}
 
 static void print_bash(void) {
-        printf("# bash completion for pv-reaperctl, made of its table of verbs\n\n"
-               "_pv_reaperctl() {\n"
+        printf("# bash completion for pv-reaperctl, made of its table of verbs\n\n%s", functions);
+        printf("_pv_reaperctl() {\n"
                "        local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}\n"
-               "        local verbs='%s' verb='' word words=''\n"
-               "        # --json=short comes as three words\n"
-               "        [ \"$cur\" = = ] && cur=''\n"
-               "        [ \"$prev\" = = ] && prev=${COMP_WORDS[COMP_CWORD - 2]}\n"
+               "        local verbs='%s' verb='' word words='' value=''\n"
+               "        # --json=short and KEY=VALUE come as three words\n"
+               "        [ \"$cur\" = = ] && cur='' value=1\n"
+               "        [ \"$prev\" = = ] && prev=${COMP_WORDS[COMP_CWORD - 2]} value=1\n"
                "        case $prev in\n",
                bash_verbs);
         print_bash_options();
@@ -73,17 +122,18 @@ static void print_bash(void) {
                "        case $verb in\n"
                "        '') words=$verbs ;;\n"
                "%s"
-               "        esac\n"
-               "        [[ $cur == -* ]] && words='%s -h -q'\n"
-               "        COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
+               "        esac\n",
+               bash_cases);
+        print_options_of_verbs();
+        printf("        COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
                "}\n"
-               "complete -F _pv_reaperctl pv-reaperctl\n",
-               bash_cases, bash_options);
+               "complete -F _pv_reaperctl pv-reaperctl\n");
 }
 
 /* ---- zsh ---- */
 
-#define ZSH_VERB(name, min, max, function, complete, help) "                '" name ":" help "'\n"
+/* In double quotes: texts have apostrophes, and neither $ nor `. */
+#define ZSH_VERB(name, min, max, function, complete, help) "                \"" name ":" help "\"\n"
 
 static void print_zsh_option(size_t i) {
         const char *words = options[i].words;
@@ -97,12 +147,32 @@ static void print_zsh_option(size_t i) {
                        options[i].has_arg == 2 ? "-" : "", words);
 }
 
+#define ZSH_FOR_VERB_NOTHING(name)
+#define ZSH_FOR_VERB_VMS(name) "        " name ") compadd -- $(_pv_reaperctl_names) ;;\n"
+#define ZSH_FOR_VERB_KEYS(name)                                                                    \
+        "        " name ")\n"                                                                      \
+        "                local key=${PREFIX%=*}\n"                                                 \
+        "                if compset -P '*='; then\n"                                               \
+        "                        compadd -- $(_pv_reaperctl_values $key)\n"                        \
+        "                else\n"                                                                   \
+        "                        compadd -S '' -- $(_pv_reaperctl_keys)\n"                         \
+        "                fi ;;\n"
+#define ZSH_FOR_VERB(name, min, max, function, complete, help) ZSH_FOR_VERB_##complete(name)
+
 static const char zsh_verbs[] = VERB_LIST(ZSH_VERB);
+static const char zsh_cases[] = VERB_LIST(ZSH_FOR_VERB);
 
 static void print_zsh(void) {
         printf("#compdef pv-reaperctl\n"
-               "# made of pv-reaperctl's table of verbs\n\n"
-               "_pv_reaperctl_verbs() {\n"
+               "# made of pv-reaperctl's table of verbs\n\n%s",
+               functions);
+        printf("_pv_reaperctl_argument() {\n"
+               "        case $words[1] in\n"
+               "%s"
+               "        esac\n"
+               "}\n\n",
+               zsh_cases);
+        printf("_pv_reaperctl_verbs() {\n"
                "        local -a verbs=(\n"
                "%s"
                "        )\n"
@@ -114,7 +184,7 @@ static void print_zsh(void) {
                 print_zsh_option(i);
         printf("        '-h' '-q' \\\n"
                "        '1:verb:_pv_reaperctl_verbs' \\\n"
-               "        '*::argument:_default'\n");
+               "        '*::argument:_pv_reaperctl_argument'\n");
 }
 
 int main(int argc, char **argv) {

@@ -98,8 +98,8 @@ static int parse_json(struct options *options, const char *how) {
         return 0;
 }
 
-#define OPTION_ID(name, has_arg, id, words) OPT_##id,
-enum { OPT_FIRST = 256, OPTION_LIST(OPTION_ID) };
+#define OPTION_ID(name, has_arg, id, words, verbs) OPT_##id,
+enum { OPT_FIRST = 256, OPTION_LIST(OPTION_ID) OPT_END };
 
 /* Sets *ret_verb if the option is --help or --version, which replace the verb. */
 static int parse_option(int option, struct options *options, const struct verb **ret_verb) {
@@ -165,36 +165,38 @@ static const struct verb *find_verb(char **args, int n_args) {
         return NULL;
 }
 
-/* Refuses options that the verb would ignore. */
-static int check_options(const struct verb *verb, const struct options *options) {
-        if (options->pid != 0 && verb->run != verb_wait_quiet)
-                return say_usage("%s: --pid is for wait-quiet", verb->name);
-        if (options->timeout_usec != USEC_INFINITY && verb->run != verb_wait_quiet &&
-            verb->run != verb_wait_memory)
-                return say_usage("%s: --timeout is for wait-memory and wait-quiet", verb->name);
-        if (options->all && verb->run != verb_hurry && verb->run != verb_cancel_hurry &&
-            verb->run != verb_check)
-                return say_usage("%s: --all is for check, hurry and cancel-hurry", verb->name);
-        if (*options->root && verb->run != verb_check)
-                return say_usage("%s: --root is for check", verb->name);
+#define OPTION_VERBS(name, has_arg, id, words, verbs) {"--" name, verbs},
+
+/* Refuses options that the verb would ignore. given: by their ids. */
+static int check_options(const struct verb *verb, const bool *given) {
+        static const struct { const char *name, *verbs; } rows[] = {OPTION_LIST(OPTION_VERBS)};
+
+        for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+                if (given[i] && *rows[i].verbs && !verb_is_listed(rows[i].verbs, verb->name))
+                        return say_usage("%s: %s is for %s", verb->name, rows[i].name,
+                                         rows[i].verbs);
         return 0;
 }
 
-#define OPTION_ROW(name, has_arg, id, words) {name, has_arg, NULL, OPT_##id},
+#define OPTION_ROW(name, has_arg, id, words, verbs) {name, has_arg, NULL, OPT_##id},
 
 /* NULL: the user was told why. */
 static const struct verb *parse_command_line(struct options *options, int argc, char **argv) {
         static const struct option table[] = {OPTION_LIST(OPTION_ROW){}};
+        bool given[OPT_END - OPT_FIRST - 1] = {};
         const struct verb *verb = NULL;
         int option;
 
-        while ((option = getopt_long(argc, argv, "hq", table, NULL)) >= 0)
+        while ((option = getopt_long(argc, argv, "hq", table, NULL)) >= 0) {
                 if (parse_option(option, options, &verb) < 0)
                         return NULL;
+                if (option > OPT_FIRST)
+                        given[option - OPT_FIRST - 1] = true;
+        }
         if (verb)
                 return verb;
         verb = find_verb(argv + optind, argc - optind);
-        if (!verb || check_options(verb, options) < 0)
+        if (!verb || check_options(verb, given) < 0)
                 return NULL;
         options->args = argv + optind + 1;
         options->n_args = argc - optind - 1;

@@ -74,7 +74,7 @@ int verb_set(const struct options *options, FILE *out) {
         int r;
 
         for (int i = 0; i < options->n_args; i++)
-                if (!strchr(options->args[i], '='))
+                if (!strchr(options->args[i], '=') || options->args[i][0] == '=')
                         return say_usage("set: expected KEY=VALUE, not \"%s\"", options->args[i]);
         r = connection_new(&connection, options->socket);
         if (r >= 0)
@@ -135,7 +135,7 @@ int verb_resume(const struct options *options, FILE *out) {
 
 /* ---- hurry ---- */
 
-static int hurry(const struct options *options, FILE *out, const char *method) {
+static int hurry(const struct options *options, FILE *out, const char *verb, const char *method) {
         _cleanup_(connection_freep) struct connection *connection = NULL;
         const char *what = options->all ? "" : options->n_args == 1 ? options->args[0] : NULL;
         const struct record_list changes = {};
@@ -143,7 +143,7 @@ static int hurry(const struct options *options, FILE *out, const char *method) {
         int r;
 
         if (!what || (options->all && options->n_args > 0) || (!options->all && !*what))
-                return say_usage("give a VM, a JOB, or --all");
+                return say_usage("%s: give either a VM, a JOB or --all", verb);
         r = connection_new(&connection, options->socket);
         if (r >= 0)
                 r = connection_hurry(connection, method, what, &n);
@@ -154,9 +154,9 @@ static int hurry(const struct options *options, FILE *out, const char *method) {
 }
 
 int verb_hurry(const struct options *options, FILE *out) {
-        return hurry(options, out, "Hurry");
+        return hurry(options, out, "hurry", "Hurry");
 }
 
 int verb_cancel_hurry(const struct options *options, FILE *out) {
-        return hurry(options, out, "CancelHurry");
+        return hurry(options, out, "cancel-hurry", "CancelHurry");
 }

@@ -6,6 +6,9 @@
  * the shells' completion files from it: that program runs during the build, without the functions.
  */
 
+#include <stdbool.h>
+#include <string.h>
+
 /*
  * V(name, minimum and maximum number of arguments, function, what the shell completes, help)
  */
@@ -31,16 +34,31 @@
         V("resume", 0, 0, verb_resume, NOTHING, "End the drain")                                   \
         V("reload", 0, 0, verb_reload, NOTHING, "Read the configuration again")
 
-/* O(name, number of arguments (2: one is optional), id, words that the shell completes with) */
+/* Whether a list of an option's verbs, such as "a, b and c", has the verb. */
+static inline bool verb_is_listed(const char *list, const char *verb) {
+        size_t n;
+
+        for (; *list; list += n + strspn(list + n, ", ")) {
+                n = strcspn(list, ", ");
+                if (n == strlen(verb) && strncmp(list, verb, n) == 0)
+                        return true;
+        }
+        return false;
+}
+
+/*
+ * O(name, number of arguments (2: one is optional), id, words that the shell completes with, the
+ * verbs that read it ("": all))
+ */
 #define OPTION_LIST(O)                                                                             \
-        O("socket", 1, SOCKET, "@file")                                                            \
-        O("json", 2, JSON, "short pretty")                                                         \
-        O("no-legend", 0, NO_LEGEND, "")                                                           \
-        O("no-pager", 0, NO_PAGER, "")                                                             \
-        O("quiet", 0, QUIET, "")                                                                   \
-        O("all", 0, ALL, "")                                                                       \
-        O("root", 1, ROOT, "@file")                                                                \
-        O("pid", 1, PID, "")                                                                       \
-        O("timeout", 1, TIMEOUT, "")                                                               \
-        O("help", 0, HELP, "")                                                                     \
-        O("version", 0, VERSION, "")
+        O("socket", 1, SOCKET, "@file", "")                                                        \
+        O("json", 2, JSON, "short pretty", "")                                                     \
+        O("no-legend", 0, NO_LEGEND, "", "")                                                       \
+        O("no-pager", 0, NO_PAGER, "", "")                                                         \
+        O("quiet", 0, QUIET, "", "")                                                               \
+        O("all", 0, ALL, "", "check, hurry and cancel-hurry")                                      \
+        O("root", 1, ROOT, "@file", "check")                                                       \
+        O("pid", 1, PID, "", "wait-quiet")                                                         \
+        O("timeout", 1, TIMEOUT, "", "wait-memory and wait-quiet")                                 \
+        O("help", 0, HELP, "", "")                                                                 \
+        O("version", 0, VERSION, "", "")

@@ -262,6 +262,8 @@ int verb_show(const struct options *options, FILE *out) {
         uint64_t id;
         int r;
 
+        if (!*options->args[0])
+                return say_usage("show: expected a VM or a job, not \"\"");
         r = connection_new(&connection, options->socket);
         if (r < 0)
                 return r;

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """pv-reaperctl as people and scripts see it: what it prints, as text and as JSON, on a terminal and
-not; how it ends; what the shell completes. The daemon is real, its workers are puppets.
+not; how it ends. The daemon is real, its workers are puppets.
 """
 
 import datetime
@@ -24,9 +24,6 @@ from harness import GRANT, sanitized, tap
 from puppet import Puppet
 from terminal import Terminal, Tmux
 from verbs import FAILED, NOBODY, OK, USAGE, try_all_but_drain, try_state
-
-VERBS = ["status", "list", "jobs", "show", "watch", "set", "adopt", "wait-memory", "drain",
-         "resume", "reload"]
 
 
 class CtlCase(harness.Case):
@@ -211,7 +208,14 @@ class ExitCodes(CtlCase):
         for arguments in ([], ["no-such-verb"], ["status", "extra"], ["show"], ["set"],
                           ["set", "max-concurrent"], ["adopt", "x"], ["wait-memory", "much"],
                           ["metrics", "--json"], ["--json=x"], ["--no-such-option", "status"],
-                          ["--timeout=soon", "wait-quiet"], ["--pid=x", "wait-quiet"]):
+                          ["--timeout=soon", "wait-quiet"], ["--pid=x", "wait-quiet"],
+                          ["set", "=1"], ["show", ""], ["adopt", ""], ["wait-memory", ""],
+                          ["hurry"], ["hurry", ""], ["cancel-hurry"], ["wait-quiet"],
+                          ["hurry", "--all", "x"], ["check", "no-such-check"],
+                          *([verb, "extra"] for verb in ("list", "jobs", "watch", "metrics",
+                                                         "drain", "resume", "reload")),
+                          *([verb, "a", "b"] for verb in ("show", "adopt", "wait-memory",
+                                                          "wait-quiet", "hurry"))):
             done = self.run_ctl(*arguments)
             self.assertEqual((done.returncode, done.stdout), (USAGE, ""), arguments)
             self.assertIn("pv-reaperctl: ", done.stderr)
@@ -544,56 +548,6 @@ class InTmux(CtlCase):
         self.assertGreater(max(seen)[0], min(seen)[0])
         tmux.keys("q")
         self.wait("it ends", tmux.is_gone)
-
-
-class Completion(CtlCase):
-    def complete(self, *words):
-        """What bash offers for the last word."""
-        script = ('source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); '
-                  'compopt() { :; }; '
-                  'complete -p pv-reaperctl >/dev/null && _pv_reaperctl; '
-                  'printf "%s\\n" "${COMPREPLY[@]}"')
-        path = os.pathsep.join([os.path.dirname(harness.CTL), os.path.dirname(harness.DAEMON),
-                                os.environ["PATH"]])
-        file = f"{os.path.dirname(harness.CTL)}/completion/pv-reaperctl"
-        done = subprocess.run(["bash", "--norc", "-c", script, "bash", file, "pv-reaperctl",
-                               *words], capture_output=True, text=True, check=False,
-                              timeout=harness.TIMEOUT,
-                              env={**os.environ, "PATH": path, "PVREAPER_CONTROL": self.control})
-        self.assertEqual(done.stderr, "")
-        return done.stdout.split()
-
-    def test_verbs_are_completed(self):
-        offered = self.complete("")
-        self.assertLessEqual(set(VERBS), set(offered))
-        in_help = re.findall(r"^  ([a-z-]+) ", self.run_ctl("--help").stdout.split("Options:")[0],
-                             re.M)
-        self.assertEqual(offered, in_help)
-        self.assertEqual(self.complete("wa"), ["watch", "wait-memory", "wait-quiet"])
-        self.assertEqual(self.complete("-q", "dr"), ["drain"])
-
-    def test_options_are_completed(self):
-        self.assertEqual(self.complete("--no"), ["--no-legend", "--no-pager"])
-        self.assertEqual(self.complete("--json", "=", "p"), ["pretty"])
-        self.assertIn("--socket", self.complete("jobs", "--"))
-
-    def test_arguments_are_completed(self):
-        self.daemon()
-        self.puppet("guest-a")
-        self.puppet("guest-b")
-        self.puppet("gu$(touch${IFS}x)")  # the shell must not see what it would expand
-        self.assertEqual(sorted(self.complete("show", "gu")), ["guest-a", "guest-b"])
-        self.assertEqual(self.complete("set", "max-"), ["max-concurrent="])
-
-    def test_zsh_script(self):
-        text = harness.read(f"{os.path.dirname(harness.CTL)}/completion/_pv-reaperctl")
-        self.assertTrue(text.startswith("#compdef pv-reaperctl\n"))
-        for word in [*(f"'{verb}:" for verb in VERBS), "'--json=-:value:(short pretty)'"]:
-            self.assertIn(word, text)
-        if shutil.which("zsh"):
-            done = subprocess.run(["zsh", "-n"], input=text, text=True, capture_output=True,
-                                  check=False)
-            self.assertEqual((done.returncode, done.stderr), (0, ""))
 
 
 if __name__ == "__main__":
