@@ -21,9 +21,10 @@
 #include "ctl/say.h"
 
 #define TIMEOUT_SEC        5
-#define ERROR_TOO_LARGE    "org.pvreaper.Error.MoreThanTheHostHas"
-#define ERROR_NOTHING_LEFT "org.pvreaper.Error.NothingToClear"
-#define ERROR_TIMEOUT      "org.pvreaper.Error.Timeout"
+#define ERROR_PREFIX       "org.pvreaper.Error."
+#define ERROR_TOO_LARGE    ERROR_PREFIX "MoreThanTheHostHas"
+#define ERROR_NOTHING_LEFT ERROR_PREFIX "NothingToClear"
+#define ERROR_TIMEOUT      ERROR_PREFIX "Timeout"
 
 struct connection {
         char *path;
@@ -154,6 +155,11 @@ struct connection *connection_free(struct connection *connection) {
 
 /* ---- calling ---- */
 
+/* Whether the daemon refused, in a sentence of its own, rather than the bus. */
+static bool is_ours(const sd_bus_error *error) {
+        return strncmp(error->name, ERROR_PREFIX, strlen(ERROR_PREFIX)) == 0;
+}
+
 static int say_bus_error(sd_bus_message *call, const sd_bus_error *error) {
         const char *text = error->message ?: error->name;
 
@@ -162,10 +168,10 @@ static int say_bus_error(sd_bus_message *call, const sd_bus_error *error) {
                 say_error(0, "%s", text);
                 return CONNECTION_IN_VAIN;
         }
-        if (!sd_bus_error_has_name(error, ERROR_TIMEOUT))
+        if (!is_ours(error))
                 return say_error(0, "%s failed: %s", sd_bus_message_get_member(call), text);
-        say_error(0, "%s", text); /* nothing failed */
-        return CONNECTION_TIME_IS_UP;
+        say_error(0, "%s", text);
+        return sd_bus_error_has_name(error, ERROR_TIMEOUT) ? CONNECTION_TIME_IS_UP : -EINVAL;
 }
 
 /* timeout: µs, USEC_INFINITY: none. */

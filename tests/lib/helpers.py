@@ -147,7 +147,8 @@ class AdoptCase(ServiceCase):
                               capture_output=True, text=True, check=False)
         self.assertEqual(said.returncode, 1)
         self.assertIn(text, said.stderr)
-        self.assertIn(f"not adopted: {said.stderr.partition('failed: ')[2]}", self.served.log())
+        sentence = said.stderr.partition("pv-reaperctl: ")[2]
+        self.assertIn(f"not adopted: {sentence}", self.served.log())
         if harness.has_tool("busctl"):
             said = subprocess.run(
                 ["busctl", f"--address=unix:path={self.control}", "--json=short", "call",

@@ -259,6 +259,8 @@ class ExitCodes(CtlCase):
                           ["--timeout=0.1", "wait-memory", str(harness.ALL_MEMORY)]):
             done = self.run_ctl(*arguments)
             self.assertEqual((done.returncode, done.stdout), (FAILED, ""), arguments)
+            self.assertRegex(done.stderr, r"^pv-reaperctl: [^\n]+\n$")
+            self.assertNotIn("failed:", done.stderr)  # the reason, not the method of D-Bus
 
     def test_output_that_cannot_be_written(self):
         self.daemon()
