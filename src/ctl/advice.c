@@ -116,15 +116,17 @@ static void on_workers(FILE *out, const struct status *s) {
 
         if (overdue > 0) {
                 (void)fprintf(action(out, s),
-                              "%" PRIu64 " stand still or run too long: pv-reaperctl list names "
-                              "them",
+                              overdue == 1 ? "%" PRIu64 " stands still or runs too long: "
+                                             "pv-reaperctl list names it"
+                                           : "%" PRIu64 " stand still or run too long: "
+                                             "pv-reaperctl list names them",
                               overdue);
                 end(out, s);
         }
         if (unenforced > 0) {
                 (void)fprintf(action(out, s),
-                              "%" PRIu64 " run without a CPU cap: pv-reaperctl check says why",
-                              unenforced);
+                              "%" PRIu64 " run%s without a CPU cap: pv-reaperctl check says why",
+                              unenforced, unenforced == 1 ? "s" : "");
                 end(out, s);
         }
 }

@@ -125,6 +125,11 @@ static void test_advice_workers(void **state) {
         add_number(r, "Unenforced", 3);
         end("   Action: 2 stand still or run too long: pv-reaperctl list names them\n"
             "   Action: 3 run without a CPU cap: pv-reaperctl check says why\n");
+        r = begin();
+        add_number(r, "Overdue", 1);
+        add_number(r, "Unenforced", 1);
+        end("   Action: 1 stands still or runs too long: pv-reaperctl list names it\n"
+            "   Action: 1 runs without a CPU cap: pv-reaperctl check says why\n");
 }
 
 /* For an hour: somebody has read it by then. */

@@ -409,8 +409,7 @@ static void test_ctl_verbs_errors(void **state) {
         set_up();
         assert_string_equal(run(verb_resume, CONNECTION_TIME_IS_UP, NULL),
                             "pv-reaperctl: not in time\n");
-        assert_string_equal(run(verb_show, -EINVAL, "1"),
-                            "pv-reaperctl: no such job\n");
+        assert_string_equal(run(verb_show, -EINVAL, "1"), "pv-reaperctl: no such job\n");
         assert_non_null(strstr(run(verb_show, -EBADMSG, "1003"), "malformed answer to GetJob"));
         options.socket = "/nowhere/at/all";
         assert_non_null(strstr(run(verb_list, CONNECTION_NOBODY, NULL), "no daemon listens on"));
