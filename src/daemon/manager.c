@@ -195,7 +195,7 @@ void manager_apply(struct manager *m) {
         }
         unit_table_set_limits(&m->governor.units, now, &unit_limits);
         governor_set_cpu_quota(&m->governor, cpu.quota);
-        cap_set(m->cap, &cpu, m->config->cpus);
+        cap_set(m->cap, &cpu);
         adopt_apply(m->adopt);
         memory_changed(m->memory);
         manager_changed(m);

@@ -92,16 +92,9 @@ uint64_t policy_cpu_quota(const struct config *config, enum governor_mode mode,
 }
 
 struct enforce_policy policy_enforce(const struct config *config, uint64_t quota) {
-        struct enforce_policy policy = {
+        return (struct enforce_policy){
                 .mode = config->cpu_enforce,
                 .quota = quota,
                 .period_usec = config->cpu_period,
-                .weight = config->cpu_weight,
-                .idle = config->cpu_idle,
         };
-
-        /* A SCHED_DEADLINE task may not be kept to some CPUs. */
-        if (*config->cpus && policy.mode == ENFORCE_AUTO)
-                policy.mode = ENFORCE_CGROUP;
-        return policy;
 }

@@ -102,8 +102,17 @@ static void test_set_limits_says_why_not(void **state) {
         begin();
         assert_string_equal(SET("memory-high", "1G", "memory-low", "2G"), "InvalidSetting");
         assert_string_equal(c.why, "memory-high (now 1G) must not be below memory-low (now 2G)");
-        assert_string_equal(SET("cpus", "0,4095"), "InvalidSetting");
-        assert_string_equal(c.why, "cpus=0,4095: this host has no CPU 4095");
+        end();
+}
+
+/* With an underscore, too, and whatever the value. */
+static void test_set_limits_knows_what_is_gone(void **state) {
+        begin();
+        assert_string_equal(SET("cpus", "0-3"), "InvalidSetting");
+        assert_string_equal(c.why, "cpus= is gone: AllowedCPUs= in a drop-in of pvreaper.slice");
+        assert_string_equal(SET("cpu_weight", "20"), "InvalidSetting");
+        assert_string_equal(c.why,
+                            "cpu-weight= is gone: CPUWeight= in a drop-in of pvreaper.slice");
         end();
 }
 
@@ -572,6 +581,7 @@ int main(void) {
                 checked_test(test_set_limits_refuses_what_needs_a_restart),
                 checked_test(test_set_limits_refuses_what_does_not_go_together),
                 checked_test(test_set_limits_says_why_not),
+                checked_test(test_set_limits_knows_what_is_gone),
                 checked_test(test_set_limits_says_what_changed_and_who),
                 checked_test(test_set_limits_says_that_a_value_has_no_effect),
                 checked_test(test_set_limits_lasts_until_a_reload),

@@ -22,17 +22,16 @@ static struct {
         struct cgroup_root root;
 
         /* what is answered */
-        int scratch_error, remove_error, probe_error, cpus_error;
+        int scratch_error, remove_error, probe_error;
 
         /* what was asked for */
-        char written[256], cpus[32];
-        unsigned n_scratches, n_removed, n_cpus;
+        char written[256];
+        unsigned n_scratches, n_removed;
         struct probe_config probe; /* of the one that runs */
         bool probing;
 } host;
 
 int __wrap_cgroup_root_set(struct cgroup_root *root, const char *file, const char *value);
-int __wrap_cgroup_root_set_cpus(struct cgroup_root *root, const char *cpus);
 int __wrap_cgroup_root_make_scratch(struct cgroup_root *root);
 int __wrap_cgroup_root_remove_scratch(struct cgroup_root *root);
 int __wrap_probe_new(struct probe **ret, sd_event *event, const struct probe_config *config);
@@ -53,14 +52,6 @@ int __wrap_cgroup_root_set(struct cgroup_root *root, const char *file, const cha
         assert_ptr_equal(root, &host.root);
         (void)snprintf(host.written + n, sizeof(host.written) - n, "%s=%s;", file, value);
         return 0;
-}
-
-int __wrap_cgroup_root_set_cpus(struct cgroup_root *root, const char *cpus) {
-        assert_ptr_equal(root, &host.root);
-        host.n_cpus++;
-        if (host.cpus_error == 0)
-                (void)snprintf(host.cpus, sizeof(host.cpus), "%s", cpus);
-        return host.cpus_error;
 }
 
 int __wrap_cgroup_root_make_scratch(struct cgroup_root *root) {
@@ -94,8 +85,6 @@ static const struct enforce_policy policy = {
         .mode = ENFORCE_AUTO,
         .quota = 20 * PERCENT,
         .period_usec = 100 * USEC_PER_MSEC,
-        .weight = 50,
-        .idle = true,
 };
 
 /* A host whose cgroup has these controllers. */
@@ -108,9 +97,9 @@ static struct cap *begin(unsigned controllers) {
         return cap;
 }
 
-static void set(struct cap *cap, const struct enforce_policy *p, const char *cpus) {
+static void set(struct cap *cap, const struct enforce_policy *p) {
         capture_begin();
-        cap_set(cap, p, cpus);
+        cap_set(cap, p);
         (void)capture_end();
 }
 
@@ -125,24 +114,18 @@ static void end_probe(enum probe_result result) {
 /* ---- what is written ---- */
 
 static void test_the_cgroup_is_written(void **state) {
-        struct enforce_policy p = policy;
         struct cap *cap = begin(CGROUP_CPU);
 
-        set(cap, &policy, "");
+        set(cap, &policy);
         end_probe(PROBE_HOLDS);
         assert_non_null(strstr(host.written, "cpu.max=20000 100000;"));
-        assert_non_null(strstr(host.written, "cpu.idle=1;"));
-        p.idle = false;
-        set(cap, &p, "");
-        assert_non_null(strstr(host.written, "cpu.weight=50;"));
-        assert_int_equal(host.n_cpus, 0); /* as it is already */
         cap_free(cap);
 }
 
 static void test_without_a_controller_nothing_is_written(void **state) {
         struct cap *cap = begin(CGROUP_PIDS);
 
-        set(cap, &policy, "");
+        set(cap, &policy);
         assert_string_equal(host.written, "");
         assert_false(host.probing);
         assert_int_equal(host.n_scratches, 0);
@@ -155,32 +138,11 @@ static void test_without_a_cgroup(void **state) {
 
         memset(&host, 0, sizeof(host));
         assert_int_equal(cap_new(&cap, NULL, NULL), 0);
-        set(cap, &policy, "");
+        set(cap, &policy);
         assert_string_equal(enforce_get_backend(cap_get_enforce(cap)), "deadline");
-        capture_begin();
-        cap_set(cap, &policy, "0-3");
-        assert_non_null(strstr(capture_end(), "cannot keep workers to the CPUs 0-3"));
         assert_false(cap_tick(cap));
         cap_free(cap);
         assert_null(cap_free(NULL));
-}
-
-static void test_cpus_are_written_when_they_change(void **state) {
-        struct cap *cap = begin(CGROUP_CPU | CGROUP_CPUSET);
-
-        set(cap, &policy, "0-3");
-        assert_string_equal(host.cpus, "0-3");
-        set(cap, &policy, "0-3");
-        assert_int_equal(host.n_cpus, 1);
-        host.cpus_error = -EACCES;
-        capture_begin();
-        cap_set(cap, &policy, "");
-        assert_non_null(strstr(capture_end(), "cannot keep workers to the CPUs (all)"));
-        host.cpus_error = 0;
-        set(cap, &policy, ""); /* it was not written */
-        assert_int_equal(host.n_cpus, 3);
-        assert_string_equal(host.cpus, "");
-        cap_free(cap);
 }
 
 /* ---- the probe ---- */
@@ -190,20 +152,20 @@ static void test_a_quota_asks_for_the_probe_once(void **state) {
         struct cap *cap = begin(CGROUP_CPU);
 
         p.quota = SHARE_UNLIMITED;
-        set(cap, &p, "");
+        set(cap, &p);
         assert_false(host.probing);
         p.quota = 20 * PERCENT;
         p.mode = ENFORCE_CGROUP; /* the administrator knows */
-        set(cap, &p, "");
+        set(cap, &p);
         assert_false(host.probing);
-        set(cap, &policy, "");
+        set(cap, &policy);
         assert_true(host.probing);
-        set(cap, &policy, "");
+        set(cap, &policy);
         assert_int_equal(host.n_scratches, 1);
         end_probe(PROBE_HOLDS);
         assert_int_equal(host.n_removed, 1);
         assert_string_equal(enforce_get_backend(cap_get_enforce(cap)), "cgroup");
-        set(cap, &policy, "");
+        set(cap, &policy);
         assert_int_equal(host.n_scratches, 1);
         assert_false(cap_tick(cap));
         cap_free(cap);
@@ -212,7 +174,7 @@ static void test_a_quota_asks_for_the_probe_once(void **state) {
 static void test_the_probe_decides(void **state) {
         struct cap *cap = begin(CGROUP_CPU);
 
-        set(cap, &policy, "");
+        set(cap, &policy);
         assert_string_equal(enforce_get_backend(cap_get_enforce(cap)), "deadline"); /* until then */
         end_probe(PROBE_HOLDS);
         assert_string_equal(enforce_get_backend(cap_get_enforce(cap)), "cgroup");
@@ -225,12 +187,12 @@ static void test_the_probe_cannot_run(void **state) {
 
         host.probe_error = -ENOMEM;
         capture_begin();
-        cap_set(cap, &policy, "");
+        cap_set(cap, &policy);
         assert_non_null(strstr(capture_end(), "cannot test cpu.max"));
         assert_non_null(
                 strstr(enforce_get_reason(cap_get_enforce(cap)), "the test could not start"));
         assert_int_equal(host.n_removed, 1);
-        set(cap, &policy, "");
+        set(cap, &policy);
         assert_int_equal(host.n_scratches, 1); /* it is not tried again */
         cap_free(cap);
 }
@@ -239,7 +201,7 @@ static void test_there_is_no_place_for_the_probe(void **state) {
         struct cap *cap = begin(CGROUP_CPU);
 
         host.scratch_error = -EACCES;
-        set(cap, &policy, "");
+        set(cap, &policy);
         assert_false(host.probing);
         assert_non_null(
                 strstr(enforce_get_reason(cap_get_enforce(cap)), "the test could not start"));
@@ -250,7 +212,7 @@ static void test_there_is_no_place_for_the_probe(void **state) {
 static void test_the_scratch_cgroup_is_removed_later(void **state) {
         struct cap *cap = begin(CGROUP_CPU);
 
-        set(cap, &policy, "");
+        set(cap, &policy);
         host.remove_error = -EBUSY;
         end_probe(PROBE_HOLDS);
         assert_true(cap_tick(cap));
@@ -266,7 +228,7 @@ static void test_the_scratch_cgroup_is_removed_later(void **state) {
 static void test_the_end_while_the_probe_runs(void **state) {
         struct cap *cap = begin(CGROUP_CPU);
 
-        set(cap, &policy, "");
+        set(cap, &policy);
         assert_true(host.probing);
         cap_free(cap);
         assert_false(host.probing);
@@ -298,7 +260,7 @@ int main(void) {
                 checked_test(test_the_cgroup_is_written),
                 checked_test(test_without_a_controller_nothing_is_written),
                 checked_test(test_without_a_cgroup),
-                checked_test(test_cpus_are_written_when_they_change),
+
                 checked_test(test_a_quota_asks_for_the_probe_once),
                 checked_test(test_the_probe_decides),
                 checked_test(test_the_probe_cannot_run),

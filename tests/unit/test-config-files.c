@@ -185,13 +185,13 @@ static void test_files_other_names(void **state) {
 static void test_files_errors(void **state) {
         put_text(CONFIG_SYSCONF_DIR, "pv-reaper.conf", "[limits]\n\nmax-concurrent=0\n");
         put_text(RUN "/pv-reaper.conf.d", "a.conf", "nonsense\n");
-        put_text(CONFIG_SYSCONF_DIR "/pv-reaper.conf.d", "b.conf", "[cpu]\ncpu-weight=x\n");
+        put_text(CONFIG_SYSCONF_DIR "/pv-reaper.conf.d", "b.conf", "[cpu]\ncpu-period=x\n");
         put_text(CONFIG_VENDOR_DIR "/pv-reaper.conf.d", "c.conf", "nonsense\n");
         assert_int_equal(read_all(), -EINVAL);
         assert_said(CONFIG_SYSCONF_DIR
                     "/pv-reaper.conf:3: max-concurrent=0: must be a number from 1");
         assert_said("/run/pv-reaper/pv-reaper.conf.d/a.conf:1: neither");
-        assert_said("/pv-reaper.conf.d/b.conf:2: cpu-weight=x: must be a number from 1 to 10000");
+        assert_said("/pv-reaper.conf.d/b.conf:2: cpu-period=x: must be a time span such as");
         assert_said(root);
 }
 

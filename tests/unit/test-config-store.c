@@ -48,9 +48,8 @@ static void assert_same(const struct config *a, const struct config *b) {
 
         assert_string_equal(first, second);
         assert_int_equal(a->max_concurrent, b->max_concurrent);
-        assert_int_equal(a->cpu_idle, b->cpu_idle);
+        assert_int_equal(a->adopt_qemu, b->adopt_qemu);
         assert_int_equal(a->memory_low, b->memory_low);
-        assert_string_equal(a->cpus, b->cpus);
         assert_string_equal(a->adopt_emulators, b->adopt_emulators);
         assert_string_equal(a->cgroup, b->cgroup);
 }
@@ -62,8 +61,6 @@ static const char *another(const struct config_key *key) {
         case VALUE_CGROUP:
         case VALUE_FILE:
                 return "/other";
-        case VALUE_CPUS:
-                return "1-2";
         case VALUE_PATTERNS:
                 return "/other/* /more";
         case VALUE_BOOL:
@@ -138,9 +135,9 @@ static void test_store_copy(void **state) {
         assert_int_equal(config_copy(&copy, config), 0);
         assert_same(config, copy);
         set(copy, "max-concurrent", "78");
-        set(copy, "cpus", "9");
+        set(copy, "emulators", "/9");
         assert_int_equal(config->max_concurrent, 77);
-        assert_string_equal(config->cpus, "1-2");
+        assert_string_equal(config->adopt_emulators, "/other/* /more");
 }
 
 static void test_store_failed_set(void **state) {
@@ -234,10 +231,6 @@ static const struct pair pairs[] = {
         {"memory-low", "2G", "memory-high", "auto", NULL},
         {"memory-low", "2G", "memory-high", "2047M",
          "/x:3: memory-high=2047M: must not be below memory-low=2G (/x:3)"},
-        {"cpu-enforce", "deadline", "cpus", "", NULL},
-        {"cpu-enforce", "auto", "cpus", "0", NULL},
-        {"cpu-enforce", "deadline", "cpus", "0-1",
-         "/x:3: cpus=0-1: cannot be together with cpu-enforce=deadline (/x:3)"},
 };
 
 static void test_store_check(void **state) {
@@ -296,12 +289,13 @@ static void test_store_print(void **state) {
         set(config, "max-concurrent", "007");
         assert_int_equal(
                 config_set(config,
-                           &(struct config_setting){"cpu", "cpus", "0 1", "command line", 0}, &why),
+                           &(struct config_setting){"cpu", "cpu-quota", "7%", "command line", 0},
+                           &why),
                 0);
         text = printed(config);
         assert_int_equal(strncmp(text, "[sockets]\n# default\nhandoff=", 28), 0);
         assert_non_null(strstr(text, "\n[limits]\n# /x:3\nmax-concurrent=007\n# default\n"));
-        assert_non_null(strstr(text, "\n# command line\ncpus=0 1\n"));
+        assert_non_null(strstr(text, "\n# command line\ncpu-quota=7%\n"));
         assert_non_null(strstr(text, "\n\n[memory]\n# default\nmemory-low=5%\n"));
 }
 

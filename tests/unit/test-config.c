@@ -99,13 +99,10 @@ static void assert_defaults(const struct config *c) {
         assert_int_equal(c->unit_connections, CONFIG_AUTO);
         assert_int_equal(c->unit_arrivals, 50 * 3600);
         assert_int_equal(c->unit_arrivals_burst, 10000);
-        assert_int_equal(c->cpu_weight, 20);
-        assert_int_equal(c->cpu_idle, false);
         assert_int_equal(c->cpu_quota, CONFIG_AUTO);
         assert_int_equal(c->boost_cpu_quota, CONFIG_INFINITY);
         assert_int_equal(c->cpu_period, 20 * USEC_PER_MSEC);
         assert_int_equal(c->cpu_enforce, ENFORCE_AUTO);
-        assert_string_equal(c->cpus, "");
         assert_in_range(c->memory_low, memory / 20 - 5000000, memory / 20);
         assert_int_equal(c->memory_high, CONFIG_AUTO);
 }
@@ -244,9 +241,9 @@ static void test_config_file_with_all_keys(void **state) {
                                    "start-rate=6/min\nstart-burst=21\noverdue=1h 30min\n"
                                    "unit-connections=22\nunit-arrivals=23\n"
                                    "unit-arrivals-burst=24\n"
-                                   "[cpu]\ncpu-weight=25\ncpu-idle=yes\ncpu-quota=26%\n"
+                                   "[cpu]\ncpu-quota=26%\n"
                                    "boost-cpu-quota=270%\ncpu-period=28ms\n"
-                                   "cpu-enforce=deadline\ncpus=0 2-3\n"
+                                   "cpu-enforce=deadline\n"
                                    "[memory]\nmemory-low=16G\nmemory-high=17G\n"
                                    "[limits]\nmax-concurrent= 17"; /* no newline */
         _cleanup_(config_freep) struct config *c = config_with_defaults();
@@ -265,13 +262,10 @@ static void test_config_file_with_all_keys(void **state) {
         assert_int_equal(c->unit_connections, 22);
         assert_int_equal(c->unit_arrivals, 23 * 3600);
         assert_int_equal(c->unit_arrivals_burst, 24);
-        assert_int_equal(c->cpu_weight, 25);
-        assert_int_equal(c->cpu_idle, true);
         assert_int_equal(c->cpu_quota, 26);
         assert_int_equal(c->boost_cpu_quota, 270);
         assert_int_equal(c->cpu_period, 28 * USEC_PER_MSEC);
         assert_int_equal(c->cpu_enforce, ENFORCE_DEADLINE);
-        assert_string_equal(c->cpus, "0,2-3");
         assert_int_equal(c->memory_low, UINT64_C(16) << 30);
         assert_int_equal(c->memory_high, UINT64_C(17) << 30);
 }
@@ -310,6 +304,21 @@ static void test_config_file_unknown_keys(void **state) {
         assert_null(strstr(said, "error"));
         assert_int_equal(c->n_unknown, 5);
         assert_int_equal(c->max_concurrent, 6);
+}
+
+/* Each is one warning, which names the key that does its work now. */
+static void test_config_file_keys_that_are_gone(void **state) {
+        static const char text[] = "[cpu]\ncpus=0-3\ncpu-weight=20\ncpu-idle=yes\n"
+                                   "cpu-quota=7%\n[limits]\ncpus=0\n";
+        _cleanup_(config_freep) struct config *c = config_with_defaults();
+
+        assert_int_equal(read_text(c, text), 0);
+        assert_said("F:2: cpus= is gone: AllowedCPUs= in a drop-in of pvreaper.slice");
+        assert_said("F:3: cpu-weight= is gone: CPUWeight= in a drop-in of pvreaper.slice");
+        assert_said("F:4: cpu-idle= is gone: CPUWeight=idle in a drop-in of pvreaper.slice");
+        assert_said("F:7: unknown key \"cpus\" in section [limits]");
+        assert_int_equal(c->n_unknown, 4);
+        assert_int_equal(c->cpu_quota, 7);
 }
 
 /* ---- files that are wrong ---- */
@@ -490,6 +499,7 @@ int main(void) {
                 checked_test(test_config_file_last_wins),
                 checked_test(test_config_file_crlf),
                 checked_test(test_config_file_unknown_keys),
+                checked_test(test_config_file_keys_that_are_gone),
                 checked_test(test_config_file_wrong),
                 checked_test(test_config_file_tells_all),
                 checked_test(test_config_file_tells_syntax_too),

@@ -224,14 +224,14 @@ static void test_enforce_forgets_limits(void **state) {
 
         enforce = enforce_free(enforce);
         assert_int_equal(enforce_new(&enforce, &cgroup), 0);
-        check_written("cpu.max=max;cpu.idle=0;");
+        check_written("cpu.max=max;");
         set_policy(ENFORCE_AUTO, SHARE_UNLIMITED);
         check_written("");
 
         enforce = enforce_free(enforce);
         host.write_result = -EACCES;
         assert_int_equal(enforce_new(&enforce, &cgroup), 0);
-        check_written("cpu.max=max;cpu.idle=0;");
+        check_written("cpu.max=max;");
         set_policy(ENFORCE_AUTO, SHARE_UNLIMITED);
         check_written("cpu.max=max 10000;");
 }
@@ -282,19 +282,6 @@ static void test_enforce_debts_are_forgiven(void **state) {
         capture_begin();
 }
 
-static void test_enforce_weight(void **state) {
-        struct enforce_policy policy = {.quota = SHARE_UNLIMITED, .weight = 20};
-
-        enforce_set_policy(enforce, &policy);
-        check_written("cpu.weight=20;");
-        policy.idle = true;
-        enforce_set_policy(enforce, &policy);
-        check_written("cpu.idle=1;");
-        policy.idle = false;
-        enforce_set_policy(enforce, &policy);
-        check_written("cpu.idle=0;cpu.weight=20;");
-}
-
 static void test_enforce_no_controller(void **state) {
         const char *said;
 
@@ -310,14 +297,6 @@ static void test_enforce_no_controller(void **state) {
 
 /* What could not be written is tried again with the next change, whatever that is. */
 static void test_enforce_what_failed_is_written(void **state) {
-        struct enforce_policy policy = {.quota = SHARE_UNLIMITED, .weight = 20, .idle = true};
-
-        host.write_result = -EIO;
-        enforce_set_policy(enforce, &policy);
-        check_written("cpu.idle=1;cpu.weight=20;");
-        host.write_result = 0;
-        enforce_set_policy(enforce, &policy);
-        check_written("cpu.idle=1;");
         set_policy(ENFORCE_CGROUP, 50 * PERCENT);
         host.written[0] = '\0';
         host.write_result = -EIO;
@@ -577,7 +556,6 @@ int main(void) {
                 scene(test_enforce_forgets_limits),
                 scene(test_enforce_cpu_max),
                 scene(test_enforce_debts_are_forgiven),
-                scene(test_enforce_weight),
                 scene(test_enforce_what_failed_is_written),
                 scene(test_enforce_no_controller),
                 scene(test_enforce_shares_follow_workers),

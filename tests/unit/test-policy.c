@@ -141,36 +141,19 @@ static void test_the_quota_that_is_chosen(void **state) {
 }
 
 static void test_how_it_is_enforced(void **state) {
-        static const struct {
-                enum enforce_mode word;
-                enum enforce_mode mode, with_cpus;
-        } rows[] = {
-                {ENFORCE_AUTO, ENFORCE_AUTO, ENFORCE_CGROUP},
-                {ENFORCE_CGROUP, ENFORCE_CGROUP, ENFORCE_CGROUP},
-                {ENFORCE_DEADLINE, ENFORCE_DEADLINE, ENFORCE_DEADLINE},
-                {ENFORCE_OFF, ENFORCE_OFF, ENFORCE_OFF},
-        };
-        static char none[] = "", some[] = "0-3";
+        static const enum enforce_mode modes[] = {ENFORCE_AUTO, ENFORCE_CGROUP, ENFORCE_DEADLINE,
+                                                  ENFORCE_OFF};
         struct config *c = defaults();
-        char *cpus = c->cpus;
         struct enforce_policy p;
 
-        for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-                c->cpu_enforce = rows[i].word;
-                c->cpus = none;
-                assert_int_equal(policy_enforce(c, 1).mode, rows[i].mode);
-                c->cpus = some;
-                assert_int_equal(policy_enforce(c, 1).mode, rows[i].with_cpus);
+        for (size_t i = 0; i < ARRAY_SIZE(modes); i++) {
+                c->cpu_enforce = modes[i];
+                assert_int_equal(policy_enforce(c, 1).mode, modes[i]);
         }
         c->cpu_period = 77;
-        c->cpu_weight = 33;
-        c->cpu_idle = true;
         p = policy_enforce(c, 123);
         assert_int_equal(p.quota, 123);
         assert_int_equal(p.period_usec, 77);
-        assert_int_equal(p.weight, 33);
-        assert_true(p.idle);
-        c->cpus = cpus;
         config_free(c);
 }
 

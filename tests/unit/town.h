@@ -49,8 +49,7 @@ struct town {
         bool yields;
         unsigned n_yields; /* times that it was asked */
 
-        char asked[32]; /* which cgroup was taken over; "(auto)" */
-        unsigned n_cpus_written;
+        char asked[32];     /* which cgroup was taken over; "(auto)" */
         unsigned n_cgroups; /* of workers that are there now */
         LIST_HEAD(, citizen) citizens;
 };

@@ -157,12 +157,9 @@ int cgroup_root_set(struct cgroup_root *root, const char *file, const char *valu
 bool cgroup_root_yields(const struct cgroup_root *root);
 
 /*
- * Lets all workers run on these CPUs only ("": on all). Enables the cpuset controller for it, which
- * is not done before: while it is on, each worker that is moved in changes its CPU mask.
+ * Enables cpuset for PATH/jobs, if it is not. It stays enabled. Not without need: while it is, each
+ * worker that is moved in changes its CPU mask.
  */
-int cgroup_root_set_cpus(struct cgroup_root *root, const char *cpus);
-
-/* Enables cpuset for PATH/jobs, if it is not. It stays enabled. */
 int cgroup_root_enable_cpuset(struct cgroup_root *root);
 
 /*

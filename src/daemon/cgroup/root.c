@@ -237,18 +237,6 @@ int cgroup_root_enable_cpuset(struct cgroup_root *root) {
         return r;
 }
 
-int cgroup_root_set_cpus(struct cgroup_root *root, const char *cpus) {
-        int r;
-
-        if (*cpus == '\0' && !(root->controllers & CGROUP_CPUSET))
-                return 0;
-        r = cgroup_root_enable_cpuset(root);
-        if (r < 0)
-                return r;
-        /* An empty write would be none. */
-        return cgroup_write_at(root->jobs, "cpuset.cpus", *cpus ? cpus : "\n");
-}
-
 int cgroup_root_make_scratch(struct cgroup_root *root) {
         if (mkdirat(root->jobs, SCRATCH, 0755) < 0 && errno != EEXIST)
                 return negative_errno();

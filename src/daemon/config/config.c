@@ -210,7 +210,7 @@ struct clash {
         const char *a, *b, *what; /* keys */
 };
 
-#define CLASHES 4
+#define CLASHES 3
 
 static void find_clashes(const struct config *c, struct clash ret[static CLASHES]) {
         static const char below[] = "must not be below";
@@ -220,8 +220,6 @@ static void find_clashes(const struct config *c, struct clash ret[static CLASHES
                  "boost-max-concurrent", "max-concurrent", below},
                 {c->boost_cpu_quota < c->cpu_quota, "boost-cpu-quota", "cpu-quota", below},
                 {config_memory_high(c) < c->memory_low, "memory-high", "memory-low", below},
-                {c->cpu_enforce == ENFORCE_DEADLINE && *c->cpus, "cpus", "cpu-enforce",
-                 "cannot be together with"},
         };
 
         memcpy(ret, clashes, sizeof(clashes));
@@ -277,7 +275,6 @@ const char *config_no_effect(const struct config *c, const char *key) {
                 {c->memory_low == 0, "memory-high", "while memory-low is 0"},
                 {c->cpu_enforce == ENFORCE_OFF, "cpu-quota", "while cpu-enforce is off"},
                 {c->cpu_enforce == ENFORCE_OFF, "boost-cpu-quota", "while cpu-enforce is off"},
-                {c->cpu_idle, "cpu-weight", "while cpu-idle is yes"},
                 {!c->adopt_qemu, "adopt-interval", "while qemu is no"},
         };
 

@@ -35,14 +35,11 @@ struct config {
         unsigned unit_arrivals_burst;
 
         /* [cpu] */
-        unsigned cpu_weight;
-        bool cpu_idle;
         uint64_t cpu_quota; /* percent of one CPU, for all workers; CONFIG_INFINITY: no limit;
                              * CONFIG_AUTO: see policy.c */
         uint64_t boost_cpu_quota;
         uint64_t cpu_period;
         unsigned cpu_enforce; /* enum enforce_mode */
-        char *cpus;           /* as cpuset.cpus wants it; "": all */
 
         /* [memory] */
         uint64_t memory_low;  /* boost below it; 0: never */
@@ -60,7 +57,8 @@ struct config {
         /* [daemon] */
         unsigned seccomp; /* enum sandbox_mode */
 
-        unsigned n_unknown;            /* sections and keys in the files read that do not exist */
+        unsigned n_unknown;            /* sections and keys in the files read that do not exist,
+                                        * or no longer */
         struct config_origin *origins; /* one per key: what was written, and where */
 };
 
@@ -77,9 +75,9 @@ struct config *config_free(struct config *config);
 DEFINE_FREEP(config)
 
 /*
- * Reads one file over what is there. Unknown sections and keys are warnings, bad values errors,
- * each logged with file and line. On error config may hold some of the file's values: drop it.
- * -ENOENT: there is no such file (not logged).
+ * Reads one file over what is there. Sections and keys that are unknown or gone are warnings, bad
+ * values errors, each logged with file and line. On error config may hold some of the file's
+ * values: drop it. -ENOENT: there is no such file (not logged).
  */
 int config_read_file(struct config *config, const char *path);
 
@@ -104,6 +102,9 @@ int config_check_silently(const struct config *config, char *ret_why, size_t siz
 
 /* Why the value of a key has no effect beside the others: a sentence's end; NULL: it has one. */
 const char *config_no_effect(const struct config *config, const char *key);
+
+/* What does the work of a key that is gone, in words. NULL: there was no such key. */
+const char *config_instead(const char *section, const char *key);
 
 /* Whether a running daemon can change the key; false also if there is none of that name. */
 bool config_is_live(const char *key);

@@ -34,7 +34,6 @@
 #define SOCKET       RULE(SOCKET)
 #define CGROUP       RULE(CGROUP)
 #define FILE_OR_NONE RULE(FILE)
-#define CPUS         RULE(CPUS)
 #define PATTERNS     RULE(PATTERNS)
 #define BOOL         RULE(BOOL)
 #define WORD(list)   RULE(WORD, .words = (list))
@@ -96,13 +95,6 @@ const struct config_key config_keys[] = {
                  "holds it back. All VMs without a scope of their own are in one unit, and may "
                  "come at once."},
 
-        {"cpu", "cpu-weight", NUMBER(1, 10000), FIELD(cpu_weight), .live = true, .fallback = "20",
-         .help = "The workers' share of a CPU that other cgroups below path= want, too; those "
-                 "have 100. Against the rest of the host CPUWeight= of pvreaper.slice counts; it "
-                 "is 20."},
-        {"cpu", "cpu-idle", BOOL, FIELD(cpu_idle), .live = true, .fallback = "no",
-         .help = "yes: workers get CPU time only if nothing else below path= wants it, and "
-                 "cpu-weight has no effect."},
         {"cpu", "cpu-quota", PERCENT_OR_ANY(1, 1000000), FIELD(cpu_quota), .live = true,
          .fallback = "auto",
          .help = "The CPU time of all workers together; 100% is one CPU. infinity: no limit. auto: "
@@ -118,8 +110,6 @@ const struct config_key config_keys[] = {
          .fallback = "auto",
          .help = "What holds workers to cpu-quota: the cgroup's cpu.max, SCHED_DEADLINE, or "
                  "nothing. auto: cpu.max where it holds a task inside the kernel, else deadline."},
-        {"cpu", "cpus", CPUS, FIELD(cpus), .live = true, .fallback = "",
-         .help = "The CPUs that workers may use. Not together with cpu-enforce=deadline."},
 
         {"memory", "memory-low", SIZE, FIELD(memory_low), .live = true, .fallback = "5%",
          .help = "Memory is short when less than this is available (MemAvailable), see "
@@ -156,9 +146,29 @@ const struct config_key config_keys[] = {
 
 const size_t n_config_keys = ARRAY_SIZE(config_keys);
 
+/* Keys of earlier versions, and what does their work now. They never come back. */
+static const struct {
+        const char *section, *key, *instead;
+} gone[] = {
+        {"cpu", "cpu-weight", "CPUWeight= in a drop-in of pvreaper.slice"},
+        {"cpu", "cpu-idle", "CPUWeight=idle in a drop-in of pvreaper.slice"},
+        {"cpu", "cpus", "AllowedCPUs= in a drop-in of pvreaper.slice"},
+};
+
+const char *config_instead(const char *section, const char *name) {
+        for (size_t i = 0; i < ARRAY_SIZE(gone); i++)
+                if ((!section || strcmp(gone[i].section, section) == 0) &&
+                    strcmp(gone[i].key, name) == 0)
+                        return gone[i].instead;
+        return NULL;
+}
+
 bool config_has_section(const char *name) {
         for (size_t i = 0; i < ARRAY_SIZE(config_keys); i++)
                 if (strcmp(config_keys[i].section, name) == 0)
+                        return true;
+        for (size_t i = 0; i < ARRAY_SIZE(gone); i++)
+                if (strcmp(gone[i].section, name) == 0) /* its keys are told, one by one */
                         return true;
         return false;
 }

@@ -93,6 +93,20 @@ static char *read_line(char *buffer, int size, void *userdata) {
         return memcpy(buffer, "\n", 2);
 }
 
+static void tell_no_key(struct file *f, const char *section, const char *name) {
+        const char *instead = config_instead(section, name);
+        char where[512];
+
+        if (instead) {
+                log_warning("%s:%u: %s= is gone: %s", f->path, f->number, name, instead);
+                f->config->n_unknown++;
+                return;
+        }
+        (void)snprintf(where, sizeof(where), "\" %s%s%s", *section ? "in section [" : "",
+                       *section ? section : "outside of sections", *section ? "]" : "");
+        warn_unknown(f, "key \"", name, where);
+}
+
 static int on_key(void *userdata, const char *section, const char *name, const char *value) {
         struct file *f = userdata;
         struct config_setting setting = {section, name, value ? value : "", f->path, f->number};
@@ -102,9 +116,7 @@ static int on_key(void *userdata, const char *section, const char *name, const c
 
         r = config_set(f->config, &setting, &why);
         if (r == -ENOKEY) {
-                (void)snprintf(text, sizeof(text), "\" %s%s%s", *section ? "in section [" : "",
-                               *section ? section : "outside of sections", *section ? "]" : "");
-                warn_unknown(f, "key \"", name, text);
+                tell_no_key(f, section, name);
         } else if (r < 0) {
                 (void)snprintf(text, sizeof(text), "%s=%s: %s%s", name, setting.value,
                                r == -EINVAL ? "must be " : "", r == -EINVAL ? why : strerror(-r));

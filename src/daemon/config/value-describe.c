@@ -49,7 +49,6 @@ static void describe_words(const struct value_rule *rule, char *buffer, size_t s
 static const char *const plain[] = {
         [VALUE_CGROUP] = "an absolute path, \"auto\" or \"none\"",
         [VALUE_FILE] = "an absolute path (nothing: no file)",
-        [VALUE_CPUS] = "a list of CPUs such as 0-3,8 (nothing: all)",
         [VALUE_PATTERNS] = "absolute paths or patterns such as /usr/bin/qemu-*",
         [VALUE_BOOL] = "\"yes\" or \"no\"",
         [VALUE_SIZE] = ("a size in bytes such as 16G (K, M, G, T: powers of 1024), a part of the "

@@ -19,7 +19,6 @@
 
 #include "daemon/config/config.h"
 
-#define CPU_MAX         8191U
 #define FRACTION_DIGITS 6
 #define MILLION         UINT64_C(1000000)
 
@@ -293,58 +292,6 @@ int value_parse_number(const struct value_rule *rule, const char *text, uint64_t
 
 /* ---- texts ---- */
 
-static int take_cpu(const char **p, uint64_t *ret) {
-        int r;
-
-        r = take_digits(p, ret);
-        return r < 0 ? r : *ret <= CPU_MAX ? 0 : -EINVAL;
-}
-
-/* One "3" or "3-5" from *p is written at out; returns how many bytes that are. */
-static int copy_range(const char **p, char *out) {
-        uint64_t first, last;
-        int r;
-
-        r = take_cpu(p, &first);
-        if (r < 0)
-                return r;
-        if (**p != '-')
-                return sprintf(out, "%" PRIu64, first);
-        (*p)++;
-        r = take_cpu(p, &last);
-        if (r < 0)
-                return r;
-        return first <= last ? sprintf(out, "%" PRIu64 "-%" PRIu64, first, last) : -EINVAL;
-}
-
-/* out has room for p: what is written is never longer than what was read. */
-static int copy_cpus(const char *p, char *out) {
-        int r;
-
-        *out = '\0';
-        skip_blanks(&p);
-        while (*p != '\0') {
-                r = copy_range(&p, out);
-                if (r < 0)
-                        return r;
-                out += r;
-                r = strspn(p, " \t,") > 0;
-                skip_blanks(&p);
-                if (*p == ',') {
-                        p++;
-                        skip_blanks(&p);
-                        if (*p == '\0')
-                                return -EINVAL;
-                }
-                if (*p == '\0')
-                        return 0;
-                if (r == 0)
-                        return -EINVAL;
-                *out++ = ',';
-        }
-        return 0;
-}
-
 static bool is_path(const char *text, size_t most) {
         return *text == '/' && strlen(text) <= most;
 }
@@ -377,8 +324,6 @@ int value_parse_text(const struct value_rule *rule, const char *text, char **ret
         copy = strdup(text);
         if (!copy)
                 return -ENOMEM;
-        if (rule->type == VALUE_CPUS && copy_cpus(text, copy) < 0)
-                return -EINVAL;
         *ret = take_ptr(&copy);
         return 0;
 }

@@ -13,7 +13,6 @@ enum value_type {
         VALUE_SOCKET,   /* an absolute path that fits sun_path */
         VALUE_CGROUP,   /* an absolute path, "auto" or "none" */
         VALUE_FILE,     /* an absolute path, or nothing */
-        VALUE_CPUS,     /* 0-3,8; normalised: no blanks, no leading zeros */
         VALUE_PATTERNS, /* absolute paths, of which parts may be glob(7) patterns, by blanks */
         /* numbers */
         VALUE_BOOL,

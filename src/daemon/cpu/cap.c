@@ -12,7 +12,6 @@
 #include "daemon/cpu/cap.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "daemon/cgroup/cgroup.h"
 #include "daemon/runtime/log.h"
@@ -30,7 +29,6 @@ struct cap {
         /* state */
         bool probed; /* or tried to */
         bool purge;  /* the scratch cgroup is still there */
-        char *cpus;  /* as written last; owned */
 };
 
 static bool has_cpu(const struct cap *cap) {
@@ -86,33 +84,9 @@ static void find_out(struct cap *cap) {
 
 /* ---- what is wanted ---- */
 
-static void set_cpus(struct cap *cap, const char *cpus) {
-        char *copy;
-        int r;
-
-        if (strcmp(cap->cpus ? cap->cpus : "", cpus) == 0)
-                return;
-        r = cap->cgroup ? cgroup_root_set_cpus(cap->cgroup, cpus) : -EOPNOTSUPP;
-        if (r < 0) {
-                (void)log_warning_errno(r, "cannot keep workers to the CPUs %s",
-                                        *cpus ? cpus : "(all)");
-                return;
-        }
-        copy = strdup(cpus);
-        free(cap->cpus);
-        cap->cpus = copy; /* NULL: written once more, next time */
-}
-
-void cap_set(struct cap *cap, const struct enforce_policy *policy, const char *cpus) {
-        struct enforce_policy p = *policy;
-
-        if (!has_cpu(cap)) {
-                p.weight = 0;
-                p.idle = false;
-        }
-        set_cpus(cap, cpus);
-        enforce_set_policy(cap->enforce, &p);
-        if (!cap->probed && p.mode == ENFORCE_AUTO && p.quota != SHARE_UNLIMITED)
+void cap_set(struct cap *cap, const struct enforce_policy *policy) {
+        enforce_set_policy(cap->enforce, policy);
+        if (!cap->probed && policy->mode == ENFORCE_AUTO && policy->quota != SHARE_UNLIMITED)
                 find_out(cap);
 }
 
@@ -157,7 +131,6 @@ struct cap *cap_free(struct cap *cap) {
                 drop_scratch(cap);
         }
         enforce_free(cap->enforce);
-        free(cap->cpus);
         free(cap);
         return NULL;
 }

@@ -18,8 +18,8 @@ struct cgroup_root;
 int cap_new(struct cap **ret, sd_event *event, struct cgroup_root *cgroup);
 struct cap *cap_free(struct cap *cap);
 
-/* Acts at once, on running workers, too. cpus: for cpuset.cpus; "": all. */
-void cap_set(struct cap *cap, const struct enforce_policy *policy, const char *cpus);
+/* Acts at once, on running workers, too. */
+void cap_set(struct cap *cap, const struct enforce_policy *policy);
 
 /* About once a second, while a worker runs. Returns whether it wants to be called again. */
 bool cap_tick(struct cap *cap);

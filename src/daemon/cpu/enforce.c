@@ -27,6 +27,8 @@
 
 #include "daemon/runtime/log.h"
 
+#define CPU_MAX "cpu.max"
+
 /* What idle keepers need to register and report, even if the quota is less. */
 #define BEHIND_MIN_USEC (100 * USEC_PER_MSEC)
 
@@ -38,16 +40,6 @@ enum backend {
         BACKEND_CGROUP,
         BACKEND_DEADLINE,
 };
-
-enum file {
-        FILE_MAX,
-        FILE_WEIGHT,
-        FILE_IDLE,
-        _FILE_MAX,
-};
-
-static const char *const file_names[_FILE_MAX] = {
-        [FILE_MAX] = "cpu.max", [FILE_WEIGHT] = "cpu.weight", [FILE_IDLE] = "cpu.idle"};
 
 struct enforce {
         struct enforce_cgroup cgroup;
@@ -64,8 +56,7 @@ struct enforce {
         char reason[256];
         bool limited; /* cpu.max, as written last */
         char cpu_max[SHARE_CPU_MAX_SIZE];
-        bool failed[_FILE_MAX];        /* of writing them: told once */
-        bool idle;                     /* cpu.idle, as written last */
+        bool failed;                   /* to write it: told once */
         uint64_t n_refused, n_escaped; /* of tasks that have left */
 };
 
@@ -198,15 +189,14 @@ static void append(char *text, size_t size, const char *more) {
         (void)snprintf(text + n, size - n, "%s", more);
 }
 
-static void write_value(struct enforce *e, enum file file, const char *value) {
+static void write_value(struct enforce *e, const char *value) {
         int r = -ENOENT;
 
         if (e->cgroup.write)
-                r = e->cgroup.write(e->cgroup.userdata, file_names[file], value);
-        if (r < 0 && !e->failed[file] && e->cgroup.write)
-                (void)log_warning_errno(r, "cannot set %s of the workers' cgroup",
-                                        file_names[file]);
-        e->failed[file] = r < 0;
+                r = e->cgroup.write(e->cgroup.userdata, CPU_MAX, value);
+        if (r < 0 && !e->failed && e->cgroup.write)
+                (void)log_warning_errno(r, "cannot set " CPU_MAX " of the workers' cgroup");
+        e->failed = r < 0;
 }
 
 /* anew: even if it is that already, see above. */
@@ -221,26 +211,11 @@ static void write_cpu_max(struct enforce *e, bool anew) {
         share_cpu_max(value, quota, e->policy.period_usec);
         if (quota == SHARE_UNLIMITED && !e->limited)
                 return;
-        if (!anew && !e->failed[FILE_MAX] && strcmp(value, e->cpu_max) == 0)
+        if (!anew && !e->failed && strcmp(value, e->cpu_max) == 0)
                 return;
-        write_value(e, FILE_MAX, value);
+        write_value(e, value);
         memcpy(e->cpu_max, value, sizeof(value));
-        e->limited = quota != SHARE_UNLIMITED || e->failed[FILE_MAX]; /* then it may still be */
-}
-
-/* While cpu.idle is set cpu.weight cannot be. */
-static void write_weight(struct enforce *e) {
-        char weight[16];
-
-        if (e->policy.idle != e->idle) {
-                write_value(e, FILE_IDLE, e->policy.idle ? "1" : "0");
-                if (!e->failed[FILE_IDLE])
-                        e->idle = e->policy.idle;
-        }
-        if (e->idle || e->policy.weight == 0)
-                return;
-        (void)snprintf(weight, sizeof(weight), "%u", e->policy.weight);
-        write_value(e, FILE_WEIGHT, weight);
+        e->limited = quota != SHARE_UNLIMITED || e->failed; /* then it may still be */
 }
 
 /* Held first, then limited; unlimited first, then let go: no debts in between. */
@@ -254,7 +229,7 @@ static void update(struct enforce *e, bool anew) {
         apply_all(e);
         if (e->backend == BACKEND_DEADLINE)
                 write_cpu_max(e, anew);
-        if (e->backend == BACKEND_CGROUP && e->failed[FILE_MAX])
+        if (e->backend == BACKEND_CGROUP && e->failed)
                 append(e->reason, sizeof(e->reason), "; but cpu.max cannot be set");
         if (strcmp(reason, e->reason) != 0)
                 (void)log_event(LOG_EVENT(LOG_INFO, MESSAGE_CPU_CAP, 0,
@@ -265,7 +240,6 @@ static void update(struct enforce *e, bool anew) {
 
 void enforce_set_policy(struct enforce *e, const struct enforce_policy *policy) {
         e->policy = *policy;
-        write_weight(e);
         update(e, false);
 }
 
@@ -373,13 +347,12 @@ const char *enforce_get_reason(const struct enforce *e) {
 
 /*
  * A daemon before us may have set limits that we have not: a quota that was taken out of the
- * configuration before a restart would hold for ever. Linux before 5.15 has no cpu.idle.
+ * configuration before a restart would hold for ever.
  */
 static void forget_limits(struct enforce *e) {
         if (!e->cgroup.write)
                 return;
-        e->limited = e->cgroup.write(e->cgroup.userdata, file_names[FILE_MAX], "max") < 0;
-        (void)e->cgroup.write(e->cgroup.userdata, file_names[FILE_IDLE], "0");
+        e->limited = e->cgroup.write(e->cgroup.userdata, CPU_MAX, "max") < 0;
 }
 
 int enforce_new(struct enforce **ret, const struct enforce_cgroup *cgroup) {

@@ -25,8 +25,6 @@ struct enforce_policy {
         enum enforce_mode mode;
         uint64_t quota; /* µs per s, of all workers together; SHARE_UNLIMITED */
         uint64_t period_usec;
-        unsigned weight; /* cpu.weight, 1 .. 10000; 0: as it is */
-        bool idle;       /* cpu.idle */
 };
 
 /* The cgroup of all jobs. write: a value into one of its files; -ENOENT: no such controller. */

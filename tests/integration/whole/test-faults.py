@@ -507,7 +507,7 @@ class Probing(MemoryAndFds, FaultCase):
         self.env["PVR_FAULTS_FILES"] = files
         os.mkdir(files)
         for name, text in (("cgroup.controllers", "cpu"), ("cgroup.subtree_control", ""),
-                           ("cpu.max", ""), ("cpu.weight", "100"), ("cpu.idle", "0")):
+                           ("cpu.max", "")):
             with open(f"{files}/{name}", "w", encoding="ascii") as file:
                 file.write(f"{text}\n")
         self.vm = self.new_vm("there")
