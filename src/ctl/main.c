@@ -69,6 +69,8 @@ static int print_help(const struct options *options, FILE *out) {
                       "  -q, --quiet          Print errors only\n"
                       "  --all                hurry, cancel-hurry: all jobs; check: also what\n"
                       "                       does not apply to this host\n"
+                      "  --textfile           metrics: in the text format that node_exporter\n"
+                      "                       reads\n"
                       "  --root DIR           check: look for files below DIR\n"
                       "  --pid PID            wait-quiet: the VM of this VMM or worker\n"
                       "  --timeout TIME       wait-memory, wait-quiet: give up after TIME\n"
@@ -119,6 +121,9 @@ static int parse_option(int option, struct options *options, const struct verb *
                 return 0;
         case OPT_ALL:
                 options->all = true;
+                return 0;
+        case OPT_TEXTFILE:
+                options->textfile = true;
                 return 0;
         case OPT_JSON:
                 return parse_json(options, optarg);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The verb "metrics". The daemon makes the text, and this verb prints it unchanged. So the output
- * cannot differ from the daemon's metrics file. OpenMetrics is a format of its own: --json is
- * refused. The verb owns its connection and the text.
+ * The verb "metrics". The daemon makes the text, in one of two formats, and this verb prints it
+ * unchanged. Both are formats of their own: --json is refused. The verb owns its connection and the
+ * text.
  */
 
 #include "ctl/connection.h"
@@ -19,7 +19,8 @@ int verb_metrics(const struct options *options, FILE *out) {
                 return say_usage("metrics: --json is not supported; use status --json");
         r = connection_new(&connection, options->socket);
         if (r >= 0)
-                r = connection_get_text(connection, "GetMetrics", &text);
+                r = connection_get_text(
+                        connection, options->textfile ? "GetTextfileMetrics" : "GetMetrics", &text);
         if (r < 0)
                 return r;
         (void)fputs(text, out);

@@ -57,6 +57,7 @@ static inline bool verb_is_listed(const char *list, const char *verb) {
         O("no-pager", 0, NO_PAGER, "", "")                                                         \
         O("quiet", 0, QUIET, "", "")                                                               \
         O("all", 0, ALL, "", "check, hurry and cancel-hurry")                                      \
+        O("textfile", 0, TEXTFILE, "", "metrics")                                                  \
         O("root", 1, ROOT, "@file", "check")                                                       \
         O("pid", 1, PID, "", "wait-quiet")                                                         \
         O("timeout", 1, TIMEOUT, "", "wait-memory and wait-quiet")                                 \

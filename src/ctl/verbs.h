@@ -11,7 +11,8 @@ struct options {
         const char *socket;
         const char *root; /* for check; "": none */
         enum json_mode json;
-        bool all; /* for hurry, cancel-hurry */
+        bool all;      /* for hurry, cancel-hurry */
+        bool textfile; /* for metrics */
         bool legend;
         bool quiet;            /* print errors only */
         bool pager;            /* a pager may be used */

@@ -17,7 +17,6 @@
 #include "daemon/config/files.h"
 #include "daemon/config/print.h"
 #include "daemon/manager.h"
-#include "daemon/metrics/metrics.h"
 #include "daemon/runtime/log.h"
 #include "daemon/service/listen.h"
 #include "daemon/service/service.h"
@@ -167,7 +166,6 @@ struct daemon {
         struct manager *manager;
         struct service *service;
         struct bus *bus;
-        struct metrics_file *metrics_file; /* NULL: none is written */
 };
 
 static int start(struct daemon *d, struct listeners *listeners) {
@@ -185,9 +183,6 @@ static int start(struct daemon *d, struct listeners *listeners) {
         r = bus_new(&d->bus, d->manager, d->service, &listeners->control);
         if (r < 0)
                 return log_error_errno(r, "cannot listen on the control socket");
-        r = metrics_file_new(&d->metrics_file, d->manager);
-        if (r < 0)
-                return log_error_errno(r, "cannot prepare to write the metrics");
         return confine(d->manager->config);
 }
 
@@ -197,7 +192,6 @@ static int run(struct daemon *d) {
 }
 
 static void stop(struct daemon *d) {
-        metrics_file_free(d->metrics_file);
         bus_free(d->bus);
         service_free(d->service);
         manager_free(d->manager);

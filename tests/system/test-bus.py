@@ -1,20 +1,21 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The system bus with its policy, and the metrics file, under the installed unit's hardening."""
+"""The system bus with its policy, and the metrics' timer, under the installed units' hardening."""
 
 import contextlib
 import json
 import os
 import subprocess
 
-from guest import read, run, tap
-from installed import CONFIG, Installed
+from guest import read, run, systemctl, tap
+from installed import Installed
 
 BUS = ("busctl", "--system", "--json=short")
 OBJECT = ("org.pvreaper", "/org/pvreaper/Manager")
 MANAGER = "org.pvreaper.Manager1"
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
-METRICS = "/run/pvr-metrics"
+METRICS = "/var/lib/prometheus/node-exporter"
+TIMER = "pv-reaper-metrics.timer"
 
 
 class Bus(Installed):
@@ -84,27 +85,24 @@ class Bus(Installed):
 
 
 class Metrics(Installed):
-    """Where a drop-in lets it write, as pv-reaper(8) has it."""
-
-    service = f"ReadWritePaths={METRICS}"
+    """With a directory that its user may write to, as pv-reaper(8) has it."""
 
     @classmethod
     def setUpClass(cls):
         run(["install", "-d", "-o", "pv-reaper", METRICS])
 
-    def configure(self, **limits):
-        super().configure(**limits)
-        with open(CONFIG, "a", encoding="ascii") as file:
-            file.write(f"[metrics]\nmetrics-file={METRICS}/pv-reaper.prom\nmetrics-interval=1s\n")
-
-    def test_file_is_written_and_replaced(self):
+    def test_timer_writes_and_replaces_the_file(self):
         path = f"{METRICS}/pv-reaper.prom"
-        self.wait("a file", lambda: os.path.exists(path))
+        self.assertFalse(os.path.exists(path))
+        self.addCleanup(systemctl, "stop", TIMER)
+        systemctl("start", TIMER)
+        self.wait("a file", lambda: os.path.exists(path), 60)
+        self.assertEqual(os.stat(path).st_mode & 0o777, 0o644)
         vmm = self.machine("anna")
         vmm.do("protect")
         vmm.do("reboot")
         vmm.wait_outcomes(1)
-        self.wait("the job in it", lambda: 'outcome="done"} 1' in read(path))
+        self.wait("the job in it", lambda: 'outcome="done"} 1' in read(path), 60)
         self.assertEqual(os.listdir(METRICS), ["pv-reaper.prom"])
 
 

@@ -405,6 +405,10 @@ static void test_metrics_are_one_text(void **state) {
         assert_non_null(strstr(text, "\npvreaper_workers 1\n"));
         assert_non_null(strstr(text, "\npvreaper_mode{mode=\"normal\"} 1\n"));
         assert_string_equal(text + strlen(text) - 6, "# EOF\n");
+        assert_string_equal(call("GetTextfileMetrics"), "");
+        assert_true(sd_bus_message_read(c.reply, "s", &text) > 0);
+        assert_non_null(strstr(text, "\n# TYPE pvreaper_boosts_total counter\n"));
+        assert_null(strstr(text, "# EOF"));
         end();
 }
 

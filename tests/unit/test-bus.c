@@ -81,10 +81,9 @@ static void test_set_limits_takes_all_or_nothing(void **state) {
 
 static void test_set_limits_refuses_what_needs_a_restart(void **state) {
         begin();
-        assert_string_equal(SET("metrics-file", "/tmp/x.prom"), "InvalidSetting");
-        assert_string_equal(c.why, "no key metrics-file can be changed while the daemon runs");
-        assert_string_equal(c.stage.manager->config->metrics_file, "");
         assert_string_equal(SET("handoff", "/tmp/x.sock"), "InvalidSetting");
+        assert_string_equal(c.why, "no key handoff can be changed while the daemon runs");
+        assert_string_equal(c.stage.manager->config->handoff_socket, "/run/pv-reaper/handoff.sock");
         assert_string_equal(SET("seccomp", "off"), "InvalidSetting");
         end();
 }
@@ -110,6 +109,9 @@ static void test_set_limits_knows_what_is_gone(void **state) {
         begin();
         assert_string_equal(SET("cpus", "0-3"), "InvalidSetting");
         assert_string_equal(c.why, "cpus= is gone: AllowedCPUs= in a drop-in of pvreaper.slice");
+        assert_string_equal(SET("metrics-file", "/x"), "InvalidSetting");
+        assert_string_equal(
+                c.why, "metrics-file= is gone: systemctl enable --now pv-reaper-metrics.timer");
         assert_string_equal(SET("cpu_weight", "20"), "InvalidSetting");
         assert_string_equal(c.why,
                             "cpu-weight= is gone: CPUWeight= in a drop-in of pvreaper.slice");

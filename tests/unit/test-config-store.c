@@ -59,7 +59,6 @@ static const char *another(const struct config_key *key) {
         switch (key->rule.type) {
         case VALUE_SOCKET:
         case VALUE_CGROUP:
-        case VALUE_FILE:
                 return "/other";
         case VALUE_PATTERNS:
                 return "/other/* /more";
@@ -172,22 +171,14 @@ static void test_store_take_live(void **state) {
                 "pv-reaperd: handoff in section [sockets] has changed; a restart applies it\n"
                 "pv-reaperd: control in section [sockets] has changed; a restart applies it\n"
                 "pv-reaperd: path in section [cgroup] has changed; a restart applies it\n"
-                "pv-reaperd: metrics-file in section [metrics] has changed; a restart applies "
-                "it\n"
-                "pv-reaperd: metrics-interval in section [metrics] has changed; a restart "
-                "applies it\n"
                 "pv-reaperd: seccomp in section [daemon] has changed; a restart applies it\n");
         set(copy, "handoff", "/run/pv-reaper/handoff.sock");
         set(copy, "control", "/run/pv-reaper/control.sock");
         set(copy, "path", "auto");
-        set(copy, "metrics-file", "");
-        set(copy, "metrics-interval", "15s");
         set(copy, "seccomp", "enforce");
         set(running, "handoff", "/run/pv-reaper/handoff.sock");
         set(running, "control", "/run/pv-reaper/control.sock");
         set(running, "path", "auto");
-        set(running, "metrics-file", "");
-        set(running, "metrics-interval", "15s");
         set(running, "seccomp", "enforce");
         assert_same(running, copy);
         assert_int_equal(wanted->max_concurrent, 4);
@@ -320,7 +311,7 @@ static void test_store_print_defaults(void **state) {
                 assert_null(memmem(at, strcspn(at, "\n"), "  ", 2));
                 n += *at == '[';
         }
-        assert_int_equal(n, 8); /* sections */
+        assert_int_equal(n, 7); /* sections */
 }
 
 int main(void) {

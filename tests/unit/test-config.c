@@ -309,7 +309,8 @@ static void test_config_file_unknown_keys(void **state) {
 /* Each is one warning, which names the key that does its work now. */
 static void test_config_file_keys_that_are_gone(void **state) {
         static const char text[] = "[cpu]\ncpus=0-3\ncpu-weight=20\ncpu-idle=yes\n"
-                                   "cpu-quota=7%\n[limits]\ncpus=0\n";
+                                   "cpu-quota=7%\n[limits]\ncpus=0\n"
+                                   "[metrics]\nmetrics-file=/x\nmetrics-interval=15s\n";
         _cleanup_(config_freep) struct config *c = config_with_defaults();
 
         assert_int_equal(read_text(c, text), 0);
@@ -317,7 +318,10 @@ static void test_config_file_keys_that_are_gone(void **state) {
         assert_said("F:3: cpu-weight= is gone: CPUWeight= in a drop-in of pvreaper.slice");
         assert_said("F:4: cpu-idle= is gone: CPUWeight=idle in a drop-in of pvreaper.slice");
         assert_said("F:7: unknown key \"cpus\" in section [limits]");
-        assert_int_equal(c->n_unknown, 4);
+        assert_said("F:9: metrics-file= is gone: systemctl enable --now pv-reaper-metrics.timer");
+        assert_said("F:10: metrics-interval= is gone: OnCalendar= in a drop-in of");
+        assert_null(strstr(said, "unknown section"));
+        assert_int_equal(c->n_unknown, 6);
         assert_int_equal(c->cpu_quota, 7);
 }
 

@@ -138,6 +138,8 @@ static int answer(sd_bus_message *m, const char *member, sd_bus_message *reply) 
                 return sd_bus_message_append(reply, "a(sss)", 1, "max-concurrent", "4", "runtime");
         if (strcmp(member, "GetMetrics") == 0)
                 return sd_bus_message_append(reply, "s", "pvreaper_x 1\n");
+        if (strcmp(member, "GetTextfileMetrics") == 0)
+                return sd_bus_message_append(reply, "s", "pvreaper_x 2\n");
         if (strcmp(member, "Reload") == 0)
                 return answer_list(reply, member);
         if (strcmp(member, "Drain") == 0) /* it has a word of its own */
@@ -358,6 +360,10 @@ static void test_ctl_verbs_metrics(void **state) {
         (void)run(verb_metrics, 0, NULL);
         assert_string_equal(printed, "pvreaper_x 1\n");
         assert_string_equal(take_asked(), "GetMetrics()\n");
+        options.textfile = true;
+        (void)run(verb_metrics, 0, NULL);
+        assert_string_equal(printed, "pvreaper_x 2\n");
+        assert_string_equal(take_asked(), "GetTextfileMetrics()\n");
         options.json = JSON_SHORT;
         assert_non_null(strstr(run(verb_metrics, SAY_USAGE, NULL), "--json is not supported"));
         assert_string_equal(take_asked(), "");

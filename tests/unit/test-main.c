@@ -14,7 +14,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 #include "capture.h"
 #include "daemon/manager.h"
@@ -22,7 +21,7 @@
 int daemon_main(int argc, char *argv[]);
 int __wrap_manager_run(struct manager *manager);
 
-static char directory[64], handoff[128], control[128], metrics[128], configuration[128];
+static char directory[64], handoff[128], control[128], configuration[128];
 
 /* ---- while it runs ---- */
 
@@ -66,7 +65,6 @@ static void begin(void) {
         assert_non_null(mkdtemp(directory));
         (void)snprintf(handoff, sizeof(handoff), "%s/handoff", directory);
         (void)snprintf(control, sizeof(control), "%s/control", directory);
-        (void)snprintf(metrics, sizeof(metrics), "%s/pvr.prom", directory);
         (void)snprintf(configuration, sizeof(configuration), "%s/conf", directory);
         write_configuration("[daemon]\nseccomp=off\n[cpu]\ncpu-enforce=off\n");
         assert_int_equal(unsetenv("NOTIFY_SOCKET"), 0);
@@ -75,7 +73,6 @@ static void begin(void) {
 
 static void end(void) {
         (void)unlink(configuration);
-        (void)unlink(metrics);
         assert_int_equal(rmdir(directory), 0); /* the daemon has removed its sockets */
 }
 
@@ -144,24 +141,6 @@ static void test_all_faces_are_made_and_given_back(void **state) {
         end();
 }
 
-static void test_metrics_are_written_if_asked_for(void **state) {
-        const char *said;
-        struct stat st;
-        char text[512];
-
-        begin();
-        (void)snprintf(
-                text, sizeof(text),
-                "[daemon]\nseccomp=off\n[cpu]\ncpu-enforce=off\n[metrics]\nmetrics-file=%s\n",
-                metrics);
-        write_configuration(text);
-        assert_int_equal(run_daemon("--cgroup=none", &said), 0);
-        (void)wait(NULL); /* SIGCHLD is ignored: until the child that writes it has ended */
-        assert_int_equal(stat(metrics, &st), 0);
-        assert_true(st.st_size > 0);
-        end();
-}
-
 static void test_a_loop_that_fails_is_exit_1(void **state) {
         const char *said;
 
@@ -227,7 +206,6 @@ int main(void) {
         static const struct CMUnitTest tests[] = {
                 checked_test(test_options_that_only_print),
                 checked_test(test_all_faces_are_made_and_given_back),
-                checked_test(test_metrics_are_written_if_asked_for),
                 checked_test(test_a_loop_that_fails_is_exit_1),
                 checked_test(test_what_cannot_listen_does_not_run),
                 checked_test(test_no_cgroup_is_exit_1),

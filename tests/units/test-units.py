@@ -21,7 +21,7 @@ PAGE = os.path.join(HERE, "..", "..", "man", "pv-reaper.8.scd")
 
 # Most exposure, times 10, that systemd-analyze(1) may see in each service (0 safe, 100 bad).
 EXPOSURE = {"pv-reaper.service": 15, "pv-reaper-workers.service": 15,
-            "pv-reaper-closer@.service": 10}
+            "pv-reaper-closer@.service": 10, "pv-reaper-metrics.service": 5}
 SOCKETS = {"pv-reaper.socket": "handoff.sock", "pv-reaper-control.socket": "control.sock",
            "pv-reaper-closer.socket": "release.sock"}
 
@@ -62,6 +62,13 @@ RELIED_ON = {
         Service.Slice=pvreaper.slice Service.DynamicUser=yes Service.SupplementaryGroups=kvm
         Service.TasksMax=1 Service.MemoryMax=32M Service.CapabilityBoundingSet=
         Service.Restart=no Service.TimeoutStopSec=5min Service.PrivateNetwork=yes""",
+    "pv-reaper-metrics.service": """
+        Unit.ConditionPathExists=/run/pv-reaper/control.sock Service.Type=oneshot
+        Service.User=pv-reaper Service.CapabilityBoundingSet= Service.ProtectSystem=strict
+        Service.Environment=PVREAPER_TEXTFILE=/var/lib/prometheus/node-exporter/pv-reaper.prom
+        Service.ReadWritePaths=-/var/lib/prometheus/node-exporter Service.PrivateNetwork=yes
+        Service.LogLevelMax=notice Service.SyslogLevel=err""",
+    "pv-reaper-metrics.timer": "Timer.OnCalendar=*:*:0/15 Install.WantedBy=timers.target",
     "pvreaper.slice": "Slice.CPUWeight=20",
 }
 
@@ -72,6 +79,7 @@ HARMFUL = {
     "pv-reaper-workers.service": """ProtectControlGroups MemoryMax MemoryHigh PrivateDevices
         DeviceAllow ProtectClock IPAddressDeny Restart ExecStop""",
     "pv-reaper-closer@.service": "PrivateUsers RuntimeMaxSec SendSIGKILL",
+    "pv-reaper-metrics.service": "WantedBy Also Requires Wants",
 }
 
 
@@ -122,7 +130,8 @@ class Units(unittest.TestCase):
         self.assertEqual(self.names, sorted([
             "pv-reaper.service", "pv-reaper.socket", "pv-reaper-closer@.service",
             "pv-reaper-closer.socket", "pv-reaper-control.socket", "pv-reaper-release.socket",
-            "pv-reaper-workers.service", "pvreaper.slice"]))
+            "pv-reaper-metrics.service", "pv-reaper-metrics.timer", "pv-reaper-workers.service",
+            "pvreaper.slice"]))
         self.assertEqual(os.readlink(f"{self.directory}/pv-reaper-release.socket"),
                          "pv-reaper-closer.socket")
         for name in self.names:

@@ -122,21 +122,33 @@ static int append_failures(sd_bus_message *reply, struct bus_object *o) {
         return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
-static int append_metrics(sd_bus_message *reply, struct bus_object *o) {
+static int append_text(sd_bus_message *reply, struct bus_object *o, enum metrics_format format) {
         _cleanup_(freep) char *text = NULL;
         int r;
 
-        r = metrics_text(&text, o->manager, METRICS_OPENMETRICS);
+        r = metrics_text(&text, o->manager, format);
         return r < 0 ? r : sd_bus_message_append(reply, "s", text);
+}
+
+static int append_metrics(sd_bus_message *reply, struct bus_object *o) {
+        return append_text(reply, o, METRICS_OPENMETRICS);
+}
+
+static int append_textfile(sd_bus_message *reply, struct bus_object *o) {
+        return append_text(reply, o, METRICS_TEXTFILE);
 }
 
 static const struct {
         const char *method;
         int (*append)(sd_bus_message *reply, struct bus_object *object);
 } readers[] = {
-        {"GetStatus", append_status},      {"GetLimits", append_limits},
-        {"ListVMs", append_vms},           {"ListJobs", append_jobs},
-        {"ListFailures", append_failures}, {"GetMetrics", append_metrics},
+        {"GetStatus", append_status},
+        {"GetLimits", append_limits},
+        {"ListVMs", append_vms},
+        {"ListJobs", append_jobs},
+        {"ListFailures", append_failures},
+        {"GetMetrics", append_metrics},
+        {"GetTextfileMetrics", append_textfile},
 };
 
 static int reply_new(sd_bus_message **ret, sd_bus_message *call, sd_bus_error *error) {
@@ -227,6 +239,7 @@ const sd_bus_vtable bus_object_vtable[] = {
         READS("ListJobs", "aa{sv}", jobs),
         READS("ListFailures", "aa{sv}", jobs),
         READS("GetMetrics", "s", openmetrics),
+        READS("GetTextfileMetrics", "s", text),
         METHOD("GetJob", "t", SD_BUS_PARAM(id), "a{sv}", SD_BUS_PARAM(job), method_get_job),
         METHOD("SetLimits", "a(ss)", SD_BUS_PARAM(settings), "aa{sv}", SD_BUS_PARAM(changes),
                bus_method_set_limits),

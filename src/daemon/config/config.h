@@ -50,10 +50,6 @@ struct config {
         uint64_t adopt_interval;
         char *adopt_emulators; /* patterns, by blanks */
 
-        /* [metrics] */
-        char *metrics_file; /* "": none */
-        uint64_t metrics_interval;
-
         /* [daemon] */
         unsigned seccomp; /* enum sandbox_mode */
 

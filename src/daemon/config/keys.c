@@ -33,7 +33,6 @@
         RULE(RATE, LIMITS(1, UINT64_C(1000000) * VALUE_PER_SECOND), OR_INFINITY, .unit = (plain))
 #define SOCKET       RULE(SOCKET)
 #define CGROUP       RULE(CGROUP)
-#define FILE_OR_NONE RULE(FILE)
 #define PATTERNS     RULE(PATTERNS)
 #define BOOL         RULE(BOOL)
 #define WORD(list)   RULE(WORD, .words = (list))
@@ -132,13 +131,6 @@ const struct config_key config_keys[] = {
          .fallback = "/usr/bin/qemu-system-* /usr/bin/qemu-kvm /usr/libexec/qemu-kvm",
          .help = "The programs whose helpers are adopted, by qemu=yes or by pv-reaperctl adopt."},
 
-        /* Not live: the right to change limits is no right to have files written. */
-        {"metrics", "metrics-file", FILE_OR_NONE, FIELD(metrics_file), .fallback = "",
-         .help = "A file for node_exporter's textfile collector. Its name should end in .prom. The "
-                 "service may write to its directory only with a drop-in, see pv-reaper(8)."},
-        {"metrics", "metrics-interval", TIME(USEC_PER_SEC, DAY), FIELD(metrics_interval),
-         .fallback = "15s", .help = "How often metrics-file is written."},
-
         {"daemon", "seccomp", WORD(sandbox_words), FIELD(seccomp), .fallback = "enforce",
          .help = "What the kernel does with a system call that is not in the daemon's list. "
                  "enforce: refuse and log it. log: allow and log it. off: there is no such list."},
@@ -153,6 +145,8 @@ static const struct {
         {"cpu", "cpu-weight", "CPUWeight= in a drop-in of pvreaper.slice"},
         {"cpu", "cpu-idle", "CPUWeight=idle in a drop-in of pvreaper.slice"},
         {"cpu", "cpus", "AllowedCPUs= in a drop-in of pvreaper.slice"},
+        {"metrics", "metrics-file", "systemctl enable --now pv-reaper-metrics.timer"},
+        {"metrics", "metrics-interval", "OnCalendar= in a drop-in of pv-reaper-metrics.timer"},
 };
 
 const char *config_instead(const char *section, const char *name) {

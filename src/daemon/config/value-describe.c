@@ -48,7 +48,6 @@ static void describe_words(const struct value_rule *rule, char *buffer, size_t s
 /* The types whose rule has nothing more to say. */
 static const char *const plain[] = {
         [VALUE_CGROUP] = "an absolute path, \"auto\" or \"none\"",
-        [VALUE_FILE] = "an absolute path (nothing: no file)",
         [VALUE_PATTERNS] = "absolute paths or patterns such as /usr/bin/qemu-*",
         [VALUE_BOOL] = "\"yes\" or \"no\"",
         [VALUE_SIZE] = ("a size in bytes such as 16G (K, M, G, T: powers of 1024), a part of the "

@@ -317,8 +317,6 @@ int value_parse_text(const struct value_rule *rule, const char *text, char **ret
                 return -EINVAL;
         if (rule->type == VALUE_CGROUP && !word && !is_path(text, PATH_MAX - 1))
                 return -EINVAL;
-        if (rule->type == VALUE_FILE && *text && !is_path(text, VALUE_FILE_MAX))
-                return -EINVAL;
         if (rule->type == VALUE_PATTERNS && !are_paths(text))
                 return -EINVAL;
         copy = strdup(text);

@@ -12,7 +12,6 @@ enum value_type {
         /* texts */
         VALUE_SOCKET,   /* an absolute path that fits sun_path */
         VALUE_CGROUP,   /* an absolute path, "auto" or "none" */
-        VALUE_FILE,     /* an absolute path, or nothing */
         VALUE_PATTERNS, /* absolute paths, of which parts may be glob(7) patterns, by blanks */
         /* numbers */
         VALUE_BOOL,
@@ -26,9 +25,6 @@ enum value_type {
 
 /* Bytes of a path: sun_path's 107 less ".new", the name it is made under (listen.c). */
 #define VALUE_SOCKET_MAX 103
-
-/* Likewise of a file: PATH_MAX less ".tmp" and the 0 at the end. */
-#define VALUE_FILE_MAX 4091
 
 /* What a plain number is as a rate. */
 #define VALUE_PER_SECOND UINT64_C(3600)

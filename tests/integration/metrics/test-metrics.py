@@ -10,8 +10,6 @@ import re
 import stat
 import subprocess
 import sys
-import threading
-import time
 
 sys.path.insert(0, f"{sys.path[0]}/../../lib")
 
@@ -19,9 +17,10 @@ import harness
 import openmetrics
 from harness import GRANT, tap
 from openmetrics import Error
-from raw import SLOW_SECONDS, PeerCase
+from raw import PeerCase
 
 ROOT = os.path.join(harness.HERE, "..", "..")
+WRITER = os.path.join(ROOT, "units", "pv-reaper-metrics")
 DASHBOARD = os.path.join(ROOT, "conf", "pv-reaper-dashboard.json")
 ALERTS = os.path.join(ROOT, "conf", "pv-reaper-alerts.yml")
 FOREIGN = {"node_textfile_mtime_seconds"}  # metrics of others, in alerts
@@ -36,19 +35,6 @@ def promtool():
 class MetricsCase(PeerCase):
     def metrics(self):
         return openmetrics.samples(self.ctl("metrics"))
-
-    def in_file(self):
-        return openmetrics.samples(harness.read(self.file), openmetrics=False)
-
-    def setUp(self):
-        super().setUp()
-        self.file = f"{self.directory}/textfile/pv-reaper.prom"
-        os.mkdir(os.path.dirname(self.file))
-
-    def write_file_every(self, interval="1s", file=None):
-        with open(self.config, "a", encoding="ascii") as config:
-            config.write(f"[metrics]\nmetrics-file={file or self.file}\n"
-                         f"metrics-interval={interval}\n")
 
 
 class Asked(MetricsCase):
@@ -150,111 +136,80 @@ class Asked(MetricsCase):
 
 
 class File(MetricsCase):
-    def test_written_whole_every_interval(self):
+    """What pv-reaper-metrics.timer runs."""
+
+    def setUp(self):
+        super().setUp()
+        self.file = f"{self.directory}/textfile/pv-reaper.prom"
+        os.mkdir(os.path.dirname(self.file))
+
+    def write(self, file=None, socket=None):
+        """The exit status, and what was said."""
+        done = subprocess.run(
+            [WRITER, file or self.file], capture_output=True, text=True, timeout=harness.TIMEOUT,
+            umask=0o077, check=False,
+            env={**os.environ, "PATH": f"{os.path.dirname(harness.CTL)}:{os.environ['PATH']}",
+                 "PVREAPER_CONTROL": socket or self.control})
+        return done.returncode, done.stdout + done.stderr
+
+    def in_file(self):
+        return openmetrics.samples(harness.read(self.file), openmetrics=False)
+
+    def beside(self):
+        return os.listdir(os.path.dirname(self.file))
+
+    def test_written_whole(self):
         """Whoever reads sees whole texts only; node_exporter may read it; nothing else is left."""
-        os.umask(0o077)
-        self.addCleanup(os.umask, 0o022)
-        self.write_file_every()
-        daemon = self.daemon()
-        self.wait("there is a file", lambda: os.path.exists(self.file))
+        self.daemon()
+        self.assertEqual(self.write(), (0, ""))
         self.assertEqual(stat.S_IMODE(os.stat(self.file).st_mode), 0o644)
-        inodes, leave, wrong = set(), threading.Event(), []
-
-        def read():
-            while not leave.is_set():
-                try:
-                    with open(self.file, encoding="ascii") as file:
-                        inodes.add(os.fstat(file.fileno()).st_ino)
-                        openmetrics.families(file.read(), openmetrics=False)
-                except (OSError, Error) as error:
-                    wrong.append(error)
-
-        reader = threading.Thread(target=read)
-        reader.start()
-        try:
+        with open(self.file, encoding="ascii") as reader:  # as node_exporter has it open
             worker = self.worker("vm")
             worker.take_slot()
             worker.done()
+            self.assertEqual(self.write(), (0, ""))
             key = 'pvreaper_jobs_total{kind="reboot",outcome="done"}'
-            self.wait("the job is in it", lambda: self.in_file()[key] == 1)
-            times = {os.stat(self.file).st_mtime_ns}
-            self.wait("two more", lambda: times.add(os.stat(self.file).st_mtime_ns) or
-                      len(times) == 3)
-        finally:
-            leave.set()
-            reader.join()
-        self.assertEqual(wrong, [])
-        self.assertEqual(set(os.listdir(os.path.dirname(self.file))) - {"pv-reaper.prom.tmp"},
-                         {"pv-reaper.prom"})
+            self.assertEqual(openmetrics.samples(reader.read(), openmetrics=False)[key], 0)
+        self.assertEqual(self.in_file()[key], 1)
         self.assertEqual(self.in_file().keys(), self.metrics().keys())
-        self.assertNotIn("metrics-file", daemon.log())
+        self.assertEqual(self.beside(), ["pv-reaper.prom"])
 
     def test_promtool(self):
         tool = promtool()
         if not tool:
             self.skipTest("no promtool (Debian: prometheus), nor PVR_PROMTOOL")
-        self.write_file_every()
         self.daemon()
-        self.wait("there is a file", lambda: os.path.exists(self.file))
+        self.assertEqual(self.write(), (0, ""))
         done = subprocess.run([tool, "check", "metrics"], input=harness.read(self.file), text=True,
                               capture_output=True, timeout=harness.TIMEOUT, check=False)
         self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
 
-    def test_a_directory_that_cannot_be_written(self):
-        """Said once, until it goes well again."""
-        self.write_file_every(file=f"{self.directory}/later/x.prom")
-        daemon = self.daemon()
-        self.wait("it is said", lambda: "cannot write" in daemon.log())
-        self.wait("some time has passed", lambda: self.ctl_json("status")["uptime_us"] > 2_500_000)
-        self.assertEqual(daemon.log().count("cannot write"), 1)
-        self.assertRegex(daemon.log(), r"cannot write \S+/later/x.prom .*: No such file")
-        os.mkdir(f"{self.directory}/later")
-        self.wait("it is written", lambda: "works again" in daemon.log())
-        openmetrics.families(harness.read(f"{self.directory}/later/x.prom"), openmetrics=False)
+    def test_what_cannot_be_written_leaves_the_old_file(self):
+        self.daemon()
+        self.assertEqual(self.write(), (0, ""))
+        before = os.stat(self.file)
+        status, said = self.write(socket=f"{self.directory}/nobody")
+        self.assertNotEqual(status, 0)
+        self.assertIn("nobody", said)
+        status, said = self.write(file=f"{self.directory}/nowhere/x.prom")
+        self.assertNotEqual(status, 0)
+        self.assertIn("nowhere", said)
+        os.mkdir(f"{self.directory}/textfile/x.prom")
+        self.assertNotEqual(self.write(file=f"{self.directory}/textfile/x.prom")[0], 0)
+        self.assertEqual(os.stat(self.file), before)
+        self.assertEqual(sorted(self.beside()), ["pv-reaper.prom", "x.prom"])
 
     def test_somebodys_traps(self):
         """A link or FIFO under the temporary name is taken away, not followed or waited for."""
         victim = f"{self.directory}/victim"
         open(victim, "w", encoding="ascii").close()
+        self.daemon()
         for trap in (lambda path: os.symlink(victim, path), os.mkfifo):
             trap(f"{self.file}.tmp")
-            daemon = None
-            with open(self.config, "w", encoding="ascii"):
-                pass
-            self.write_file_every("1h")
-            daemon = self.daemon()
-            self.wait("there is a file", lambda: os.path.exists(self.file))
-            openmetrics.families(harness.read(self.file), openmetrics=False)
+            self.assertEqual(self.write(), (0, ""))
+            self.assertTrue(self.in_file())
             self.assertEqual(harness.read(victim), "")
-            daemon.kill()
             os.unlink(self.file)
-
-    def test_a_disk_that_hangs(self):
-        """A writer that does not come back is one process, and holds nothing up."""
-        self.write_file_every()
-        os.mkfifo(f"{self.directory}/plug")
-        slow = f"{self.directory}/slow.so"
-        source = ("#include <stdio.h>\n#include <fcntl.h>\n#include <unistd.h>\n"
-                  "#include <string.h>\n"
-                  "int rename(const char *a, const char *b) {\n"
-                  "if (strstr(b, \".prom\")) open(\"%s/plug\", O_RDONLY);\n"
-                  "return renameat(AT_FDCWD, a, AT_FDCWD, b); }\n" % self.directory)
-        if not harness.has_tool("cc") or subprocess.run(
-                ["cc", "-shared", "-fPIC", "-o", slow, "-xc", "-"], input=source, text=True,
-                check=False).returncode != 0:
-            self.skipTest("no C compiler to make a disk hang with")
-        daemon = self.daemon(env={"LD_PRELOAD": slow})
-        self.wait("it is said", lambda: "cannot write" in daemon.log())
-        children = harness.read(f"/proc/{daemon.pid}/task/{daemon.pid}/children").split()
-        self.assertEqual(len(children), 1)
-        # What is not whole yet is not where a reader looks.
-        self.assertEqual(os.listdir(os.path.dirname(self.file)), ["pv-reaper.prom.tmp"])
-        start = time.monotonic()
-        self.assertEqual(self.ctl_json("status")["running"], 0)
-        self.assertLess(time.monotonic() - start, SLOW_SECONDS)
-        with open(f"{self.directory}/plug", "w", encoding="ascii"):
-            os.unlink(f"{self.directory}/plug")
-            self.wait("it is written again", lambda: "works again" in daemon.log())
 
 
 class Dashboard(MetricsCase):

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What the daemon does when a call of its own fails, or does less than it was asked to (faults.c):
 the n-th of its sort while two VMs come, reboot, and one of them goes, somebody looks, and the
-configuration is read again. Likewise with a cap by SCHED_DEADLINE and metrics in a file, with a
-helper that is adopted, with a VM that is left to a closer, while it starts, and while it finds out
+configuration is read again. Likewise with a cap by SCHED_DEADLINE, with a helper that is
+adopted, with a VM that is left to a closer, while it starts, and while it finds out
 what cpu.max does.
 
 It neither dies nor forgets: each VM that was set aside has one end, soon; then the one that stayed
@@ -284,40 +284,14 @@ class Running(MemoryAndFds, Scenario):
 
 
 class Capped(MemoryAndFds, Scenario):
-    """By deadlines, and the metrics go to a file: whole or not at all, and again when it can be."""
+    """By deadlines."""
 
     def setUp(self):
         super().setUp()
         if not capping.may_deadline():
             self.skipTest("SCHED_DEADLINE is refused here")
-        self.metrics = f"{self.directory}/metrics.prom"
         with open(self.config, "a", encoding="ascii") as file:
-            file.write("[cpu]\ncpu-quota=50%\ncpu-enforce=deadline\n"
-                       f"[metrics]\nmetrics-file={self.metrics}\nmetrics-interval=1s\n")
-
-    def ask(self, wait):
-        before = self.written_at()
-        asked = super().ask(wait)
-        end = time.monotonic() + 1.1  # they were written by then, if they could be
-        while self.written_at() == before and time.monotonic() < end:
-            time.sleep(0.01)
-        return asked
-
-    def written_at(self):
-        with contextlib.suppress(FileNotFoundError):
-            return os.stat(self.metrics).st_mtime_ns
-        return None
-
-    def recovered(self, *vms):
-        super().recovered(*vms)
-        if os.path.exists(self.metrics):
-            os.remove(self.metrics)
-        self.wait("metrics are written", lambda: os.path.exists(self.metrics), SOON)
-        told, written = [{line.rpartition(" ")[0] for line in text.splitlines() if line[0] != "#"}
-                         for text in (self.ctl("metrics"), harness.read(self.metrics))]
-        self.assertEqual(written, told)
-        self.assertEqual([name for name in os.listdir(self.directory)
-                          if "metrics.prom" in name], ["metrics.prom"])
+            file.write("[cpu]\ncpu-quota=50%\ncpu-enforce=deadline\n")
 
     def test_interrupted(self):
         self.check(INTERRUPT, errno.EINTR)
