@@ -19,7 +19,7 @@ static void check_number(const struct value_rule *rule, const char *text) {
         if (value_parse_number(rule, text, &n) < 0)
                 return;
         if (rule->type == VALUE_BOOL || rule->type == VALUE_WORD || n == CONFIG_INFINITY ||
-            (n == CONFIG_AUTO && rule->or_auto))
+            (n == rule->automatic && rule->or_auto))
                 return;
         check(n >= rule->minimum && n <= rule->maximum);
 }

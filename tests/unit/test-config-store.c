@@ -219,6 +219,7 @@ static const struct pair pairs[] = {
         {"cpu-quota", "infinity", "boost-cpu-quota", "100%",
          "must not be below cpu-quota=infinity"},
         {"memory-low", "2G", "memory-high", "2G", NULL},
+        {"memory-low", "auto", "memory-high", "1K", NULL},
         {"memory-low", "2G", "memory-high", "auto", NULL},
         {"memory-low", "2G", "memory-high", "2047M",
          "/x:3: memory-high=2047M: must not be below memory-low=2G (/x:3)"},
@@ -261,13 +262,13 @@ static void test_store_check_tells_all(void **state) {
 }
 
 static void test_store_memory_high(void **state) {
-        struct config config = {.memory_low = 1000};
+        struct config config = {};
 
-        assert_int_equal(config_memory_high(&config), 1250);
+        assert_int_equal(config_memory_high(&config, 1000), 1250);
         config.memory_high = 7;
-        assert_int_equal(config_memory_high(&config), 7);
-        config = (struct config){.memory_low = UINT64_MAX - 10};
-        assert_int_equal(config_memory_high(&config), UINT64_MAX);
+        assert_int_equal(config_memory_high(&config, 1000), 7);
+        config = (struct config){};
+        assert_int_equal(config_memory_high(&config, UINT64_MAX - 10), UINT64_MAX);
 }
 
 /* ---- as text ---- */
@@ -287,7 +288,7 @@ static void test_store_print(void **state) {
         assert_int_equal(strncmp(text, "[sockets]\n# default\nhandoff=", 28), 0);
         assert_non_null(strstr(text, "\n[limits]\n# /x:3\nmax-concurrent=007\n# default\n"));
         assert_non_null(strstr(text, "\n# command line\ncpu-quota=7%\n"));
-        assert_non_null(strstr(text, "\n\n[memory]\n# default\nmemory-low=5%\n"));
+        assert_non_null(strstr(text, "\n\n[memory]\n# default\nmemory-low=auto\n"));
 }
 
 /* conf/pv-reaper.conf: every key once, as a remark, and no long lines. */

@@ -84,8 +84,6 @@ static int read_text(struct config *config, const char *text) {
 /* ---- values ---- */
 
 static void assert_defaults(const struct config *c) {
-        uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-
         assert_string_equal(c->handoff_socket, "/run/pv-reaper/handoff.sock");
         assert_string_equal(c->control_socket, "/run/pv-reaper/control.sock");
         assert_string_equal(c->cgroup, "auto");
@@ -103,7 +101,7 @@ static void assert_defaults(const struct config *c) {
         assert_int_equal(c->boost_cpu_quota, CONFIG_INFINITY);
         assert_int_equal(c->cpu_period, 20 * USEC_PER_MSEC);
         assert_int_equal(c->cpu_enforce, ENFORCE_AUTO);
-        assert_in_range(c->memory_low, memory / 20 - 5000000, memory / 20);
+        assert_int_equal(c->memory_low, CONFIG_AUTO_SIZE);
         assert_int_equal(c->memory_high, CONFIG_AUTO);
 }
 

@@ -114,6 +114,38 @@ static void test_memory_becomes_short(void **state) {
         end(&h);
 }
 
+static void set_host(struct host *h, uint64_t total, uint64_t huge, uint64_t available) {
+        char text[128];
+
+        (void)snprintf(text, sizeof(text),
+                       "MemTotal: %llu kB\nMemAvailable: %llu kB\nHugetlb: %llu kB\n",
+                       (unsigned long long)(total >> 10), (unsigned long long)(available >> 10),
+                       (unsigned long long)(huge >> 10));
+        set_text(h, text);
+}
+
+/* 94 % of it is huge pages, all of it is given to guests, and nothing is short. */
+static void test_a_full_host_is_not_short_for_ever(void **state) {
+        struct host h;
+
+        begin(&h, 1);
+        h.config->memory_low = CONFIG_AUTO_SIZE;
+        h.config->memory_high = CONFIG_AUTO;
+        set_host(&h, 1000 * GIB, 940 * GIB, 40 * GIB);
+        pass(&h, 10 * SEC);
+        assert_false(h.is_short);
+        set_host(&h, 1000 * GIB, 940 * GIB, 3 * GIB - 1024);
+        pass(&h, SEC);
+        assert_true(h.is_short);
+        set_host(&h, 1000 * GIB, 940 * GIB, 4 * GIB); /* above 3 and a quarter of it */
+        pass(&h, SEC);
+        assert_false(h.is_short);
+        set_host(&h, 1000 * GIB, 0, 16 * GIB - 1024); /* they were given back */
+        pass(&h, SEC);
+        assert_true(h.is_short);
+        end(&h);
+}
+
 /* Once a second, not more often. */
 static void test_it_is_looked_at_once_a_second(void **state) {
         struct host h;
@@ -395,6 +427,7 @@ static void test_too_many_wait(void **state) {
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 checked_test(test_memory_becomes_short),
+                checked_test(test_a_full_host_is_not_short_for_ever),
                 checked_test(test_it_is_looked_at_once_a_second),
                 checked_test(test_without_work_it_is_not_looked_at),
                 checked_test(test_work_that_ends),

@@ -29,6 +29,18 @@ static void test_memory_parse(void **state) {
         assert_int_equal(n, 7);
 }
 
+/* 5 % of what is not huge pages, whoever uses them; 16 GiB at most. */
+static void test_memory_auto_low(void **state) {
+        assert_int_equal(memory_auto_low("MemTotal: 100 kB\nHugetlb: 0 kB\n"), 5 * 1024);
+        assert_int_equal(memory_auto_low("MemTotal: 100 kB\nHugetlb: 60 kB\n"), 2 * 1024);
+        assert_int_equal(memory_auto_low("MemTotal: 100 kB\n"), 5 * 1024);
+        assert_int_equal(memory_auto_low("MemTotal: 100 kB\nHugetlb: 100 kB\n"), 0);
+        assert_int_equal(memory_auto_low("MemTotal: 100 kB\nHugetlb: 101 kB\n"), 0);
+        assert_int_equal(memory_auto_low("MemTotal: 335544320 kB\n"), 16 * GIB); /* 320 GiB */
+        assert_int_equal(memory_auto_low("MemTotal: 1073741824 kB\n"), 16 * GIB);
+        assert_int_equal(memory_auto_low("MemAvailable: 5 kB\nHugetlb: 1 kB\n"), 0);
+}
+
 static void test_memory_hysteresis(void **state) {
         assert_false(memory_is_low(false, 4 * GIB, 4 * GIB, 5 * GIB));
         assert_true(memory_is_low(false, 4 * GIB - 1, 4 * GIB, 5 * GIB));
@@ -60,6 +72,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 checked_test(test_memory_pressure),
                 checked_test(test_memory_parse),
+                checked_test(test_memory_auto_low),
                 checked_test(test_memory_hysteresis),
         };
 

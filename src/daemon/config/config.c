@@ -195,14 +195,12 @@ struct config *config_free(struct config *config) {
 
 /* ---- do the values go together? ---- */
 
-uint64_t config_memory_high(const struct config *config) {
+uint64_t config_memory_high(const struct config *config, uint64_t low) {
         uint64_t high;
 
         if (config->memory_high != CONFIG_AUTO)
                 return config->memory_high;
-        return __builtin_add_overflow(config->memory_low, config->memory_low / 4, &high)
-                       ? UINT64_MAX
-                       : high;
+        return __builtin_add_overflow(low, low / 4, &high) ? UINT64_MAX : high;
 }
 
 struct clash {
@@ -219,7 +217,9 @@ static void find_clashes(const struct config *c, struct clash ret[static CLASHES
                          c->boost_max_concurrent < c->max_concurrent,
                  "boost-max-concurrent", "max-concurrent", below},
                 {c->boost_cpu_quota < c->cpu_quota, "boost-cpu-quota", "cpu-quota", below},
-                {config_memory_high(c) < c->memory_low, "memory-high", "memory-low", below},
+                {c->memory_low != CONFIG_AUTO_SIZE &&
+                         config_memory_high(c, c->memory_low) < c->memory_low,
+                 "memory-high", "memory-low", below},
         };
 
         memcpy(ret, clashes, sizeof(clashes));

@@ -10,8 +10,9 @@
 
 #include "base/util.h"
 
-#define CONFIG_AUTO     0U         /* of a number that may be "auto" */
-#define CONFIG_INFINITY UINT64_MAX /* of what may be "infinity": no limit (USEC_INFINITY, too) */
+#define CONFIG_AUTO      0U               /* of a number that may be "auto" */
+#define CONFIG_AUTO_SIZE (UINT64_MAX - 1) /* likewise of memory-low, where 0 is a value */
+#define CONFIG_INFINITY  UINT64_MAX /* of what may be "infinity": no limit (USEC_INFINITY, too) */
 
 /* Fields in the order of the table. Times are in µs, memory in bytes. */
 struct config {
@@ -42,7 +43,7 @@ struct config {
         unsigned cpu_enforce; /* enum enforce_mode */
 
         /* [memory] */
-        uint64_t memory_low;  /* boost below it; 0: never */
+        uint64_t memory_low;  /* boost below it; 0: never; CONFIG_AUTO_SIZE: memory_auto_low() */
         uint64_t memory_high; /* CONFIG_AUTO: see config_memory_high() */
 
         /* [adopt] */
@@ -105,8 +106,8 @@ const char *config_instead(const char *section, const char *key);
 /* Whether a running daemon can change the key; false also if there is none of that name. */
 bool config_is_live(const char *key);
 
-/* The boost ends when there is more memory than this. */
-uint64_t config_memory_high(const struct config *config);
+/* The boost that began below low ends when there is more memory than this. */
+uint64_t config_memory_high(const struct config *config, uint64_t low);
 
 /* A key with another value than before. The texts are good during the call. */
 struct config_change {

@@ -31,12 +31,13 @@
 #define PERCENT_OR_INFINITY(min, max) RULE(PERCENT, LIMITS(min, max), OR_INFINITY)
 #define RATE_OR_INFINITY(plain)                                                                    \
         RULE(RATE, LIMITS(1, UINT64_C(1000000) * VALUE_PER_SECOND), OR_INFINITY, .unit = (plain))
-#define SOCKET       RULE(SOCKET)
-#define CGROUP       RULE(CGROUP)
-#define PATTERNS     RULE(PATTERNS)
-#define BOOL         RULE(BOOL)
-#define WORD(list)   RULE(WORD, .words = (list))
-#define SIZE         RULE(SIZE, LIMITS(0, UINT64_MAX))
+#define SOCKET     RULE(SOCKET)
+#define CGROUP     RULE(CGROUP)
+#define PATTERNS   RULE(PATTERNS)
+#define BOOL       RULE(BOOL)
+#define WORD(list) RULE(WORD, .words = (list))
+#define SIZE_FROM_0_OR_AUTO                                                                        \
+        RULE(SIZE, LIMITS(0, CONFIG_AUTO_SIZE - 1), OR_AUTO, .automatic = CONFIG_AUTO_SIZE)
 #define SIZE_OR_AUTO RULE(SIZE, LIMITS(1, UINT64_MAX), OR_AUTO)
 
 #define COUNT_MAX 100000U
@@ -110,9 +111,11 @@ const struct config_key config_keys[] = {
          .help = "What holds workers to cpu-quota: the cgroup's cpu.max, SCHED_DEADLINE, or "
                  "nothing. auto: cpu.max where it holds a task inside the kernel, else deadline."},
 
-        {"memory", "memory-low", SIZE, FIELD(memory_low), .live = true, .fallback = "5%",
+        {"memory", "memory-low", SIZE_FROM_0_OR_AUTO, FIELD(memory_low), .live = true,
+         .fallback = "auto",
          .help = "Memory is short when less than this is available (MemAvailable), see "
-                 "boost-max-concurrent. 0: never."},
+                 "boost-max-concurrent. 0: never. auto: 5% of the memory that is not huge pages, "
+                 "at most 16G. A percentage is of all memory, huge pages too."},
         {"memory", "memory-high", SIZE_OR_AUTO, FIELD(memory_high), .live = true,
          .fallback = "auto",
          .help = "Memory is no longer short when more than this is available. Not below "

@@ -273,7 +273,7 @@ int value_parse_number(const struct value_rule *rule, const char *text, uint64_t
         int r;
 
         if (rule->or_auto && strcmp(text, "auto") == 0) {
-                *ret = CONFIG_AUTO;
+                *ret = rule->automatic;
                 return 0;
         }
         if (rule->or_infinity && strcmp(text, "infinity") == 0) {

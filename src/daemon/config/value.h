@@ -32,9 +32,10 @@ enum value_type {
 
 struct value_rule {
         enum value_type type;
-        bool or_auto;     /* "auto" is CONFIG_AUTO */
+        bool or_auto;     /* "auto" is the value of automatic: CONFIG_AUTO, if nothing else */
         bool or_infinity; /* "infinity" is CONFIG_INFINITY */
-        uint64_t unit;    /* of a rate: VALUE_PER_* */
+        uint64_t automatic;
+        uint64_t unit; /* of a rate: VALUE_PER_* */
         uint64_t minimum, maximum;
         const char *const *words; /* NULL at the end */
 };

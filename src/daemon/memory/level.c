@@ -12,6 +12,10 @@
 #include <stdio.h>
 #include <string.h>
 
+/* What memory-low=auto is of the memory that is not huge pages. */
+#define AUTO_PART 20
+#define AUTO_MOST (UINT64_C(16) << 30)
+
 static int parse(const char *meminfo, const char *key, uint64_t *ret) {
         const char *line = strstr(meminfo, key);
         uint64_t kib;
@@ -29,6 +33,20 @@ int memory_parse_available(const char *meminfo, uint64_t *ret) {
 
 int memory_parse_total(const char *meminfo, uint64_t *ret) {
         return parse(meminfo, "MemTotal:", ret);
+}
+
+/*
+ * Huge pages are nobody's to have, used or not, and MemAvailable leaves them out: on a host that
+ * has given them nearly all of its memory a part of the whole would never be available.
+ */
+uint64_t memory_auto_low(const char *meminfo) {
+        uint64_t total, huge;
+
+        if (memory_parse_total(meminfo, &total) < 0)
+                return 0;
+        if (parse(meminfo, "Hugetlb:", &huge) < 0)
+                huge = 0; /* before Linux 4.19 */
+        return min_u64((total - min_u64(huge, total)) / AUTO_PART, AUTO_MOST);
 }
 
 int memory_parse_pressure(const char *pressure, uint32_t *ret) {

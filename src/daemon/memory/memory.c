@@ -19,6 +19,8 @@
 #include "daemon/runtime/loop.h"
 #include "daemon/runtime/process.h"
 
+#define MEMINFO_MAX 8192
+
 #define LOOK_USEC    (1 * USEC_PER_SEC)
 #define WAITING_USEC (100 * USEC_PER_MSEC)
 #define IDLE_USEC    (1 * USEC_PER_SEC) /* that long nothing is left: nobody waits on */
@@ -32,6 +34,7 @@ struct memory {
         bool low;
         bool boost;                /* what was told last */
         uint64_t available, total; /* total: UINT64_MAX, unknown */
+        uint64_t auto_low;         /* as memory_auto_low() */
         uint64_t idle_since;       /* nothing could free memory; 0: something can */
         const char *path;
 
@@ -71,22 +74,31 @@ static void update(struct memory *m) {
 
 /* ---- looking ---- */
 
-static int read_memory(const struct memory *m, uint64_t *ret_available, uint64_t *ret_total) {
-        char text[8192];
-        ssize_t n;
+static int read_text(const struct memory *m, char text[static MEMINFO_MAX]) {
+        ssize_t n = read_file_at(AT_FDCWD, m->path, text, MEMINFO_MAX);
 
-        n = read_file_at(AT_FDCWD, m->path, text, sizeof(text));
-        if (n < 0)
-                return (int)n;
-        if (memory_parse_total(text, ret_total) < 0)
-                *ret_total = UINT64_MAX;
-        return memory_parse_available(text, ret_available);
+        return n < 0 ? (int)n : 0;
+}
+
+static int read_memory(struct memory *m) {
+        char text[MEMINFO_MAX];
+        int r;
+
+        r = read_text(m, text);
+        if (r < 0)
+                return r;
+        if (memory_parse_total(text, &m->total) < 0)
+                m->total = UINT64_MAX;
+        m->auto_low = memory_auto_low(text);
+        return memory_parse_available(text, &m->available);
 }
 
 int memory_read_available(const struct memory *m, uint64_t *ret) {
-        uint64_t total;
+        char text[MEMINFO_MAX];
+        int r;
 
-        return read_memory(m, ret, &total);
+        r = read_text(m, text);
+        return r < 0 ? r : memory_parse_available(text, ret);
 }
 
 int memory_read_pressure(uint32_t *ret) {
@@ -148,19 +160,24 @@ static void serve_waiters(struct memory *m, int error) {
         }
 }
 
+static bool is_low(const struct memory *m) {
+        const struct config *config = m->config.config;
+        uint64_t low = config->memory_low == CONFIG_AUTO_SIZE ? m->auto_low : config->memory_low;
+
+        return memory_is_low(m->low, m->available, low, config_memory_high(config, low));
+}
+
 static int on_look(sd_event_source *source, uint64_t usec, void *userdata) {
         static struct log_limit limit;
         struct memory *m = userdata;
-        const struct config *config = m->config.config;
         int r;
 
         if (!is_wanted(m))
                 return 0; /* the work has ended meanwhile */
-        r = read_memory(m, &m->available, &m->total);
+        r = read_memory(m);
         if (r < 0)
                 log_warning_limited(&limit, r, "cannot read how much memory is available");
-        m->low = r >= 0 && memory_is_low(m->low, m->available, config->memory_low,
-                                         config_memory_high(config));
+        m->low = r >= 0 && is_low(m);
         look_for_work(m);
         serve_waiters(m, r);
         update(m);

@@ -21,6 +21,9 @@ struct memory;
 int memory_parse_available(const char *meminfo, uint64_t *ret);
 int memory_parse_total(const char *meminfo, uint64_t *ret);
 
+/* memory-low=auto, of the same text. 0, so never short: it does not say how much there is. Pure. */
+uint64_t memory_auto_low(const char *meminfo);
+
 /*
  * Of /proc/pressure/memory's text: for how much of the last 10 s some task waited for memory, in
  * 1/100 percent. -EBADMSG: it does not say. Pure.
