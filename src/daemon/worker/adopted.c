@@ -108,21 +108,14 @@ static int on_helper_exit(sd_event_source *source, int fd, uint32_t revents, voi
 
 /* ---- its name ---- */
 
-static int digit_of(char c) {
-        static const char digits[] = "0123456789abcdef";
-        const char *p = c ? strchr(digits, c) : NULL;
-
-        return p ? (int)(p - digits) : -1;
-}
-
 /* The byte that systemd wrote as itself or as \xNN. Moves the text behind it. */
 static char next_byte(const char **text) {
         const char *t = *text;
 
-        if (t[0] != '\\' || t[1] != 'x' || digit_of(t[2]) < 0 || digit_of(t[3]) < 0)
+        if (t[0] != '\\' || t[1] != 'x' || strspn(t + 2, "0123456789abcdef") < 2)
                 return *(*text)++;
         *text += 4;
-        return (char)(digit_of(t[2]) << 4 | digit_of(t[3]));
+        return (char)strtoul((char[]){t[2], t[3], '\0'}, NULL, 16);
 }
 
 char *adopted_guest_of(const char *unit) {
