@@ -535,47 +535,6 @@ static void test_a_monitor_hears_all_from_then_on(void **state) {
         end();
 }
 
-/* systemd passed none: see listen.c. */
-static void test_bus_without_a_control_socket(void **state) {
-        struct service *service;
-        struct stage stage;
-        struct bus *bus;
-        int fd = -1;
-
-        stage_begin(&stage);
-        assert_true(service_new(&service, stage.manager) >= 0);
-        assert_int_equal(bus_new(&bus, stage.manager, service, &fd), 0);
-        fake_time_pass(stage.manager->event, USEC_PER_SEC);
-        bus_free(bus);
-        service_free(service);
-        stage_end(&stage);
-}
-
-static unsigned n_watchers(void) {
-        const struct manager_watcher *watcher;
-        unsigned n = 0;
-
-        TAILQ_FOREACH (watcher, &c.stage.manager->watchers, link)
-                n++;
-        return n;
-}
-
-/* Its loop cannot wait for such a socket; nothing of it is left, nor told of anything. */
-static void test_a_bus_that_cannot_be_made(void **state) {
-        struct bus *bus = NULL;
-        unsigned n;
-        int fd;
-
-        begin();
-        n = n_watchers();
-        fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-        assert_int_equal(bus_new(&bus, c.stage.manager, c.service, &fd), -EPERM);
-        assert_null(bus);
-        assert_int_equal(n_watchers(), n);
-        assert_int_equal(close(fd), 0); /* it is still ours */
-        end();
-}
-
 int main(void) {
         const struct CMUnitTest tests[] = {
                 checked_test(test_set_limits_acts_at_once),
@@ -593,7 +552,6 @@ int main(void) {
                 checked_test(test_reload_is_refused_by_name),
                 checked_test_unless(no_pidfd(), test_adopt_refuses_who_is_no_helper),
                 checked_test(test_adopt_refuses_what_is_no_pid),
-                checked_test(test_a_bus_that_cannot_be_made),
                 checked_test(test_a_client_that_says_nothing_is_dropped),
                 checked_test(test_the_65th_client_waits_for_room),
                 checked_test(test_properties_are_told_four_times_a_second),
@@ -604,7 +562,6 @@ int main(void) {
                 checked_test(test_who_says_hello_gets_a_name),
                 checked_test(test_the_last_match_that_goes_ends_the_signals),
                 checked_test(test_a_monitor_hears_all_from_then_on),
-                checked_test(test_bus_without_a_control_socket),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
