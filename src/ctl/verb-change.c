@@ -57,6 +57,28 @@ static int print_json(const struct options *options, FILE *out, struct connectio
         return r < 0 ? say_error(r, "cannot show the status") : 0;
 }
 
+/* What "auto" came to, with the mode that is in force. */
+static int print_how_many(FILE *out, struct connection *connection,
+                          const struct record_list *changes) {
+        _cleanup_(record_list_deinit) struct record_list list = {};
+        bool is = false;
+        int r;
+
+        for (size_t i = 0; i < changes->n_records; i++) {
+                const struct value *key = record_find(&changes->records[i], "Key");
+
+                is |= key && key->type == VALUE_STRING && strstr(key->string, "max-concurrent");
+        }
+        if (!is)
+                return 0;
+        r = connection_get_status(connection, &list);
+        if (r < 0)
+                return r;
+        (void)fprintf(out, "at most %" PRIu64 " at once now\n",
+                      number_of(list.records, "MaxConcurrent"));
+        return 0;
+}
+
 static int show_changes(const struct options *options, FILE *out, struct connection *connection,
                         const struct record_list *changes) {
         if (options->json != JSON_OFF)
@@ -65,7 +87,7 @@ static int show_changes(const struct options *options, FILE *out, struct connect
                 print_change(out, &changes->records[i]);
         if (changes->n_records == 0)
                 (void)fputs("nothing changed\n", out);
-        return 0;
+        return print_how_many(out, connection, changes);
 }
 
 int verb_set(const struct options *options, FILE *out) {

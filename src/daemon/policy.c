@@ -21,16 +21,27 @@
 
 #define SEC_PER_HOUR 3600U
 
+/* What max-concurrent=auto is: docs/design.md says why. */
+#define AUTO_CPUS_PER_JOB 8U
+#define AUTO_JOBS_LEAST   4U
+
 /* What cpu-quota=auto is of each CPU where weight does not act: pv-reaper.conf(5) says why. */
 #define AUTO_PERCENT_PER_CPU UINT64_C(2)
 #define AUTO_PERCENT_MAX     UINT64_C(40)
 
-static unsigned boosted(const struct config *config, unsigned n_cpus) {
-        uint64_t n = config->boost_max_concurrent;
+static unsigned most(const struct config *config, unsigned n_cpus) {
+        if (config->max_concurrent != CONFIG_AUTO)
+                return config->max_concurrent;
+        return n_cpus / AUTO_CPUS_PER_JOB > AUTO_JOBS_LEAST ? n_cpus / AUTO_CPUS_PER_JOB
+                                                            : AUTO_JOBS_LEAST;
+}
 
-        if (config->boost_max_concurrent == CONFIG_AUTO)
+static unsigned most_in_a_boost(const struct config *config, unsigned n_cpus) {
+        unsigned normal = most(config, n_cpus), n = config->boost_max_concurrent;
+
+        if (n == CONFIG_AUTO)
                 n = n_cpus;
-        return n > config->max_concurrent ? (unsigned)n : config->max_concurrent;
+        return n > normal ? n : normal;
 }
 
 /* What cannot be told apart from no limit is none. */
@@ -43,7 +54,7 @@ struct governor_limits policy_limits(const struct config *config, enum governor_
         bool normal = mode == GOVERNOR_NORMAL;
 
         return (struct governor_limits){
-                .max_concurrent = normal ? config->max_concurrent : boosted(config, n_cpus),
+                .max_concurrent = normal ? most(config, n_cpus) : most_in_a_boost(config, n_cpus),
                 .start_rate = normal ? rate_of(config->start_rate) : 0,
                 .start_burst = config->start_burst,
                 .overdue_usec = config->overdue,

@@ -30,6 +30,7 @@ from stage import Cgroups, Failure, hidden_mount, read, wait_until  # noqa: E402
 BUILD = os.path.abspath(os.environ.get("PVR_BUILD", os.path.join(HERE, "..", "..", "build")))
 DAEMON = f"{BUILD}/src/daemon/pv-reaperd"
 CTL = f"{BUILD}/src/ctl/pv-reaperctl"
+AUTO_JOBS = max(4, os.sysconf("SC_NPROCESSORS_ONLN") // 8)  # max-concurrent=auto
 VMM = f"{BUILD}/tests/vmm/pvr-vmm"
 SIMULATOR = f"{BUILD}/tests/sim/libpvsim.so"
 TIMEOUT = int(os.environ.get("PVR_TIMEOUT", "30"))  # an emulated machine needs more

@@ -33,6 +33,7 @@ static int load(struct config **ret, void *userdata) {
         set(*ret, "cpu-quota", "infinity");
         set(*ret, "cpu-enforce", "off");
         set(*ret, "memory-low", "0");
+        set(*ret, "max-concurrent", "4"); /* whatever the host has */
         set(*ret, "boost-max-concurrent", "9");
         set(*ret, stage->reload_key, stage->reload_value);
         return 0;

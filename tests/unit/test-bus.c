@@ -73,7 +73,8 @@ static void test_set_limits_acts_at_once(void **state) {
 static void test_set_limits_takes_all_or_nothing(void **state) {
         begin();
         assert_string_equal(SET("max-concurrent", "6", "max-concurrent", "none"), "InvalidSetting");
-        assert_string_equal(c.why, "max-concurrent=none: must be a number from 1 to 100000");
+        assert_string_equal(c.why,
+                            "max-concurrent=none: must be a number from 1 to 100000 or \"auto\"");
         assert_string_equal(SET("max-concurrent", "6", "no-such-key", "1"), "InvalidSetting");
         assert_int_equal(max_concurrent(), 4);
         end();

@@ -181,7 +181,7 @@ static void test_store_take_live(void **state) {
         set(running, "path", "auto");
         set(running, "seccomp", "enforce");
         assert_same(running, copy);
-        assert_int_equal(wanted->max_concurrent, 4);
+        assert_int_equal(wanted->max_concurrent, CONFIG_AUTO);
 }
 
 /* What says the same in another place is silently from there. */
@@ -243,12 +243,13 @@ static void test_store_check(void **state) {
         }
 }
 
-/* All that is wrong is told, a default's place as well. */
+/* All that is wrong is told. */
 static void test_store_check_tells_all(void **state) {
         _cleanup_(config_freep) struct config *config = config_with_defaults();
         const char *said;
         int r;
 
+        set(config, "max-concurrent", "4");
         set(config, "boost-max-concurrent", "3");
         set(config, "cpu-quota", "4%");
         set(config, "boost-cpu-quota", "3%");
@@ -257,7 +258,7 @@ static void test_store_check_tells_all(void **state) {
         said = capture_end();
         assert_int_equal(r, -EINVAL);
         assert_non_null(strstr(said, "boost-max-concurrent=3: must not be below max-concurrent=4 "
-                                     "(default)\n"));
+                                     "(/x:3)\n"));
         assert_non_null(strstr(said, "boost-cpu-quota=3%: must not be below"));
 }
 

@@ -87,7 +87,7 @@ static void assert_defaults(const struct config *c) {
         assert_string_equal(c->handoff_socket, "/run/pv-reaper/handoff.sock");
         assert_string_equal(c->control_socket, "/run/pv-reaper/control.sock");
         assert_string_equal(c->cgroup, "auto");
-        assert_int_equal(c->max_concurrent, 4);
+        assert_int_equal(c->max_concurrent, CONFIG_AUTO);
         assert_int_equal(c->boost_max_concurrent, CONFIG_AUTO);
         assert_int_equal(c->start_rate, CONFIG_INFINITY);
         assert_int_equal(c->start_burst, 10);
@@ -122,8 +122,8 @@ static void test_config_numbers(void **state) {
         for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
                 why = NULL;
                 assert_int_equal(set(c, "limits", "max-concurrent", bad[i], &why), -EINVAL);
-                assert_string_equal(why, "a number from 1 to 100000");
-                assert_int_equal(c->max_concurrent, 4);
+                assert_string_equal(why, "a number from 1 to 100000 or \"auto\"");
+                assert_int_equal(c->max_concurrent, CONFIG_AUTO);
         }
         assert_int_equal(set(c, "limits", "max-concurrent", "1", &why), 0);
         assert_int_equal(c->max_concurrent, 1);
@@ -156,7 +156,7 @@ static void test_config_number_or_auto(void **state) {
         assert_int_equal(c->boost_max_concurrent, 100000);
         assert_int_equal(set(c, "limits", "boost-max-concurrent", "auto", &why), 0);
         assert_int_equal(c->boost_max_concurrent, CONFIG_AUTO);
-        assert_int_equal(set(c, "limits", "max-concurrent", "auto", &why), -EINVAL);
+        assert_int_equal(set(c, "limits", "start-burst", "auto", &why), -EINVAL);
         assert_int_equal(set(c, "limits", "drain-time", "0", &why), 0);
         assert_int_equal(c->drain_time, 0);
         assert_int_equal(set(c, "limits", "drain-time", "86401", &why), -EINVAL);
@@ -416,7 +416,7 @@ static void test_config_file_long_lines(void **state) {
                                 assert_int_equal(strlen(c->cgroup), n - 5 - (newline ? 1 : 0));
                         }
                         /* the rest of the file is read all the same */
-                        assert_int_equal(c->max_concurrent, newline ? 9 : 4);
+                        assert_int_equal(c->max_concurrent, newline ? 9 : CONFIG_AUTO);
                 }
 }
 
@@ -430,7 +430,7 @@ static void test_config_file_long_line_tail(void **state) {
                 memset(text + 10, 'x', 300);
                 (void)strcpy(text + 9 + at, "\rmax-concurrent=9\n");
                 (void)read_text(c, text);
-                assert_int_equal(c->max_concurrent, 4);
+                assert_int_equal(c->max_concurrent, CONFIG_AUTO);
         }
 }
 

@@ -77,6 +77,7 @@ static int answer_status(sd_bus_message *reply) {
         (void)sd_bus_message_open_container(reply, 'a', "{sv}");
         (void)append_text(reply, "Version", "7.8.9");
         (void)append_text(reply, "State", "running");
+        (void)sd_bus_message_append(reply, "{sv}", "MaxConcurrent", "u", 5);
         (void)sd_bus_message_append(reply, "{sv}", "PID", "u", 4242);
         (void)sd_bus_message_append(reply, "{sv}", "UptimeUSec", "t", 5 * USEC_PER_SEC);
         (void)append_number(reply, "Failed", 2);
@@ -380,8 +381,9 @@ static void test_ctl_verbs_changes(void **state) {
         (void)run(verb_adopt, 0, "123");
         assert_string_equal(take_asked(), "Adopt(123)\n");
         (void)run(verb_set, 0, "max-concurrent=8=");
-        assert_string_equal(take_asked(), "SetLimits(max-concurrent:8=,)\n");
-        assert_string_equal(printed, "max-concurrent: 8 instead of 4 (runtime)\n");
+        assert_string_equal(take_asked(), "SetLimits(max-concurrent:8=,)\nGetStatus()\n");
+        assert_string_equal(printed, "max-concurrent: 8 instead of 4 (runtime)\n"
+                                     "at most 5 at once now\n");
         options.json = JSON_SHORT;
         (void)run(verb_drain, 0, NULL);
         assert_string_equal(take_asked(), "Drain()\nGetStatus()\n");

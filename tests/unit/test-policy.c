@@ -40,6 +40,29 @@ static void test_normal_limits(void **state) {
         config_free(c);
 }
 
+/* An eighth of the CPUs, at least 4; the boost is never below it. */
+static void test_how_many_are_chosen(void **state) {
+        static const struct {
+                unsigned n_cpus, normal, boost;
+        } rows[] = {{1, 4, 4},   {2, 4, 4},      {8, 4, 8}, {32, 4, 32}, {39, 4, 39},   {40, 5, 40},
+                    {64, 8, 64}, {128, 16, 128}, {0, 4, 4}, {7, 4, 7},   {512, 64, 512}};
+        struct config *c = defaults();
+
+        assert_int_equal(c->max_concurrent, CONFIG_AUTO);
+        for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+                unsigned n = rows[i].n_cpus;
+
+                c->boost_max_concurrent = CONFIG_AUTO;
+                assert_int_equal(policy_limits(c, GOVERNOR_NORMAL, n).max_concurrent,
+                                 rows[i].normal);
+                assert_int_equal(policy_limits(c, GOVERNOR_BOOST, n).max_concurrent, rows[i].boost);
+                c->boost_max_concurrent = 1;
+                assert_int_equal(policy_limits(c, GOVERNOR_BOOST, n).max_concurrent,
+                                 rows[i].normal);
+        }
+        config_free(c);
+}
+
 /* As many as the boost says, as fast as slots become free. */
 static void test_boost_limits(void **state) {
         static const enum governor_mode modes[] = {GOVERNOR_BOOST, GOVERNOR_DRAINING};
@@ -160,6 +183,7 @@ static void test_how_it_is_enforced(void **state) {
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 checked_test(test_normal_limits),
+                checked_test(test_how_many_are_chosen),
                 checked_test(test_boost_limits),
                 checked_test(test_a_rate_beyond_counting),
                 checked_test(test_limits_of_a_unit),

@@ -24,7 +24,7 @@ struct config {
         char *cgroup; /* a path, "none", or "auto": that of pv-reaper-workers.service */
 
         /* [limits] */
-        unsigned max_concurrent;
+        unsigned max_concurrent;       /* CONFIG_AUTO: see policy.c */
         unsigned boost_max_concurrent; /* CONFIG_AUTO: as many as there are CPUs */
         uint64_t start_rate;           /* per hour; CONFIG_INFINITY: no limit, never 0 */
         unsigned start_burst;

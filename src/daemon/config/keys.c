@@ -54,8 +54,10 @@ const struct config_key config_keys[] = {
          .help = "A cgroup v2 directory that nothing but the daemon uses. none: workers stay where "
                  "they are. auto: the cgroup of pv-reaper-workers.service."},
 
-        {"limits", "max-concurrent", NUMBER(1, COUNT_MAX), FIELD(max_concurrent), .live = true,
-         .fallback = "4", .help = "How many teardowns run at once."},
+        {"limits", "max-concurrent", NUMBER_OR_AUTO(1, COUNT_MAX), FIELD(max_concurrent),
+         .live = true, .fallback = "auto",
+         .help = "How many teardowns run at once. auto: an eighth of the CPUs that are online, at "
+                 "least 4."},
         {"limits", "boost-max-concurrent", NUMBER_OR_AUTO(1, COUNT_MAX),
          FIELD(boost_max_concurrent), .live = true, .fallback = "auto",
          .help = "max-concurrent in boost mode: while memory is short, while somebody waits for "

@@ -108,7 +108,7 @@ class CommandLine(Case):
     def test_file_and_command_line(self):
         """What the file says holds, unless the command line says otherwise."""
         daemon = self.daemon()
-        self.assertEqual(self.ctl_json("status")["max_concurrent"], 4)
+        self.assertEqual(self.ctl_json("status")["max_concurrent"], harness.AUTO_JOBS)
         daemon.kill()
         self.write_config("[limits]\nmax-concurrent=7\n[sockets]\nhandoff=/nowhere/at.all\n")
         daemon = self.daemon()
