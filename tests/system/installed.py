@@ -68,7 +68,8 @@ class Installed(Case):
         if self.service:
             self.drop_in(SERVICE, f"[Service]\n{self.service}\n")
         if self.begins_on:
-            systemctl("restart", SERVICE)
+            systemctl("stop", SERVICE)  # over a restart the daemon remembers the case before
+            systemctl("start", SERVICE)
         else:
             systemctl("stop", SOCKET)
 
