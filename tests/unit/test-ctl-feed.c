@@ -203,7 +203,8 @@ static void test_feed_hears(void **state) {
         assert_int_not_equal(next_usec, USEC_PER_SEC); /* and asks */
         hang_up();
         await(seen.reached != 0);
-        assert_int_equal(seen.reached, -ECONNRESET);
+        /* The other one if a call was just about to be sent. */
+        assert_true(seen.reached == -ECONNRESET || seen.reached == -ENOTCONN);
         assert_int_equal(next_usec, USEC_PER_SEC); /* then it tries again */
         feed_free(feed);
         end();
