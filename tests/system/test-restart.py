@@ -142,7 +142,7 @@ class BadConfiguration(Installed):
         before = int(show(SERVICE, "NRestarts"))
         time.sleep(10)
         self.assertLessEqual(int(show(SERVICE, "NRestarts")) - before, 6)
-        write_file(path, "[limits]\nmax-concurrent=4\n")
+        write_file(path, "[limits]\nmax-concurrent=1\n")
         self.wait("it runs", lambda: show(SERVICE, "ActiveState") == "active")
         self.registered(1)
         vmm.do("quit")
