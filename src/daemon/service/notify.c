@@ -194,7 +194,7 @@ static int watch(struct notify *n, sd_event *event) {
         if (r < 0)
                 return r;
         loop_timer_at(n->watchdog, 0);
-        /* Whatever else there is to do: that the loop does it is what is told. */
+        /* Before other events: a sign of life says that the loop runs, not that it has time. */
         return sd_event_source_set_priority(n->watchdog, SD_EVENT_PRIORITY_IMPORTANT);
 }
 

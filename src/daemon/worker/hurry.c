@@ -25,23 +25,15 @@ static bool parse_number(const char *text, uint64_t *ret) {
         return *end == '\0' && errno == 0;
 }
 
-/* The nil UUID is none: each worker that claims no UUID has it. */
-static bool has_uuid(const struct worker *w, const char *what) {
-        static const uint8_t no_uuid[16];
-        uint8_t uuid[16];
-
-        return uuid_parse(what, uuid) && memcmp(uuid, no_uuid, sizeof(uuid)) != 0 &&
-               memcmp(uuid, w->uuid, sizeof(uuid)) == 0;
-}
-
 static bool is_meant(const struct worker *w, const char *what) {
+        uint8_t uuid[16];
         uint64_t n;
 
         if (strncmp(what, "pid=", 4) == 0 && parse_number(what + 4, &n))
-                return (uint64_t)w->pid == n || (w->vmm_pid > 0 && (uint64_t)w->vmm_pid == n);
+                return worker_has_pid(w, n);
         if (parse_number(what, &n))
                 return w->job && w->job->state == JOB_QUEUED && w->job->id == n;
-        return has_uuid(w, what) || strcmp(w->name, what) == 0;
+        return (uuid_parse(what, uuid) && worker_has_uuid(w, uuid)) || strcmp(w->name, what) == 0;
 }
 
 unsigned hurry_workers(struct workers *ws, const char *what, bool on) {

@@ -64,18 +64,14 @@ static int set_what(struct quiet_waiter *waiter, const char *what) {
 
 /* A helper may have another name than its guest, or a shortened one: adopted.h. */
 static enum meant is_meant(const struct worker *w, const struct quiet_waiter *waiter) {
-        static const uint8_t no_uuid[16];
-
         if (waiter->pid != 0) {
-                if ((uint64_t)w->pid == waiter->pid || (uint64_t)w->vmm_pid == waiter->pid)
+                if (worker_has_pid(w, waiter->pid))
                         return MEANT;
                 return w->vmm_pid == 0 && w->sort != WORKER_CLOSER ? MEANT_PERHAPS : MEANT_NOT;
         }
         if (worker_is_found(w))
                 return MEANT_PERHAPS;
-        if (strcmp(w->name, waiter->name) == 0 ||
-            (memcmp(w->uuid, no_uuid, sizeof(no_uuid)) != 0 &&
-             memcmp(w->uuid, waiter->uuid, sizeof(waiter->uuid)) == 0))
+        if (strcmp(w->name, waiter->name) == 0 || worker_has_uuid(w, waiter->uuid))
                 return MEANT;
         return w->sort == WORKER_HELPER ? MEANT_PERHAPS : MEANT_NOT;
 }

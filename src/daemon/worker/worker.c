@@ -116,6 +116,17 @@ bool worker_is_found(const struct worker *w) {
         return w->state == WORKER_FOUND || w->state == WORKER_FOUND_AWAY;
 }
 
+bool worker_has_pid(const struct worker *w, uint64_t pid) {
+        return (uint64_t)w->pid == pid || (w->vmm_pid > 0 && (uint64_t)w->vmm_pid == pid);
+}
+
+bool worker_has_uuid(const struct worker *w, const uint8_t uuid[16]) {
+        static const uint8_t no_uuid[16];
+
+        return memcmp(w->uuid, no_uuid, sizeof(no_uuid)) != 0 &&
+               memcmp(w->uuid, uuid, sizeof(w->uuid)) == 0;
+}
+
 bool worker_is_quiet(const struct worker *w) {
         if (w->sort == WORKER_CLOSER)
                 return w->cgroup;

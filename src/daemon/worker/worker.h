@@ -233,6 +233,12 @@ bool worker_restore(struct worker *worker);
 /* CPU time of its teardown work so far: what its cgroup used, or its process without one. */
 int worker_cpu_usec(const struct worker *worker, uint64_t *ret);
 
+/* Whether that is the pid of the worker, or of its VMM. */
+bool worker_has_pid(const struct worker *worker, uint64_t pid);
+
+/* Whether it claims that UUID. The nil UUID is none: nobody claims it. */
+bool worker_has_uuid(const struct worker *worker, const uint8_t uuid[16]);
+
 /* Whether the VMM whose address space it shares still runs. */
 bool worker_vmm_alive(const struct worker *worker);
 
