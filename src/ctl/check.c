@@ -260,19 +260,15 @@ static int ask_daemon(const char *socket, struct record_list *ret, char *why, si
 
 /* In lines that fit the terminal. */
 static int run_wrapped(const struct options *options, const struct check_host *host, FILE *out) {
-        _cleanup_(freep) char *text = NULL;
-        size_t size;
-        FILE *memory;
-        int r;
+        struct wrapped text;
+        int r, worst;
 
-        memory = open_memstream(&text, &size);
-        if (!memory)
-                return say_error(-ENOMEM, "cannot show the checks");
-        r = run_checks(options, host, memory);
-        if (fclose(memory) != 0)
-                return say_error(-ENOMEM, "cannot show the checks");
-        wrap_print(out, text, options->terminal ? terminal_columns() : 0, INDENT);
-        return r;
+        r = wrap_begin(&text);
+        if (r < 0)
+                return say_error(r, "cannot show the checks");
+        worst = run_checks(options, host, text.memory);
+        r = wrap_end(&text, out, options->terminal ? terminal_columns() : 0, INDENT);
+        return r < 0 ? say_error(r, "cannot show the checks") : worst;
 }
 
 int verb_check(const struct options *options, FILE *out) {

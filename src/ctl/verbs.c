@@ -55,18 +55,14 @@ static int show_list(const struct options *options, FILE *out, const char *metho
 
 /* In lines that fit the terminal. */
 static int print_status(const struct options *options, FILE *out, const struct status *status) {
-        _cleanup_(freep) char *text = NULL;
-        size_t size;
-        FILE *memory;
+        struct wrapped text;
+        int r;
 
-        memory = open_memstream(&text, &size);
-        if (!memory)
-                return -ENOMEM;
-        status_print(memory, status);
-        if (fclose(memory) != 0)
-                return -ENOMEM;
-        wrap_print(out, text, options->terminal ? terminal_columns() : 0, STATUS_INDENT);
-        return 0;
+        r = wrap_begin(&text);
+        if (r < 0)
+                return r;
+        status_print(text.memory, status);
+        return wrap_end(&text, out, options->terminal ? terminal_columns() : 0, STATUS_INDENT);
 }
 
 static int show_status(const struct options *options, FILE *out, const struct status *status) {

@@ -8,7 +8,9 @@
 
 #include "ctl/wrap.h"
 
+#include <errno.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define WORD_ROOM 20U /* fewer columns are not worth the trouble */
@@ -98,4 +100,19 @@ void wrap_print(FILE *out, const char *text, unsigned width, unsigned indent) {
                 (void)fputc('\n', out);
                 text += length + (text[length] == '\n');
         }
+}
+
+int wrap_begin(struct wrapped *w) {
+        *w = (struct wrapped){};
+        w->memory = open_memstream(&w->text, &w->size);
+        return w->memory ? 0 : -ENOMEM;
+}
+
+int wrap_end(struct wrapped *w, FILE *out, unsigned width, unsigned indent) {
+        int r = fclose(w->memory) == 0 ? 0 : -ENOMEM;
+
+        if (r >= 0)
+                wrap_print(out, w->text, width, indent);
+        free(w->text);
+        return r;
 }

@@ -12,3 +12,16 @@
  * it as it is.
  */
 void wrap_print(FILE *out, const char *text, unsigned width, unsigned indent);
+
+/* Text that is printed so when it is whole: write it to memory between the two calls. */
+struct wrapped {
+        FILE *memory;
+
+        /* owned */
+        char *text;
+        size_t size;
+};
+
+/* 0 or -ENOMEM. wrap_end() must follow wrap_begin(), if that succeeded, and frees all. */
+int wrap_begin(struct wrapped *wrapped);
+int wrap_end(struct wrapped *wrapped, FILE *out, unsigned width, unsigned indent);
